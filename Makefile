@@ -1,0 +1,43 @@
+# make demo: clouds off the shipped Sentinel-2 sample. make test: the test suite. Both set up .venv first.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: setup demo test lint types format examples benchmark wheel clean
+
+.venv/.stamp: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --constraint constraints.txt torch==2.13.0
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[test]'
+	touch $@
+
+setup: .venv/.stamp
+
+demo: setup
+	$(BIN)/ngr-geo demo
+
+test: setup
+	$(BIN)/pytest -q
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
+
+types: setup
+	$(BIN)/mypy
+
+format: setup
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+examples: setup
+	for example in examples/*.py; do echo "$$example"; $(BIN)/python $$example || exit 1; done
+
+benchmark: setup
+	$(BIN)/python workflows/benchmark.py decloud
+
+wheel: setup
+	$(BIN)/pip wheel --quiet --no-deps --wheel-dir dist .
+
+clean:
+	rm -rf .venv dist ngr_geo_demo benchmark examples_out

@@ -1,0 +1,157 @@
+"""The accessors `DataArray.ngr` and `Dataset.ngr`: one verb per task, each one call to `restore`. They hold no state."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
+
+import xarray as xr
+
+if TYPE_CHECKING:
+    from .restore import Dates, Options, Plan, Progress
+
+Raster = TypeVar("Raster", xr.DataArray, xr.Dataset)
+Method = Literal["auto", "ngr", "guide", "paper"]
+
+
+class _Verbs(Generic[Raster]):
+    """The verbs, the same on both types; each returns the type it was called on."""
+
+    def __init__(self, raster: Raster) -> None:
+        """Take the raster; xarray makes a new accessor for every object."""
+        self._raster = raster
+
+    def decloud(
+        self,
+        clouds: Any = None,
+        *,
+        dates: Dates = None,
+        classes: Sequence[int] | None = None,
+        dilate: int | None = None,
+        method: Method = "auto",
+        tile: int = 256,
+        overlap: int = 32,
+        device: str | None = None,
+        seed: int = 0,
+        steps: int | None = None,
+        progress: bool | Progress | None = None,
+    ) -> Raster:
+        """Return the stack with its clouds removed.
+
+        Clear pixels come back bit for bit, with CRS, nodata, dtype, coordinates, attributes, encoding and chunks. Pixels
+        that are nodata on one date and not on all are filled, too. Eager in, eager out; Dask in, lazy out.
+
+        Args:
+            clouds: what is cloud: the name of a variable (SCL, QA_PIXEL and Fmask are decoded), a DataArray of such codes,
+                a boolean one (True = cloud, on any grid that can be aligned), or None: such a variable is looked for.
+            dates: only these are filled, the others still help; ISO dates such as "2023-08-18". None: all.
+            classes: the codes that count as not clear, in place of the default ones.
+            dilate: grow the mask by so many pixels; None: 60 m, at most 6 pixels.
+            method: "auto" keeps, per date, what does better on hidden pixels: "guide", a regression on the other dates, or
+                "ngr", which refines it; "paper" is the published algorithm, which takes hours.
+            tile: side of the window solved at a time, pixels.
+            overlap: rim that tiles share, pixels.
+            device: "cpu", "cuda", "cuda:1", "mps"; None: CUDA where there is any.
+            seed: of everything random; same seed, same answer.
+            steps: of training; None: stopped on hidden pixels ("paper": 15 000).
+            progress: True for a bar, or a function of (stage, done, total).
+
+        Returns:
+            The same type, with a boolean coordinate `filled` that tells what was made up, and attributes `ngr_*` that tell
+            how: the method per date and the error on hidden pixels.
+
+        Raises:
+            InputError, MaskError, GridError: each says what was found, what was expected, and the call that mends it.
+
+        References:
+            Xu et al., arXiv 2308.16612.
+        """
+        from . import restore
+
+        options = _options(method, tile, overlap, device, seed, steps, progress)
+        return restore.decloud(self._raster, clouds, dates, classes, dilate, options)
+
+    def inpaint(
+        self,
+        missing: Any = None,
+        *,
+        dates: Dates = None,
+        method: Method = "auto",
+        tile: int = 256,
+        overlap: int = 32,
+        device: str | None = None,
+        seed: int = 0,
+        steps: int | None = None,
+        progress: bool | Progress | None = None,
+    ) -> Raster:
+        """Return the raster with its missing pixels filled.
+
+        Args:
+            missing: boolean, True = missing: a DataArray or array on (time, band, y, x), (time, y, x) or (y, x), or the name of
+                a variable. None: nodata and NaN.
+            dates: as for `decloud`, and so are all other arguments.
+            method: "auto", "ngr", "guide" or "paper".
+            tile: side of the window solved at a time, pixels.
+            overlap: rim that tiles share, pixels.
+            device: of torch.
+            seed: of everything random.
+            steps: of training.
+            progress: True for a bar, or a function of (stage, done, total).
+
+        Returns:
+            The same type, as `decloud` does.
+
+        Raises:
+            InputError, MaskError: what was found, what was expected, and the call that mends it.
+        """
+        from . import restore
+
+        options = _options(method, tile, overlap, device, seed, steps, progress)
+        return restore.inpaint(self._raster, missing, dates, options)
+
+    def cloud_mask(
+        self, clouds: Any = None, *, classes: Sequence[int] | None = None, dilate: int | None = None
+    ) -> xr.DataArray:
+        """Return what `decloud` takes for cloud, with the same arguments: boolean (time, y, x), True = not clear."""
+        from . import masks
+
+        return masks.cloud_mask(self._raster, clouds, classes, dilate)
+
+    def plan(
+        self,
+        clouds: Any = None,
+        *,
+        dates: Dates = None,
+        classes: Sequence[int] | None = None,
+        dilate: int | None = None,
+        method: Method = "auto",
+        tile: int = 256,
+        overlap: int = 32,
+    ) -> Plan:
+        """Return what `decloud` would do with the same arguments: dates, cloud shares, tiles, memory, time."""
+        from . import restore
+
+        options = _options(method, tile, overlap, None, 0, None, None)
+        return restore.plan(self._raster, clouds, dates=dates, classes=classes, dilate=dilate, options=options)
+
+
+@xr.register_dataarray_accessor("ngr")
+class DataArrayVerbs(_Verbs[xr.DataArray]):
+    """`DataArray.ngr`, for (time, band, y, x) in any order; time and band may be absent."""
+
+
+@xr.register_dataset_accessor("ngr")
+class DatasetVerbs(_Verbs[xr.Dataset]):
+    """`Dataset.ngr`, for one variable per band on (time, y, x) in any order."""
+
+
+def _options(
+    method: str, tile: int, overlap: int, device: str | None, seed: int, steps: int | None, progress: bool | Progress | None
+) -> Options:
+    from .restore import Options
+
+    if progress is True:
+        from .console import progress_bar
+
+        progress = progress_bar()
+    return Options(method, tile, overlap, device, seed, steps, progress or None)

@@ -1,0 +1,289 @@
+"""The ngr-geo command, also `rio ngr`. Heavy modules are imported where they are used: --help answers at once."""
+
+import glob
+import json
+import os
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from . import console as terminal
+from .console import Console
+from .errors import InputError, OutputError
+from .options import CLOUDS, INPUTS, MASKING, OUTPUT, RUNNING, SELECTION, SOLVING, TALKING, Job, Verb, options
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+    from .io import Stack, Written
+    from .restore import Plan
+
+
+@click.group(epilog=terminal.EXIT_CODES, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="ngr-geo", prog_name="ngr-geo")
+def main() -> None:
+    """Take clouds off dated satellite images, and fill what is missing, with the Neural Gradient Regularizer."""
+
+
+@main.command(cls=Verb, epilog=terminal.EXIT_CODES)
+@options(INPUTS, CLOUDS, OUTPUT, SELECTION, MASKING, SOLVING, RUNNING, TALKING)
+def decloud(job: Job, console: Console) -> int:
+    """Fill clouds from the other dates.
+
+    INPUTS are GeoTIFFs, one per date, or one NetCDF file or Zarr store:
+
+    \b
+      ngr-geo decloud S2_*.tif --clouds SCL_*.tif -o OUT/
+      ngr-geo decloud cube.nc --clouds SCL -o clear.nc
+
+    Pixels that are not cloud come back as they were.
+    """
+    return _restore("decloud", job, console)
+
+
+@main.command(cls=Verb, epilog=terminal.EXIT_CODES)
+@options(
+    INPUTS,
+    click.option(
+        "--missing",
+        multiple=True,
+        metavar="MASK...",
+        help="Mask files (not 0 = missing), matched by date; or a band or variable. By default nodata and NaN.",
+    ),
+    OUTPUT,
+    SELECTION,
+    SOLVING,
+    RUNNING,
+    TALKING,
+)
+def inpaint(job: Job, console: Console) -> int:
+    """Fill missing pixels: nodata, NaN, or those of a mask.
+
+    \b
+      ngr-geo inpaint S2_*.tif -o OUT/
+      ngr-geo inpaint scene.tif --missing holes.tif -o filled.tif
+    """
+    return _restore("inpaint", job, console)
+
+
+@main.command(cls=Verb, epilog=terminal.EXIT_CODES)
+@options(INPUTS, CLOUDS, SELECTION, MASKING, SOLVING, TALKING)
+def info(job: Job, console: Console) -> int:
+    """Tell what decloud would do: dates, cloud shares, tiles, memory and time. Nothing is filled or written."""
+    stack, mask = _read(job, console)
+    plan = _plan("decloud" if mask is not None else "inpaint", job, stack, mask)
+    for warning in plan.warnings:
+        console.warn(warning)
+    rows, columns = plan.shape[-2:]
+    console.say(f"{columns} x {rows} pixels, {len(plan.dates)} dates, bands {', '.join(map(str, plan.bands))}")
+    console.say("date        missing")
+    for date, share in zip(plan.dates, plan.missing, strict=True):
+        console.say(f"{date:<10}  {share:7.1%}")
+    console.say(f"tiles to solve: {plan.tiles_to_solve} of {plan.tiles}")
+    console.say(f"memory: about {plan.memory / 1e9:.1f} GB; time: about {_duration(plan.seconds)}")
+    console.finish(
+        {
+            "command": "info",
+            "dates": [{"date": date, "missing": share} for date, share in zip(plan.dates, plan.missing, strict=True)],
+            "bands": list(map(str, plan.bands)),
+            "shape": list(plan.shape),
+            "tiles": {"total": plan.tiles, "to_solve": plan.tiles_to_solve},
+            "memory": plan.memory,
+            "seconds": plan.seconds,
+            "exit_code": terminal.OK,
+        }
+    )
+    return terminal.OK
+
+
+@main.command(cls=Verb, epilog=terminal.EXIT_CODES)
+@options(
+    click.option("-o", "--output", default="ngr_geo_demo", show_default=True, metavar="FOLDER", help="Where to write."),
+    SOLVING,
+    click.option("--overwrite", is_flag=True, help="Replace what an earlier demo wrote."),
+    TALKING,
+)
+def demo(job: Job, console: Console) -> int:
+    """Take the clouds off the real Sentinel-2 sample that comes along, and show where the results are."""
+    from .samples import sample_path
+
+    folder = Path(sample_path("slovenia"))
+    images, masks = (tuple(sorted(glob.glob(str(folder / pattern)))) for pattern in ("S2_*.tif", "SCL_*.tif"))
+    picture = str(Path(job.output) / "before_after.png")
+    return _restore("decloud", replace(job, inputs=images, clouds=masks, quicklook=picture), console)
+
+
+def _restore(verb: str, job: Job, console: Console) -> int:
+    """Read, check, plan, restore, write, report."""
+    import ngr_geo
+    from .io import check_output, read_back, write_stack
+
+    start = time.monotonic()
+    stack, mask = _read(job, console)
+    check_output(job.output, stack, job.overwrite)
+    _check_picture(job, stack)
+    plan = _plan(verb, job, stack, mask)
+    for warning in plan.warnings:
+        console.warn(warning)
+    _check_something_to_do(verb, plan, stack.raster, console)
+    console.note(
+        f"{len(plan.dates)} dates, up to {max(plan.missing):.0%} missing; {plan.tiles_to_solve} of {plan.tiles} tiles "
+        f"to solve, about {_duration(plan.seconds)}."
+    )
+    with console.progress() as progress:
+        result = _call(verb, job, stack, mask, progress)
+        if stack.lazy:  # computed while it is written
+            with terminal.counted_tasks(progress):
+                written = write_stack(result, stack, job.output, job.overwrite)
+    if not stack.lazy:
+        with terminal.hushed():
+            written = write_stack(result, stack, job.output, job.overwrite)
+    if job.quicklook:
+        from .report import quicklook
+
+        quicklook(stack.raster, read_back(written, stack) if stack.lazy else result, path=job.quicklook)
+    summary = {
+        "command": verb,
+        "version": ngr_geo.__version__,
+        "inputs": list(stack.inputs),
+        "output": job.output,
+        "files": [str(path) for path in written.rasters],
+        "filled_files": [str(path) for path in written.filled],
+        "quicklook": job.quicklook,
+        "dates": _dates(plan, result),
+        "tiles": json.loads(result.attrs.get("ngr_tiles", "{}")),
+        "seconds": round(time.monotonic() - start, 2),
+    }
+    return _report(summary, written, console)
+
+
+def _read(job: Job, console: Console) -> "tuple[Stack, xr.DataArray | str | None]":
+    """The stack and its mask: clouds as codes or by name, missing pixels as booleans."""
+    from .io import read_stack
+
+    stack = read_stack(job.inputs, job.clouds or job.missing or None, job.bands or None, job.date_pattern)
+    if not job.missing:
+        return stack, stack.clouds
+    from .masks import align
+
+    if isinstance(stack.clouds, str):  # a variable among the bands: set aside, and written with them again
+        mask, rest = stack.raster[stack.clouds], stack.raster.drop_vars(stack.clouds)
+        stack = replace(stack, raster=rest, dataset=stack.raster)
+    else:
+        mask = stack.clouds
+    return stack, align(mask != 0, stack.raster)
+
+
+def _check_picture(job: Job, stack: "Stack") -> None:
+    """Raise where the picture would replace something, before hours of work."""
+    if job.quicklook is None:
+        return
+    path = Path(job.quicklook)
+    if path.exists() and any(os.path.samefile(path, name) for name in stack.inputs if os.path.exists(name)):
+        msg = f"{path} is an input, and inputs are never overwritten. Choose another --quicklook."
+        raise OutputError(msg)
+    if path.is_dir() or (path.exists() and not job.overwrite):
+        msg = f"{path} is {'a folder' if path.is_dir() else 'already there'}. Use --overwrite, or another --quicklook."
+        raise OutputError(msg)
+    if any(parent.exists() and not parent.is_dir() for parent in path.absolute().parents):
+        msg = f"{path} cannot be written: its folder is a file. Choose another --quicklook."
+        raise OutputError(msg)
+
+
+def _plan(verb: str, job: Job, stack: "Stack", mask: "xr.DataArray | str | None") -> "Plan":
+    from .restore import Options, plan
+
+    return plan(
+        stack.raster,
+        mask if verb == "decloud" else None,
+        mask if job.missing else None,
+        verb=verb,
+        dates=job.dates or None,
+        classes=job.classes or None,
+        dilate=job.dilate,
+        options=Options(job.method, job.tile, job.overlap, job.device, job.seed, job.steps),
+    )
+
+
+def _check_something_to_do(verb: str, plan: "Plan", raster: "xr.DataArray | xr.Dataset", console: Console) -> None:
+    """Raise where nothing is measured, and say so where nothing is missing."""
+    from .cube import read
+
+    what = "cloud or nodata" if verb == "decloud" else "missing"
+    if min(plan.missing) >= 1.0:
+        msg = (
+            f"Every pixel of every date is {what} ({len(plan.missing)} dates), so there is nothing to learn from. "
+            "Add clearer dates, or choose the classes that count as cloud with --classes and --dilate."
+        )
+        raise InputError(msg)
+    if max(plan.missing) == 0.0:
+        if not bool(read(raster).valid.any()):
+            msg = "No pixel holds a number: all are nodata or NaN on every date. Check the nodata value of the inputs."
+            raise InputError(msg)
+        console.warn(f"No pixel is {what}: nothing is filled, and the output equals the input.")
+
+
+def _call(
+    verb: str, job: Job, stack: "Stack", mask: "xr.DataArray | str | None", progress: Callable[[str, int, int], None]
+) -> "xr.DataArray | xr.Dataset":
+    """The verb itself, as a user of Python would call it."""
+    import ngr_geo  # noqa: F401  (registers .ngr)
+
+    common: dict[str, Any] = {
+        "dates": job.dates or None,
+        "method": job.method,
+        "tile": job.tile,
+        "overlap": job.overlap,
+        "device": job.device,
+        "seed": job.seed,
+        "steps": job.steps,
+        "progress": progress,
+    }
+    if verb == "inpaint":
+        return stack.raster.ngr.inpaint(mask if job.missing else None, **common)
+    return stack.raster.ngr.decloud(mask, classes=job.classes or None, dilate=job.dilate, **common)
+
+
+def _dates(plan: "Plan", result: "xr.DataArray | xr.Dataset") -> list[dict[str, Any]]:
+    """What was done to each date, as far as the result tells: a lazy one does not know."""
+    rows = json.loads(result.attrs.get("ngr_dates", "null")) or [{"date": date} for date in plan.dates]
+    return [row | {"missing": share} for row, share in zip(rows, plan.missing, strict=True)]
+
+
+def _report(summary: dict[str, Any], written: "Written", console: Console) -> int:
+    """Print what was done, and give the exit code."""
+    console.say("date        missing   filled  method   error on hidden pixels")
+    for date in summary["dates"]:
+        known = [name for name in ("guide", "ngr") if date.get(f"{name}_rmse") is not None]
+        errors = [f"{name} {date[f'{name}_rmse']:.4g}" for name in known]
+        filled = f"{date['filled']:8.1%}" if "filled" in date else "       -"
+        method = date.get("method", "-")
+        line = f"{date['date']!s:<10} {date['missing']:8.1%} {filled}  {method:<7}  {', '.join(errors)}"
+        console.say(line.rstrip())
+    first, count = written.rasters[0], len(written.rasters)
+    where = f"{first}" if count == 1 else f"{count} GeoTIFFs in {first.parent}{os.sep}"
+    console.say(
+        f"Wrote {where}" + (", and beside each which pixels were filled: *_filled.tif" if written.filled else "")
+    )
+    if summary["quicklook"]:
+        console.say(f"Picture: {summary['quicklook']}")
+    console.note(f"Took {_duration(summary['seconds'])}.")
+    unsolvable = int(summary["tiles"].get("unsolvable", 0))
+    code = terminal.PARTLY if unsolvable else terminal.OK
+    if unsolvable:
+        console.warn(
+            f"{unsolvable} of {summary['tiles']['total']} tiles have no measured pixel on any date and were left without "
+            "data. Add clearer dates."
+        )
+    console.finish(summary | {"exit_code": code})
+    return code
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

@@ -1,0 +1,354 @@
+"""From a raster to a cube, and the exact way back.
+
+A raster is what the user has: a DataArray or a Dataset, with its dimensions in any order, its own nodata, dtype, encoding,
+coordinates and chunks. A cube is (time, band, y, x). On the way back only the filled pixels change; all else is the
+original's, bit for bit.
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Collection, Hashable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import dask.array as da
+import numpy as np
+import pandas as pd
+import xarray as xr
+from numpy.typing import NDArray
+
+from .errors import InputError
+
+TIME_NAMES = ("time", "date", "t")
+BAND_NAMES = ("band", "bands", "channel", "wavelength", "variable")
+ROW_NAMES = ("y", "lat", "latitude", "northing")
+COLUMN_NAMES = ("x", "lon", "longitude", "easting")
+NOT_BANDS = ("SCL", "QA_PIXEL", "QA_RADSAT", "PIXEL_QA", "FMASK", "CLOUD_MASK", "CLOUDS", "CLOUD", "MASK", "QA60", "FILLED")
+STALE = ("STATISTICS_", "actual_range", "valid_min", "valid_max", "valid_range")
+"""Attributes that filling makes false, by how they begin."""
+METRES_PER_DEGREE = 111_320.0
+
+
+@dataclass(frozen=True)
+class Cube:
+    """A raster as one array.
+
+    Attributes:
+        values: (time, band, y, x), NumPy or Dask, in the raster's units and (promoted) dtype.
+        valid: the same shape and kind, True where a value is finite and not nodata.
+        days: (time,), since 1970; NaN where the raster does not say.
+        dates: a unique name for each date.
+        bands: a name for each band.
+        raster: the original.
+        names: the variables that are bands, for a Dataset.
+        dims: how the raster calls (time, band, y, x); None for one that it does not have.
+    """
+
+    values: Any
+    valid: Any
+    days: NDArray[np.float64]
+    dates: tuple[str, ...]
+    bands: tuple[str, ...]
+    raster: xr.DataArray | xr.Dataset
+    names: tuple[Hashable, ...]
+    dims: tuple[Hashable | None, Hashable | None, Hashable, Hashable]
+
+    @property
+    def lazy(self) -> bool:
+        """True where the raster is backed by Dask."""
+        return isinstance(self.values, da.Array)
+
+    @property
+    def shape(self) -> tuple[int, int, int, int]:
+        """(time, band, y, x)."""
+        shape: tuple[int, int, int, int] = self.values.shape
+        return shape
+
+
+def read(raster: xr.DataArray | xr.Dataset, exclude: Collection[Hashable] = ()) -> Cube:
+    """Return the cube of a raster; nothing is computed.
+
+    Args:
+        raster: a Dataset whose numeric variables on (time, y, x) are bands, or a DataArray (time, band, y, x); in any order,
+            time and band may be absent.
+        exclude: variables of the Dataset that are not bands.
+
+    Raises:
+        InputError: a dimension or dtype that cannot be worked with.
+    """
+    if isinstance(raster, xr.Dataset):
+        names = _bands(raster, exclude)
+        parts = [raster[n] for n in names]
+        dims = _dims(parts[0])
+        bands = tuple(str(n) for n in names)
+        odd = [str(p.name) for p in parts if set(p.dims) != set(parts[0].dims)]
+        if dims[1] is not None or odd:
+            msg = (
+                f"Found a Dataset whose variable {odd[0] if odd else bands[0]!r} has other dimensions than time, y, x; expected "
+                f"one variable per band: drop it, or call .ngr on one DataArray (time, band, y, x)."
+            )
+            raise InputError(msg)
+        columns = [_as_cube(p, dims) for p in parts]
+        join = da.concatenate if any(isinstance(c, da.Array) for c in columns) else np.concatenate
+        values = join(columns, axis=1)
+        valid = join([_valid(c, p) for c, p in zip(columns, parts, strict=True)], axis=1)
+    else:
+        names, dims = (), _dims(raster)
+        _check_dtype(raster)
+        values = _as_cube(raster, dims)
+        valid = _valid(values, raster)
+        bands = _band_names(raster, dims[1], values.shape[1])
+    if 0 in values.shape:
+        msg = f"Found a raster of shape {dict(raster.sizes)}, expected at least one pixel: check how it was cut out."
+        raise InputError(msg)
+    days, dates = _times(raster, dims[0])
+    return Cube(values, valid, days, dates, bands, raster, names, dims)
+
+
+def write(cube: Cube, restored: Any, filled: Any) -> xr.DataArray | xr.Dataset:
+    """Return the raster with `restored` values in the `filled` pixels, both (time, band, y, x), and nothing else changed.
+
+    Integers are rounded, clipped to their dtype and kept off nodata; what is NaN becomes nodata, or stays as it was in an
+    integer raster without nodata. A boolean coordinate `filled` says which pixels are new. Lazy where the raster is.
+    """
+    if cube.lazy:
+        chunks = cube.values.chunks
+        restored, filled = (da.asarray(a).rechunk({-2: chunks[-2], -1: chunks[-1]}) for a in (restored, filled))
+    raster = cube.raster.copy()
+    if isinstance(raster, xr.Dataset):
+        for index, name in enumerate(cube.names):
+            raster[name] = _filled_in(raster[name], cube, restored[:, index : index + 1], filled[:, index : index + 1])
+        raster.attrs = _fresh(raster.attrs)
+    else:
+        raster = _filled_in(raster, cube, restored, filled)
+    return raster.assign_coords(filled=_filled_coordinate(cube, filled))
+
+
+def nodata(variable: xr.DataArray) -> float | None:
+    """Return the value that means missing in the array as it is in memory, None where only NaN does or nothing."""
+    sources: list[Mapping[Any, Any]] = [variable.attrs]
+    if variable.dtype.kind in "iu":  # floats with an encoded nodata have been decoded: there it is NaN
+        sources.append(variable.encoding)
+    for source in sources:
+        for key in ("_FillValue", "missing_value", "nodata"):
+            value = source.get(key)
+            if value is not None and np.ndim(value) == 0 and not isinstance(value, str) and not math.isnan(float(value)):
+                return float(value)
+    return None
+
+
+def resolution(raster: xr.DataArray | xr.Dataset) -> tuple[float, float] | None:
+    """Return the pixel's (width, height) in metres, or None, with a warning, for a raster without CRS."""
+    import rioxarray  # noqa: F401, PLC0415  # registers .rio; slow to import
+
+    crs = raster.rio.crs
+    if crs is None:
+        warnings.warn(
+            "The raster has no CRS: distances are counted in pixels. Set one with raster.rio.write_crs(...).",
+            UserWarning,
+            stacklevel=2,
+        )
+        return None
+    try:
+        width, height = (abs(float(v)) for v in raster.rio.resolution())
+        middle = float(np.mean(raster.rio.bounds()[1::2]))
+    except Exception:  # noqa: BLE001  # one-pixel axes without transform: rioxarray has several errors for it
+        return None
+    if crs.is_geographic:
+        return width * METRES_PER_DEGREE * math.cos(math.radians(middle)), height * METRES_PER_DEGREE
+    factor = float(crs.linear_units_factor[1]) if crs.is_projected else 1.0
+    return width * factor, height * factor
+
+
+def spatial_dims(raster: xr.DataArray | xr.Dataset) -> tuple[Hashable, Hashable]:
+    """Return how a raster calls rows and columns.
+
+    Raises:
+        InputError: where it cannot be told.
+    """
+    lower = {str(d).lower(): d for d in raster.dims}
+    row = next((lower[n] for n in ROW_NAMES if n in lower), None)
+    column = next((lower[n] for n in COLUMN_NAMES if n in lower), None)
+    if row is None or column is None:
+        msg = (
+            f"Found the dimensions {tuple(map(str, raster.dims))}, expected two named y and x (or latitude and longitude): "
+            f"rename them, for example raster.rename({{'row': 'y', 'col': 'x'}})."
+        )
+        raise InputError(msg)
+    return row, column
+
+
+def _bands(raster: xr.Dataset, exclude: Collection[Hashable]) -> tuple[Hashable, ...]:
+    row, column = spatial_dims(raster)
+    timed = any(str(d).lower() in TIME_NAMES for d in raster.dims)
+    found = []
+    for name, variable in raster.data_vars.items():
+        fits = {row, column} <= set(variable.dims)
+        fits &= not timed or any(str(d).lower() in TIME_NAMES for d in variable.dims)
+        if name in exclude or str(name).upper() in NOT_BANDS or not fits or variable.dtype.kind == "b":
+            continue
+        _check_dtype(variable)
+        found.append(name)
+    if not found:
+        msg = (
+            f"Found no band among the variables {[str(v) for v in raster.data_vars]}, expected numeric variables with the "
+            f"dimensions time, y and x: open the raster with its bands."
+        )
+        raise InputError(msg)
+    return tuple(found)
+
+
+def _check_dtype(variable: xr.DataArray) -> None:
+    if variable.dtype.kind not in "iuf":
+        name = f"variable {variable.name!r}" if variable.name is not None else "the raster"
+        what = "complex numbers: pass amplitude or phase, for example abs(raster)" if variable.dtype.kind == "c" else "numbers"
+        msg = f"Found dtype {variable.dtype} in {name}, expected integers or floats, not {what}: convert with .astype('float32')."
+        raise InputError(msg)
+
+
+def _dims(variable: xr.DataArray) -> tuple[Hashable | None, Hashable | None, Hashable, Hashable]:
+    row, column = spatial_dims(variable)
+    rest = [d for d in variable.dims if d not in (row, column)]
+    time = next((d for d in rest if str(d).lower() in TIME_NAMES), None)
+    band = next((d for d in rest if str(d).lower() in BAND_NAMES), None)
+    unknown = [str(d) for d in rest if d not in (time, band)]
+    if unknown:
+        msg = (
+            f"Found the dimensions {tuple(map(str, variable.dims))}, expected time, band, y, x: rename {unknown[0]!r} with "
+            f".rename({{{unknown[0]!r}: 'time'}}) or select one of it with .isel({unknown[0]}=0)."
+        )
+        raise InputError(msg)
+    return time, band, row, column
+
+
+def _as_cube(variable: xr.DataArray, dims: tuple[Hashable | None, ...]) -> Any:
+    """Return the variable's data as (time, band, y, x)."""
+    data = variable.transpose(*(d for d in dims if d is not None)).data
+    if not isinstance(data, da.Array):
+        data = np.asarray(data)
+    return data[tuple(slice(None) if d is not None else None for d in dims)]
+
+
+def _valid(values: Any, variable: xr.DataArray) -> Any:
+    missing = nodata(variable)
+    xp = da if isinstance(values, da.Array) else np
+    valid = xp.isfinite(values) if values.dtype.kind == "f" else xp.ones_like(values, dtype=bool)
+    return valid if missing is None else valid & (values != values.dtype.type(missing))
+
+
+def _band_names(raster: xr.DataArray, dim: Hashable | None, count: int) -> tuple[str, ...]:
+    described = raster.attrs.get("long_name")
+    if isinstance(described, tuple | list) and len(described) == count:
+        return tuple(str(d) for d in described)
+    if dim is not None and dim in raster.coords:
+        return tuple(str(v) for v in raster[dim].values.tolist())
+    return (str(raster.name),) if count == 1 and raster.name is not None else tuple(str(i + 1) for i in range(count))
+
+
+def _times(raster: xr.DataArray | xr.Dataset, dim: Hashable | None) -> tuple[NDArray[np.float64], tuple[str, ...]]:
+    count = raster.sizes[dim] if dim is not None else 1
+    coordinate = raster.coords.get(dim if dim is not None else "time")
+    if coordinate is None or coordinate.size != count:
+        return np.full(count, np.nan), tuple(str(i) for i in range(count))
+    values = np.atleast_1d(coordinate.values)
+    if values.dtype.kind == "M":
+        days = values.astype("datetime64[s]").astype(np.float64) / 86400
+        days[np.isnat(values)] = np.nan
+        names = [str(pd.Timestamp(v).date()) for v in values]
+        if len(set(names)) < count:
+            names = [pd.Timestamp(v).isoformat() for v in values]
+    else:
+        days, names = np.full(count, np.nan), [str(v)[:10] if hasattr(v, "isoformat") else str(v) for v in values.tolist()]
+    twice = {n for n in names if names.count(n) > 1}
+    return days, tuple(f"{n}#{names[:i].count(n) + 1}" if n in twice else n for i, n in enumerate(names))
+
+
+def _filled_in(variable: xr.DataArray, cube: Cube, restored: Any, filled: Any) -> xr.DataArray:
+    """Return one variable with its filled pixels replaced; restored and filled are (time, its bands, y, x)."""
+    here = [d for d in cube.dims if d is not None]
+    drop = tuple(slice(None) if d is not None else 0 for d in cube.dims)
+    order = [here.index(d) for d in variable.dims]
+    new, where = (a[drop].transpose(order) for a in (restored, filled))
+    guard = _Guard.of(variable)
+    if cube.lazy:
+        data = da.asarray(variable.data)
+        chunks = data.chunks
+        out = da.map_blocks(guard.merge, data, new.rechunk(chunks), where.rechunk(chunks), dtype=data.dtype)
+    else:
+        out = guard.merge(variable.values, new, where)
+    changed = variable.copy(data=out)
+    changed.attrs, changed.encoding = _fresh(variable.attrs), dict(variable.encoding)
+    return changed
+
+
+@dataclass(frozen=True)
+class _Guard:
+    """Keeps new values representable: step and offset of the stored integers, their limits, the nodata to stay off."""
+
+    scale: float
+    offset: float
+    limits: tuple[float, float] | None
+    missing: float | None
+    is_float: bool
+
+    @classmethod
+    def of(cls, variable: xr.DataArray) -> _Guard:
+        if variable.dtype.kind in "iu":
+            info = np.iinfo(variable.dtype)
+            return cls(1.0, 0.0, (float(info.min), float(info.max)), nodata(variable), is_float=False)
+        stored = np.dtype(variable.encoding.get("dtype", variable.dtype))
+        if stored.kind in "iu":
+            info = np.iinfo(stored)
+            scale, offset = (float(variable.encoding.get(k, d)) for k, d in (("scale_factor", 1.0), ("add_offset", 0.0)))
+            fill = variable.encoding.get("_FillValue")
+            limits = (float(info.min), float(info.max))
+            return cls(scale, offset, limits, None if fill is None else float(fill), is_float=True)
+        return cls(1.0, 0.0, None, nodata(variable), is_float=True)
+
+    def merge(self, original: NDArray[Any], new: NDArray[Any], where: NDArray[np.bool_]) -> NDArray[Any]:
+        """Return the original with `new` where `where`."""
+        known = np.isfinite(new)
+        value = np.where(known, new, 0).astype(np.float64)
+        if self.limits is not None:
+            low, high = self.limits
+            stored = np.clip(np.rint((value - self.offset) / self.scale), low, high)
+            if self.missing is not None:
+                beside = self.missing + 1 if self.missing < high else self.missing - 1
+                hit = stored == self.missing
+                stored = np.where(hit, beside, stored)
+                value = np.where(hit, beside * self.scale + self.offset, value)
+            clipped = np.clip(value, *sorted((low * self.scale + self.offset, high * self.scale + self.offset)))
+            value = clipped if self.is_float else stored
+        elif self.missing is not None:
+            value = np.where(value == self.missing, np.nextafter(original.dtype.type(self.missing), np.inf), value)
+        out = np.where(where & known, value.astype(original.dtype), original)
+        lost = where & ~known
+        if self.is_float:
+            empty = np.nan if self.limits is not None or self.missing is None else self.missing
+            return np.where(lost, original.dtype.type(empty), out)
+        return out if self.missing is None else np.where(lost, original.dtype.type(self.missing), out)
+
+
+def _fresh(attrs: Mapping[Any, Any]) -> dict[Any, Any]:
+    return {k: v for k, v in attrs.items() if not str(k).startswith(STALE)}
+
+
+def _filled_coordinate(cube: Cube, filled: Any) -> tuple[tuple[Hashable, ...], Any]:
+    """Return dimensions and data of the coordinate `filled`: without bands where they agree (or where that is not known)."""
+    time, band, row, column = cube.dims
+    per_band = band is not None and not cube.lazy and bool((filled != filled[:, :1]).any())
+    wanted: dict[Hashable, int] = {d: i for i, d in enumerate((time, band, row, column)) if d is not None}
+    if not per_band and band is not None:
+        del wanted[band]
+    data = filled if per_band else filled.any(axis=1)
+    if per_band is False:
+        wanted = {d: i - (i > 1) for d, i in wanted.items()}
+    if time is None:
+        data, wanted = data[0], {d: i - 1 for d, i in wanted.items()}
+    first = next(iter(cube.raster.data_vars.values())) if isinstance(cube.raster, xr.Dataset) else cube.raster
+    if isinstance(cube.raster, xr.Dataset):
+        first = cube.raster[cube.names[0]]
+    order = [d for d in first.dims if d in wanted]
+    return tuple(order), data.transpose([wanted[d] for d in order])

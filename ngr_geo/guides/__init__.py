@@ -1,0 +1,1 @@
+"""Classical estimates of a stack. What they predict, the network refines."""

@@ -1,0 +1,177 @@
+"""The guide for cloud removal: each date predicted from the others that predict it best.
+
+A low-rank model fills the gaps of the references, a ridge regression on their 3x3 neighbourhoods predicts the date, a local
+regression corrects what varies over the scene. One date alone is interpolated from its own clear pixels. The edges of clouds
+are closed afterwards, by the X step that holds the observed pixels (a Poisson fill of the guide's gradients).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from . import lowrank, regression, spatial
+
+REFERENCES = 4
+"""Dates that a date is predicted from: each costs 36 features of four bands."""
+RANK = 8
+FACTOR_PIXELS = 30_000
+FIT_PIXELS = 400_000
+"""Pixels that the low-rank model and one regression are fitted on, at most."""
+
+
+class Window(NamedTuple):
+    """A window of the stack: standardised `values` (T, B, h, w), 0 where not `observed` (T, h, w)."""
+
+    values: Tensor
+    observed: Tensor
+
+
+@dataclass(frozen=True)
+class Guide:
+    """What predicts each date. `regressions` has the dates with clear pixels, `nearest` (references, weights) the rest."""
+
+    factors: lowrank.Factors | None
+    regressions: dict[int, regression.Regression]
+    nearest: dict[int, tuple[tuple[int, ...], tuple[float, ...]]]
+    power: float
+
+    @property
+    def width(self) -> int:
+        """How many references `predict` returns beside the guide."""
+        return max((len(r.references) for r in self.regressions.values()), default=0)
+
+
+def fit(windows: Sequence[Window], seen: Sequence[Window], dates: Sequence[int], days: Sequence[float]) -> Guide:
+    """Return the guide for the `dates`, fitted on pixels that are observed in `seen`.
+
+    Args:
+        windows: with all that is observed: what the references are made of.
+        seen: the same windows less the hidden pixels: what a date itself may be learnt from.
+        dates: the indices of those to predict.
+        days: when each of the T dates was taken, in days; NaN if unknown.
+    """
+    total = windows[0].observed.shape[0]
+    if total == 1:
+        hidden = [(w.values[0], w.observed[0], w.observed[0] & ~s.observed[0]) for w, s in zip(windows, seen, strict=True)]
+        return Guide(None, {}, {}, spatial.fit(hidden[:4]))
+    pixels, clear = _sample(seen)
+    factors = lowrank.fit(pixels, clear, RANK)
+    regressions, nearest = {}, {}
+    for date in dates:
+        references = choose(pixels, clear, date)
+        if references:
+            regressions[date] = _regress(factors, windows, seen, date, references)
+        else:
+            nearest[date] = _in_time(days, factors.known.tolist(), date)
+    return Guide(factors, regressions, nearest, 1.0)
+
+
+def predict(guide: Guide, window: Window, seen: Window, date: int) -> tuple[Tensor, Tensor]:
+    """Return the guide (B, h, w) of one date of a window, and the references it was made of, (K·(B+1), h, w).
+
+    At no pixel does either know what the date itself shows there: it can be judged, and refined, on observed pixels. (The
+    local correction does know the pixel, as one of some thousand; one date alone is interpolated, so it agrees with `seen`.)
+    """
+    values, bands = window.values, window.values.shape[1]
+    nothing = values.new_zeros(guide.width * (bands + 1), *values.shape[2:])
+    if guide.factors is None:
+        return spatial.interpolate(values[date], seen.observed[date], guide.power), nothing
+    filled = _without(guide.factors, window, date)
+    if date in guide.nearest:
+        references, weights = guide.nearest[date]
+        mean = sum((w * filled[r] for r, w in zip(references, weights, strict=True)), torch.zeros_like(filled[date]))
+        return mean, nothing
+    model = guide.regressions[date]
+    design = regression.features(filled, filled[date], model.references)
+    estimate = regression.apply(model, design, regression.pattern(window.observed, model.references))
+    chosen = list(model.references)
+    if seen.observed[date].any():
+        bands_there = filled[chosen].flatten(0, 1)
+        estimate = estimate + regression.local(bands_there, values[date] - estimate, seen.observed[date])
+    clear = window.observed[chosen].to(values.dtype)
+    context = torch.cat([filled[chosen].flatten(0, 1), clear])
+    empty = values.new_zeros((guide.width - len(chosen)) * (bands + 1), *context.shape[1:])
+    return estimate, torch.cat([context, empty])
+
+
+def choose(pixels: Tensor, clear: Tensor, date: int) -> tuple[int, ...]:
+    """Return the dates that predict a date best, the best first; empty if nothing is known of it.
+
+    Each other date is scored by the share of variance that a linear regression on its bands explains where both are clear,
+    times the share of the date's gaps in which it is clear.
+
+    Args:
+        pixels: (N, T, B) standardised.
+        clear: (N, T).
+        date: the one to be predicted.
+    """
+    bands = pixels.shape[-1]
+    gaps = ~clear[:, date]
+    scores = {}
+    for other in range(pixels.shape[1]):
+        both = clear[:, date] & clear[:, other]
+        count = int(both.sum())
+        if other == date or count < regression.SAMPLES_PER_FEATURE * (9 * bands + bands + 1):
+            continue
+        x, y = pixels[both, other].double(), pixels[both, date].double()
+        x, y = x - x.mean(0), y - y.mean(0)
+        ridge = 1e-6 * count * torch.eye(bands, dtype=torch.float64)
+        left = y - x @ torch.linalg.solve(x.T @ x + ridge, x.T @ y)
+        explained = 1 - float(left.square().sum() / y.square().sum().clamp(min=1e-12))
+        cover = float(clear[gaps, other].double().mean()) if gaps.any() else 1.0
+        scores[other] = max(explained, 1e-3) * (cover + 1e-3)
+    return tuple(sorted(scores, key=lambda d: -scores[d])[:REFERENCES])
+
+
+def _sample(windows: Sequence[Window]) -> tuple[Tensor, Tensor]:
+    """Return up to FACTOR_PIXELS pixels (N, T, B) and whether they are observed (N, T), evenly over the windows."""
+    total = sum(w.observed[0].numel() for w in windows)
+    step = max(1, math.ceil(total / FACTOR_PIXELS))
+    step += step % 2 == 0  # odd: never a whole number of rows of an even width
+    pixels = torch.cat([w.values.flatten(2).permute(2, 0, 1)[::step] for w in windows])
+    return pixels, torch.cat([w.observed.flatten(1).T[::step] for w in windows])
+
+
+def _without(factors: lowrank.Factors, window: Window, date: int) -> Tensor:
+    """Return the window (T, B, h, w) with its gaps, and all of one date, completed from the other dates."""
+    bare = window.observed.clone()
+    bare[date] = False
+    total, bands, height, width = window.values.shape
+    pixels = window.values.flatten(2).permute(2, 0, 1)
+    complete = lowrank.complete(factors, pixels, bare.flatten(1).T)
+    return complete.permute(1, 2, 0).reshape(total, bands, height, width).contiguous()
+
+
+def _regress(
+    factors: lowrank.Factors, windows: Sequence[Window], seen: Sequence[Window], date: int, references: tuple[int, ...]
+) -> regression.Regression:
+    """Return the regression of a date on its references, over all windows."""
+    moments = regression.Moments(references, windows[0].values.shape[1])
+    share = FIT_PIXELS / max(1, sum(int(s.observed[date].sum()) for s in seen))
+    generator = torch.Generator().manual_seed(date)
+    for window, part in zip(windows, seen, strict=True):
+        filled = _without(factors, window, date)
+        use = part.observed[date]
+        if share < 1:
+            use = use & (torch.rand(use.shape, generator=generator) < share)
+        moments.add(filled, window.observed, window.values[date], use, date)
+    return moments.solve()
+
+
+def _in_time(days: Sequence[float], known: Sequence[bool], date: int) -> tuple[tuple[int, ...], tuple[float, ...]]:
+    """Return the dates and weights of an interpolation in time, for a date of which nothing is known."""
+    others = [d for d in range(len(days)) if d != date and known[d]]
+    gap = {d: days[d] - days[date] if math.isfinite(days[d] - days[date]) else float(d - date) for d in others}
+    before = max((d for d in others if gap[d] <= 0), key=lambda d: gap[d], default=None)
+    after = min((d for d in others if gap[d] > 0), key=lambda d: gap[d], default=None)
+    if before is None or after is None:
+        single = before if after is None else after
+        return ((single,), (1.0,)) if single is not None else ((), ())
+    share = -gap[before] / (gap[after] - gap[before])
+    return (before, after), (1 - share, share)

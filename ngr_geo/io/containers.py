@@ -1,0 +1,242 @@
+"""NetCDF files and Zarr stores: one of them holds the whole stack."""
+
+import os
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import rioxarray  # noqa: F401  (registers .rio)
+import xarray as xr
+
+from ..errors import InputError, MaskError
+from ..masks import CLOUD_VARIABLES
+
+_NETCDF = {".nc", ".nc4", ".netcdf", ".cdf"}
+_ZARR_FILES = ("zarr.json", ".zgroup", ".zmetadata", ".zattrs")
+LARGE = 512 * 2**20  # bytes; above this a dataset is read lazily
+_SPATIAL = {"x", "y", "lon", "lat", "longitude", "latitude", "easting", "northing"}
+
+
+def is_zarr(path: str | Path) -> bool:
+    """Whether a path is a Zarr store, by what lies in it, or by its name where it cannot be looked into."""
+    text = str(path).rstrip("/")
+    if os.path.isdir(text):
+        return any(os.path.exists(os.path.join(text, name)) for name in _ZARR_FILES)
+    return text.endswith(".zarr")
+
+
+def is_container(path: str) -> bool:
+    """Whether a path is a NetCDF file or a Zarr store."""
+    return is_zarr(path) or os.path.splitext(path)[1].lower() in _NETCDF
+
+
+def open_container(path: str) -> xr.Dataset:
+    """The whole file as a Dataset of raw values: neither masked nor scaled, so that every number can go back as it was.
+
+    Raises:
+        InputError: no such file, or not what its name says.
+    """
+    local = "://" not in path
+    if local and not os.path.exists(path):
+        msg = f"{path}: no such file. Expected a NetCDF file or Zarr store; check the path."
+        raise InputError(msg)
+    kind = "Zarr store" if is_zarr(path) else "NetCDF file"
+    options: dict[str, Any] = {"decode_coords": "all", "mask_and_scale": False}
+    if is_zarr(path):
+        options |= {"engine": "zarr", "consolidated": _is_consolidated(path) if local else None}
+    try:
+        dataset = xr.open_dataset(path, chunks=None, **options)
+        if dataset.nbytes > LARGE:
+            dataset.close()
+            return _with_crs(xr.open_dataset(path, chunks="auto", **options))
+        with dataset:
+            return _with_crs(dataset.load())
+    except (OSError, RuntimeError, ValueError, KeyError) as error:
+        reason = str(error).strip().split("\n")[0][:200]
+        msg = f"{path} cannot be read as a {kind}: {reason}. Try it in Python: xarray.open_dataset({path!r})."
+        raise InputError(msg) from error
+
+
+def _with_crs(dataset: xr.Dataset) -> xr.Dataset:
+    """Make the CRS a coordinate where the file forgot to say that it is one."""
+    described = {"crs_wkt", "spatial_ref", "grid_mapping_name"}
+    return dataset.set_coords([name for name, variable in dataset.data_vars.items() if described & set(variable.attrs)])
+
+
+def choose(
+    dataset: xr.Dataset, path: str, bands: Sequence[str] | None, clouds: str | None
+) -> xr.Dataset | xr.DataArray:
+    """What the verbs work on: the only four-dimensional variable where there is one, else the Dataset.
+
+    Args:
+        dataset: all that is in the file.
+        path: where it is from, for messages.
+        bands: names of variables, or of values of the band coordinate; None for all.
+        clouds: the mask variable, kept whatever the bands are.
+
+    Raises:
+        InputError: a band that is not there, or nothing that looks like an image.
+    """
+    images = [name for name, variable in dataset.data_vars.items() if _SPATIAL & set(map(str, variable.dims))]
+    images = images or [name for name, variable in dataset.data_vars.items() if variable.ndim >= 2]
+    if not images:
+        msg = f"{path} holds no variable over y and x, only {', '.join(map(str, dataset.variables)) or 'nothing'}."
+        raise InputError(msg)
+    deep = [name for name in images if dataset[name].ndim == 4]
+    if len(deep) == 1:
+        cube = dataset[deep[0]]
+        if not bands:
+            return cube
+        rest = set(map(str, cube.dims)) - _SPATIAL - {"time"}
+        band = next(iter(rest)) if len(rest) == 1 else "band"
+        _check_names(path, bands, [str(value) for value in cube[band].values])
+        return cube.isel({band: [[str(value) for value in cube[band].values].index(name) for name in bands]})
+    if not bands:
+        return dataset
+    _check_names(path, bands, [str(name) for name in images])
+    keep = {*bands, *([clouds] if clouds else []), *(name for name in images if name in CLOUD_VARIABLES)}
+    return dataset.drop_vars([name for name in images if str(name) not in keep])
+
+
+def _check_names(path: str, bands: Sequence[str], known: Sequence[str]) -> None:
+    unknown = [name for name in bands if name not in known]
+    if unknown:
+        msg = f"{path} has no band {', '.join(map(repr, unknown))}; it has {', '.join(known)}. Choose among these."
+        raise InputError(msg)
+
+
+def find_mask(dataset: xr.Dataset) -> xr.DataArray | None:
+    """The variable with a well-known mask name, or None."""
+    return next((dataset[name] for name in CLOUD_VARIABLES if name in dataset.variables), None)
+
+
+def mask_variable(dataset: xr.Dataset, path: str) -> xr.DataArray:
+    """The mask in a file of its own: the variable with a well-known name, or the only one.
+
+    Raises:
+        MaskError: several variables, none with such a name.
+    """
+    mask = find_mask(dataset)
+    names = list(dataset.data_vars)
+    if mask is None and len(names) != 1:
+        msg = f"{path} holds {len(names)} variables ({', '.join(map(str, names))}); expected one mask. Keep only that."
+        raise MaskError(msg)
+    return dataset[names[0]] if mask is None else mask
+
+
+def assemble(result: xr.Dataset | xr.DataArray, dataset: xr.Dataset | None) -> xr.Dataset:
+    """The result of a verb as the Dataset to be written.
+
+    A DataArray from raster files becomes one variable per band, as the verbs on Datasets expect; a variable of a
+    Dataset goes back among the others. What the verb notes about itself (ngr_*) moves to the Dataset's attributes.
+
+    Args:
+        result: from a verb.
+        dataset: the Dataset that the result is a part of, or None.
+    """
+    if isinstance(result, xr.Dataset):
+        if dataset is None:
+            return result
+        return result.assign({name: dataset[name] for name in dataset.data_vars if name not in result.variables})
+    notes = {key: value for key, value in result.attrs.items() if key.startswith("ngr_")}
+    kept = {key: value for key, value in result.attrs.items() if key not in notes}
+    result = result.copy(deep=False)
+    result.attrs = kept
+    if dataset is not None:
+        rest = dataset.drop_vars([name for name in dataset.variables if name in result.coords or name == result.name])
+        strangers = [name for name, variable in rest.variables.items() if any(
+            dim in result.sizes and result.sizes[dim] != size for dim, size in variable.sizes.items()
+        )]  # fmt: skip
+        out = result.to_dataset(name=result.name).assign(rest.drop_vars(strangers).variables)
+        return out.assign_attrs({**dataset.attrs, **notes})
+    filled = result.coords["filled"]
+    if "band" in filled.dims:
+        filled = filled.any("band")
+    bands = {str(name): result.sel(band=name, drop=True).drop_vars("filled") for name in result["band"].values}
+    out = xr.Dataset(bands).assign_coords(filled=filled)
+    for name in bands:
+        out[name].attrs = dict(kept)
+    return (out if result.rio.crs is None else out.rio.write_crs(result.rio.crs)).assign_attrs(notes)
+
+
+def for_netcdf(dataset: xr.Dataset) -> xr.Dataset:
+    """The Dataset with only such encodings as NetCDF understands."""
+    return _encoded(dataset, foreign={"chunks", "compressors", "compressor", "filters", "shards", "serializer"})
+
+
+def for_zarr(dataset: xr.Dataset) -> xr.Dataset:
+    """The Dataset with only such encodings as Zarr understands, in even chunks of whole stored ones."""
+    foreign = {
+        "zlib",
+        "szip",
+        "zstd",
+        "bzip2",
+        "blosc",
+        "shuffle",
+        "complevel",
+        "fletcher32",
+        "contiguous",
+        "chunksizes",
+    }
+    out = _encoded(dataset, foreign=foreign)
+    for name, variable in out.variables.items():
+        if not variable.chunks:
+            continue
+        stored = variable.encoding.get("chunks") or (1,) * variable.ndim
+        # One writer per stored chunk, or parallel writes to the same file would lose pixels.
+        even = [-(-max(sizes) // step) * step for sizes, step in zip(variable.chunks, stored, strict=True)]
+        out[name] = out[name].chunk(dict(zip(variable.dims, even, strict=True)))
+    return out
+
+
+def _encoded(dataset: xr.Dataset, foreign: set[str]) -> xr.Dataset:
+    always = {"dtype", "units", "calendar", "_FillValue", "scale_factor", "add_offset", "grid_mapping", "coordinates"}
+    out = dataset.copy()
+    for variable in out.variables.values():
+        encoding = dict(variable.encoding)
+        if foreign & set(encoding):
+            encoding = {key: value for key, value in encoding.items() if key in always}
+        variable.encoding = encoding
+    out.encoding = {key: value for key, value in dataset.encoding.items() if key == "unlimited_dims"}
+    return out
+
+
+def save_netcdf(dataset: xr.Dataset, path: Path) -> None:
+    """Write a NetCDF file, with the CRS as a CF grid mapping.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+    out = for_netcdf(dataset)
+    for variable in out.variables.values():
+        if variable.ndim > 1 and "zlib" not in variable.encoding:  # not from a NetCDF file: ours to choose
+            variable.encoding.update(zlib=True, complevel=4, shuffle=True)
+    try:
+        out.to_netcdf(path)
+    except RuntimeError as error:
+        if "NetCDF" not in str(error) and "HDF" not in str(error):
+            raise
+        raise OSError(str(error)) from error  # the NetCDF library's way to say that the disk is full
+
+
+def save_zarr(dataset: xr.Dataset, path: Path, source: str) -> None:
+    """Write a Zarr store, in the version of the source where that is one.
+
+    Raises:
+        OSError: the store cannot be written.
+    """
+    version: Literal[2, 3] | None = None
+    if is_zarr(source) and os.path.isdir(source):
+        version = 3 if os.path.exists(os.path.join(source, "zarr.json")) else 2
+    with warnings.catch_warnings():
+        # It is no part of Zarr 3 yet, but without it xarray warns every reader.
+        warnings.filterwarnings("ignore", message="Consolidated metadata", category=UserWarning)
+        for_zarr(dataset).to_zarr(path, zarr_format=version, consolidated=True)
+
+
+def _is_consolidated(path: str) -> bool:
+    if os.path.exists(os.path.join(path, ".zmetadata")):
+        return True
+    description = os.path.join(path, "zarr.json")
+    return os.path.exists(description) and '"consolidated_metadata"' in Path(description).read_text(encoding="utf-8")

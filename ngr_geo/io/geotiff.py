@@ -1,0 +1,198 @@
+"""One raster file at a time: its header, and its pixels by window.
+
+A header holds everything of a file that is not pixels, so that what is written can be like what was read. Paths are
+text, because GDAL also reads "/vsicurl/..." and "s3://...".
+"""
+
+import os
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+import rasterio
+from affine import Affine
+from rasterio.crs import CRS
+from rasterio.enums import ColorInterp, MaskFlags
+from rasterio.errors import NotGeoreferencedWarning, RasterioError
+from rasterio.windows import Window
+
+from ..errors import InputError
+
+# Written by GDAL itself, or about pixels that have changed.
+_UNCOPIED_NAMESPACES = {"IMAGE_STRUCTURE", "DERIVED_SUBDATASETS", "RPC", "SUBDATASETS", "TIFF", "COLOR_PROFILE"}
+
+
+@dataclass(frozen=True)
+class Header:
+    """All of a raster file but its pixels. Tuples hold one entry per band, in the file's order."""
+
+    path: str
+    driver: str
+    shape: tuple[int, int]  # rows, columns
+    dtypes: tuple[str, ...]
+    crs: CRS | None
+    transform: Affine
+    nodata: float | None
+    band_names: tuple[str | None, ...]
+    colorinterp: tuple[ColorInterp, ...]
+    scales: tuple[float, ...]
+    offsets: tuple[float, ...]
+    units: tuple[str | None, ...]
+    tags: Mapping[str, Mapping[str, str]]  # namespace ("" for the usual one) -> tags
+    band_tags: tuple[Mapping[str, str], ...]
+    blocks: tuple[int, int] | None  # rows, columns of a tile; columns = width for strips; None: ours to choose
+    structure: Mapping[str, str]  # compression, predictor, interleave, layout, as GDAL names them
+    overviews: tuple[int, ...]
+
+    @property
+    def name(self) -> str:
+        """The file's name without its folder."""
+        return os.path.basename(self.path.rstrip("/"))
+
+    @property
+    def count(self) -> int:
+        """The number of bands."""
+        return len(self.dtypes)
+
+    @property
+    def is_cog(self) -> bool:
+        """Whether the file is laid out as a Cloud Optimized GeoTIFF."""
+        return self.structure.get("LAYOUT") == "COG"
+
+
+@contextmanager
+def opened(path: str) -> Iterator[rasterio.DatasetReader]:
+    """The file open for reading; an InputError that says why where GDAL cannot."""
+    local = "://" not in path and not path.startswith("/vsi")
+    if local and not os.path.exists(path):
+        msg = f"{path}: no such file. Expected a raster (GeoTIFF, NetCDF or Zarr); check the path."
+        raise InputError(msg)
+    if local and os.path.isdir(path):
+        msg = f"{path} is a folder and no Zarr store. Give the rasters in it, for example '{path.rstrip('/')}/*.tif'."
+        raise InputError(msg)
+    try:
+        with warnings.catch_warnings():
+            # A missing georeference is reported once for the whole stack, where the grid is used.
+            warnings.simplefilter("ignore", NotGeoreferencedWarning)
+            source = rasterio.open(path)
+    except (RasterioError, OSError) as error:
+        size = f" ({os.path.getsize(path)} bytes)" if local and os.path.exists(path) else ""
+        msg = (
+            f"{path}{size} is not a raster that can be read: {first_line(error)}. Check the file with: rio info {path}"
+        )
+        raise InputError(msg) from error
+    with source:
+        yield source
+
+
+def read_header(path: str) -> Header:
+    """The header of a raster file; its pixels are not read.
+
+    Raises:
+        InputError: no such file, not a raster, no band, or shorter than its own directory says (truncated).
+    """
+    with opened(path) as source:
+        if source.count == 0:
+            parts = ", ".join(source.subdatasets[:3]) or "nothing"
+            msg = f"{path} holds no band of its own but {parts}. Expected an image: give one of these."
+            raise InputError(msg)
+        if source.driver == "GTiff":
+            _check_whole(source, path)
+        bands = range(1, source.count + 1)
+        nodatas = {repr(value) for value in source.nodatavals}
+        if len(nodatas) > 1:
+            values = ", ".join(sorted(nodatas))
+            msg = f"{path}: its bands have different nodata values ({values}). Expected one: rio edit-info --nodata."
+            raise InputError(msg)
+        if any(MaskFlags.per_dataset in flags and MaskFlags.alpha not in flags for flags in source.mask_flag_enums):
+            msg = f"{path} has an internal mask, which is not read. Mark missing pixels by nodata or with a mask file."
+            warnings.warn(msg, UserWarning, stacklevel=2)
+        namespaces = [name for name in source.tag_namespaces() if not name.startswith("xml:")]
+        kept = {name: dict(source.tags(ns=name)) for name in namespaces if name not in _UNCOPIED_NAMESPACES}
+        return Header(
+            path=path,
+            driver=source.driver,
+            shape=source.shape,
+            dtypes=tuple(source.dtypes),
+            crs=source.crs,
+            transform=source.transform,
+            nodata=source.nodata,
+            band_names=tuple(source.descriptions),
+            colorinterp=tuple(source.colorinterp),
+            scales=tuple(source.scales),
+            offsets=tuple(source.offsets),
+            units=tuple(source.units),
+            tags={"": dict(source.tags()), **kept},
+            band_tags=tuple(dict(source.tags(band)) for band in bands),
+            blocks=source.block_shapes[0] if source.driver == "GTiff" else None,
+            structure=dict(source.tags(ns="IMAGE_STRUCTURE")),
+            overviews=tuple(source.overviews(1)),
+        )
+
+
+def _check_whole(source: rasterio.DatasetReader, path: str) -> None:
+    """Find a truncated file without reading it: its directory names bytes beyond its end."""
+    if not os.path.isfile(path):
+        return
+    size, bands = os.path.getsize(path), [1] if source.interleaving.name == "pixel" else source.indexes
+    rows, columns = source.block_shapes[0]
+    for band in bands:
+        for row in range(-(-source.height // rows)):
+            for column in range(-(-source.width // columns)):
+                place = f"{column}_{row}"
+                start = source.get_tag_item(f"BLOCK_OFFSET_{place}", "TIFF", bidx=band)
+                length = source.get_tag_item(f"BLOCK_SIZE_{place}", "TIFF", bidx=band)
+                if start and length and int(start) + int(length) > size:
+                    where = describe(Window(column * columns, row * rows, columns, rows), source.shape)
+                    msg = (
+                        f"{path} is cut short: {size} bytes, but the block at {where} ends at byte "
+                        f"{int(start) + int(length)}. Fetch or copy the file again."
+                    )
+                    raise InputError(msg)
+
+
+def read_window(header: Header, bands: Sequence[int], window: Window) -> np.ndarray:
+    """Pixels (band, row, column) of one window, raw values in the file's dtype.
+
+    Args:
+        header: the file.
+        bands: band numbers from 1.
+        window: rows and columns to read, inside the file.
+
+    Raises:
+        InputError: the file cannot be decoded there.
+    """
+    with opened(header.path) as source:
+        try:
+            return source.read(list(bands), window=window)
+        except (RasterioError, OSError) as error:
+            where = describe(window, header.shape)
+            msg = (
+                f"{header.path} cannot be read at {where}: {first_line(error)}. The file looks damaged or cut short: "
+                "fetch or copy it again."
+            )
+            raise InputError(msg) from error
+
+
+def windows(shape: tuple[int, int], step: int) -> Iterator[Window]:
+    """Windows of at most step x step that cover a shape, row by row."""
+    for row in range(0, shape[0], step):
+        for column in range(0, shape[1], step):
+            yield Window(column, row, min(step, shape[1] - column), min(step, shape[0] - row))
+
+
+def describe(window: Window, shape: tuple[int, int]) -> str:
+    """A window in words, cut to the file's shape."""
+    last_row = min(window.row_off + window.height, shape[0]) - 1
+    last_column = min(window.col_off + window.width, shape[1]) - 1
+    return f"rows {window.row_off}-{last_row}, columns {window.col_off}-{last_column}"
+
+
+def first_line(error: BaseException) -> str:
+    """The root of an error on one line. GDAL's own message is in the cause, not in rasterio's."""
+    root = error
+    while root.__cause__ is not None:
+        root = root.__cause__
+    return str(root).strip().split("\n")[0].rstrip(".") or type(root).__name__

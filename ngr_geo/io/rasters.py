@@ -1,0 +1,387 @@
+"""Many raster files, one per date, as one array: what must agree among them, and which mask belongs to which."""
+
+import os
+import re
+import warnings
+from collections.abc import Sequence
+
+import dask
+import dask.array
+import numpy as np
+import rioxarray  # noqa: F401  (registers .rio)
+import xarray as xr
+from rasterio.enums import ColorInterp
+from rasterio.windows import Window
+
+from ..errors import GridError, InputError, MaskError
+from .dates import HELP, acquired
+from .geotiff import Header, read_header, read_window, windows
+from .target import FILLED_TAG
+from ..masks import CLOUD_VARIABLES
+
+LARGE = 512 * 2**20  # bytes; above this a stack is read lazily
+_CHUNK = 1024  # rows and columns of a lazy block: a multiple of the usual tile sizes
+
+
+def check_alike(headers: Sequence[Header]) -> None:
+    """Raise where files of one stack differ in grid, bands, dtype or nodata, or hold what cannot be worked on.
+
+    Raises:
+        InputError, GridError: with the two files, the difference and the call that mends it.
+    """
+    for header in headers:
+        _check_dtype(header)
+        if header.tags[""].get(FILLED_TAG) == "filled":
+            msg = f"{header.path} tells which pixels ngr-geo filled; it is no image. Leave the *_filled.tif files out."
+            raise InputError(msg)
+    first = headers[0]
+    for other in headers[1:]:
+        _check_grid(first, other)
+        if other.count != first.count:
+            msg = (
+                f"{other.path} has {other.count} bands, {first.path} has {first.count}. Expected the same for all. "
+                f"Choose common ones first: rio stack {other.name} --bidx 1,2,3 -o {_twin(other)}"
+            )
+            raise InputError(msg)
+        if other.dtypes != first.dtypes:
+            msg = (
+                f"{other.path} holds {other.dtypes[0]}, {first.path} holds {first.dtypes[0]}. Expected one dtype for "
+                f"all dates. Convert it first: rio convert {other.name} {_twin(other)} --dtype {first.dtypes[0]}"
+            )
+            raise InputError(msg)
+        if not _same_number(first.nodata, other.nodata):
+            value = first.nodata if first.nodata is not None else other.nodata
+            wrong = other if first.nodata is not None else first
+            msg = (
+                f"{other.path} has nodata {_nodata(other)}, {first.path} has {_nodata(first)}; one is expected for all "
+                f"dates. If that is what it means: rio edit-info {wrong.path} --nodata {value:g}"
+            )
+            raise InputError(msg)
+
+
+def _check_dtype(header: Header) -> None:
+    if len(set(header.dtypes)) > 1:
+        msg = f"{header.path} mixes dtypes ({', '.join(header.dtypes)}). Expected one: rio convert --dtype float32."
+        raise InputError(msg)
+    if header.dtypes[0].startswith("complex"):
+        msg = (
+            f"{header.path} holds complex numbers ({header.dtypes[0]}), and integers or floats are expected. "
+            f"Take the amplitude first: rio calc '(abs (read 1))' {header.name} {_twin(header)}"
+        )
+        raise InputError(msg)
+
+
+def _check_grid(first: Header, other: Header) -> None:
+    difference = None
+    if first.crs != other.crs:
+        difference = f"its CRS is {_crs(other)}, not {_crs(first)}"
+    elif first.shape != other.shape:
+        difference = f"it has {_shape(other)}, not {_shape(first)}"
+    else:
+        size = min(abs(first.transform.a) + abs(first.transform.d), abs(first.transform.b) + abs(first.transform.e))
+        shifts = [np.subtract(_corner(first, *at), _corner(other, *at)) for at in ((0, 0), first.shape)]
+        shift = float(np.abs(shifts).max())
+        if not shift <= 0.01 * size:  # a hundredth of a pixel: rounding in the file
+            start = tuple(round(value, 6) for value in (other.transform.c, other.transform.f))
+            expected = tuple(round(value, 6) for value in (first.transform.c, first.transform.f))
+            steps = tuple(round(value, 9) for value in (other.transform.a, other.transform.e))
+            difference = (
+                f"it starts at {start} with pixels of {steps}, up to {shift / size:.3g} pixels off ({expected})"
+            )
+    if difference is None:
+        return
+    mend = f"rio warp {other.path} {_twin(other)} --like {first.path} --resampling bilinear"
+    if other.crs is None or first.crs is None:
+        without, known = (other, first) if other.crs is None else (first, other)
+        mend = f"rio edit-info {without.path} --crs {_crs(known)}"
+    msg = f"{other.path} is not on the grid of {first.path}: {difference}. Bring it there first: {mend}"
+    raise GridError(msg)
+
+
+def dates(headers: Sequence[Header], pattern: str | None) -> np.ndarray | None:
+    """The acquisition times (datetime64[ns]) of the files; None for one file that tells none.
+
+    Raises:
+        InputError: several files and one without a date.
+    """
+    found = [acquired(header.name, _all_tags(header), pattern) for header in headers]
+    missing = [header.path for header, time in zip(headers, found, strict=True) if time is None]
+    if missing and len(headers) > 1:
+        msg = (
+            f"{missing[0]}: neither its name nor its tags hold a date ({len(missing)} of {len(headers)} files). "
+            f"Expected one per file, such as S2_20230815.tif; say where it stands: {HELP}."
+        )
+        raise InputError(msg)
+    return None if missing else np.array(found, dtype="datetime64[ns]")
+
+
+def warn_of_baselines(headers: Sequence[Header]) -> None:
+    """Warn where Sentinel-2 products from before and after baseline 04.00, whose numbers differ by 1000, meet."""
+    before: list[str] = []
+    after: list[str] = []
+    for header in headers:
+        tags = header.tags[""]
+        named = re.search(r"_N(\d{4})_", header.name)
+        text = tags.get("PROCESSING_BASELINE", f"{named[1][:2]}.{named[1][2:]}" if named else "")
+        if re.fullmatch(r"\d\d\.\d\d", text) and tags.get("OFFSET_APPLIED", "").lower() != "true":
+            (after if float(text) >= 4 else before).append(header.path)
+    if before and after:
+        msg = (
+            f"Sentinel-2 baselines are mixed: {after[0]} is of 04.00 or later, with 1000 added to all numbers, "
+            f"{before[0]} is not. Every date keeps its own numbers; subtract 1000 first if they are to be compared."
+        )
+        warnings.warn(msg, UserWarning, stacklevel=2)
+
+
+def band_names(headers: Sequence[Header]) -> tuple[str, ...]:
+    """The bands' names from the files' descriptions, "1", "2", ... where there are none.
+
+    Raises:
+        InputError: the files name their bands differently.
+    """
+    named = [header for header in headers if any(header.band_names)]
+    for other in named[1:]:
+        if other.band_names != named[0].band_names:
+            theirs, ours = (", ".join(str(name) for name in header.band_names) for header in (other, named[0]))
+            msg = (
+                f"{other.path} has the bands {theirs}, {named[0].path} has {ours}. Expected the same in one order. "
+                f"Reorder them first: rio stack {other.path} --bidx 3,2,1 -o {_twin(other)}"
+            )
+            raise InputError(msg)
+    chosen = (named or list(headers))[0]
+    names = [name or str(number) for number, name in enumerate(chosen.band_names, start=1)]
+    return tuple(name if names.count(name) == 1 else f"{name}_{number}" for number, name in enumerate(names, start=1))
+
+
+def choose_bands(
+    header: Header, names: tuple[str, ...], bands: Sequence[str] | None, mask_band: int | None
+) -> tuple[int, ...]:
+    """Numbers, from 1, of the bands to work on: those asked for, else all but alpha and classes.
+
+    Raises:
+        InputError: a band that is not there.
+    """
+    if bands:
+        unknown = [name for name in bands if name not in names]
+        if unknown:
+            wanted = ", ".join(map(repr, unknown))
+            msg = f"{header.path} has no band {wanted}; it has {', '.join(names)}. Choose among these."
+            raise InputError(msg)
+        return tuple(names.index(name) + 1 for name in dict.fromkeys(bands))
+    left_out = {number for number, name in enumerate(names, start=1) if is_mask(name)}
+    left_out |= {mask_band} if mask_band else set()
+    for number, (name, kind) in enumerate(zip(names, header.colorinterp, strict=True), start=1):
+        # GDAL calls the fourth of four uint8 bands alpha unasked: a name tells that it is something else.
+        if kind == ColorInterp.alpha and (name == str(number) or "alpha" in name.lower()):
+            left_out.add(number)
+            msg = (
+                f"{header.path}: band {number} is marked as transparency (alpha) and copied, not filled. If it is "
+                f"an image, ask for it: --bands {','.join(names)}"
+            )
+            warnings.warn(msg, UserWarning, stacklevel=2)
+    numbers = tuple(number for number in range(1, header.count + 1) if number not in left_out)
+    if not numbers:
+        msg = f"{header.path} has no band to restore, only {', '.join(names)}. Give images first, masks with --clouds."
+        raise InputError(msg)
+    return numbers
+
+
+def is_mask(band: str) -> bool:
+    """Whether a band's name says that it holds cloud classes."""
+    return band.lower() in {name.lower() for name in CLOUD_VARIABLES}
+
+
+def mask_kind(name: str | None) -> str | None:
+    """The kind of mask ("SCL", "QA_PIXEL", "HLS Fmask", ...) that a file's or band's name tells, or None."""
+    for kind in sorted(CLOUD_VARIABLES, key=len, reverse=True):
+        if name and re.search(rf"(?<![A-Za-z]){re.escape(kind)}(?![A-Za-z])", name, flags=re.IGNORECASE):
+            return f"HLS {kind}" if name.startswith("HLS.") else kind  # the same name, packed bits in place of classes
+    return None
+
+
+def match_masks(
+    paths: Sequence[str], headers: Sequence[Header] | None, times: np.ndarray | None, pattern: str | None
+) -> list[Header]:
+    """The mask file of every raster, in the order of the rasters, by time or by day.
+
+    Args:
+        paths: the mask files.
+        headers: the rasters, for messages; None for the dates of a Dataset.
+        times: the rasters' times, or None for one raster without.
+        pattern: the date pattern of the rasters; where it does not fit a mask's name, that is read without.
+
+    Raises:
+        MaskError: rasters without a mask or with several; masks on different grids.
+    """
+    masks = [read_header(path) for path in paths]
+    for mask in masks:
+        _check_dtype(mask)
+        if mask.shape != masks[0].shape or mask.crs != masks[0].crs:
+            _check_grid(masks[0], mask)
+    found = [_mask_date(mask, pattern) for mask in masks]
+    if len(masks) == 1 and (times is None or (len(times) == 1 and found[0] is None)):
+        return masks
+    undated = [mask.path for mask, time in zip(masks, found, strict=True) if time is None]
+    if undated or times is None:
+        what = (
+            f"{undated[0]}: no date in its name or tags"
+            if undated
+            else f"{len(masks)} masks for one raster without a date"
+        )
+        msg = f"{what}. Expected masks with the dates of the rasters, such as SCL_20230815.tif, or {HELP}."
+        raise MaskError(msg)
+    chosen = [_match(time, np.array(found, dtype="datetime64[ns]")) for time in times]
+    for index, hits in enumerate(chosen):
+        if len(hits) > 1 and len(times) == len(masks) == len(hits) == 1:
+            continue
+        if len(hits) > 1:
+            where = headers[index].path if headers else f"date {index}"
+            twins = ", ".join(masks[hit].path for hit in hits)
+            msg = f"{where} ({_day(times[index])}) fits {len(hits)} masks: {twins}. Expected one: leave the others out."
+            raise MaskError(msg)
+    without = [_day(time) for time, hits in zip(times, chosen, strict=True) if not hits]
+    if without:
+        msg = (
+            f"No mask for {len(without)} of {len(times)} dates: {_some(without)}. The {len(masks)} masks are of "
+            f"{_some([_day(time) for time in found])}. Give one mask per date, or leave the other dates out."
+        )
+        raise MaskError(msg)
+    return [masks[hits[0]] for hits in chosen]
+
+
+def _match(time: np.datetime64, found: np.ndarray) -> list[int]:
+    exact = np.flatnonzero(found == time)
+    hits = exact if len(exact) == 1 else np.flatnonzero(found.astype("datetime64[D]") == time.astype("datetime64[D]"))
+    return [int(hit) for hit in hits]
+
+
+def _mask_date(mask: Header, pattern: str | None) -> np.datetime64 | None:
+    if pattern is not None:
+        try:
+            return acquired(mask.name, _all_tags(mask), pattern)
+        except InputError:
+            pass  # made for the names of the rasters
+    return acquired(mask.name, _all_tags(mask))
+
+
+def read_mask(masks: Sequence[Header], times: np.ndarray | None, lazy: bool) -> xr.DataArray:
+    """The masks' codes (time, y, x), with the kind as name where a file or band name tells it.
+
+    Raises:
+        MaskError: several bands, none of them with a known name.
+    """
+    first = masks[0]
+    known = [number for number, name in enumerate(first.band_names, start=1) if mask_kind(name)]
+    if first.count > 1 and len(known) != 1:
+        msg = (
+            f"{first.path} has {first.count} bands ({', '.join(str(name) for name in first.band_names)}). Expected one "
+            f"with cloud classes. Take it out first: rio stack {first.path} --bidx 1 -o {_twin(first)}"
+        )
+        raise MaskError(msg)
+    number = known[0] if known else 1
+    return read_band(masks, number, times, lazy).rename(
+        mask_kind(first.band_names[number - 1]) or mask_kind(first.name)
+    )
+
+
+def read_band(headers: Sequence[Header], number: int, times: np.ndarray | None, lazy: bool) -> xr.DataArray:
+    """One band of all files (time, y, x), named by its kind of mask."""
+    name = headers[0].band_names[number - 1]
+    mask = read_raster(headers, (name or "",) * headers[0].count, (number,), times, lazy)
+    return mask.isel(band=0, drop=True).rename(mask_kind(name))
+
+
+def is_large(headers: Sequence[Header], bands: int) -> bool:
+    """Whether the stack is better read lazily."""
+    rows, columns = headers[0].shape
+    return len(headers) * bands * rows * columns * np.dtype(headers[0].dtypes[0]).itemsize > LARGE
+
+
+def read_raster(
+    headers: Sequence[Header], names: tuple[str, ...], numbers: tuple[int, ...], times: np.ndarray | None, lazy: bool
+) -> xr.DataArray:
+    """The bands of all files (time, band, y, x), raw, with coordinates, CRS, transform and nodata.
+
+    Without time where `times` is None.
+    """
+    first = headers[0]
+    values = _lazy(headers, numbers) if lazy else _eager(headers, numbers)
+    raster = xr.DataArray(values, dims=("time", "band", "y", "x"), coords={"band": [names[n - 1] for n in numbers]})
+    if times is not None:
+        raster = raster.assign_coords(time=times)
+    if first.transform.b == first.transform.d == 0:  # a rotated grid has no x and y of its own
+        rows, columns = first.shape
+        x = first.transform.c + first.transform.a * (np.arange(columns) + 0.5)
+        y = first.transform.f + first.transform.e * (np.arange(rows) + 0.5)
+        raster = raster.assign_coords(y=y, x=x)
+    if first.crs is not None:
+        raster = raster.rio.write_crs(first.crs)
+    raster = raster.rio.write_transform(first.transform)
+    if first.nodata is not None:
+        raster = raster.rio.write_nodata(first.nodata)
+    return raster if times is not None else raster.isel(time=0, drop=True)
+
+
+def _eager(headers: Sequence[Header], numbers: tuple[int, ...]) -> np.ndarray:
+    values = np.empty((len(headers), len(numbers), *headers[0].shape), dtype=headers[0].dtypes[0])
+    for date, header in enumerate(headers):
+        for window in windows(header.shape, 4 * _CHUNK):
+            values[date, :, *window.toslices()] = read_window(header, numbers, window)
+    return values
+
+
+def _lazy(headers: Sequence[Header], numbers: tuple[int, ...]) -> "dask.array.Array":
+    """Blocks of all bands of one date: what a tile of the solver asks for together lies together in the file."""
+    read = dask.delayed(read_window, pure=True)
+    rows, columns = headers[0].shape
+    dtype = headers[0].dtypes[0]
+    dates = []
+    for header in headers:
+        blocks: dict[int, list[dask.array.Array]] = {}
+        for window in windows((rows, columns), _CHUNK):
+            blocks.setdefault(window.row_off, []).append(_block(read, header, numbers, window, dtype))
+        dates.append(dask.array.block([list(blocks.values())]))
+    return dask.array.stack(dates)
+
+
+def _block(read: object, header: Header, numbers: tuple[int, ...], window: Window, dtype: str) -> "dask.array.Array":
+    shape = (len(numbers), window.height, window.width)
+    return dask.array.from_delayed(read(header, numbers, window), shape=shape, dtype=dtype)  # type: ignore[operator]
+
+
+def _corner(header: Header, row: int, column: int) -> tuple[float, float]:
+    grid = header.transform  # written out: versions of affine differ in the operator
+    return grid.a * column + grid.b * row + grid.c, grid.d * column + grid.e * row + grid.f
+
+
+def _all_tags(header: Header) -> dict[str, str]:
+    return {key: value for entries in reversed(list(header.tags.values())) for key, value in entries.items()}
+
+
+def _twin(header: Header) -> str:
+    stem, suffix = os.path.splitext(header.name)
+    return f"{stem}_new{suffix}"
+
+
+def _crs(header: Header) -> str:
+    return "missing" if header.crs is None else header.crs.to_string()[:60]
+
+
+def _shape(header: Header) -> str:
+    return f"{header.shape[0]} rows and {header.shape[1]} columns"
+
+
+def _nodata(header: Header) -> str:
+    return "no value" if header.nodata is None else f"{header.nodata:g}"
+
+
+def _same_number(one: float | None, other: float | None) -> bool:
+    return one == other or (one is not None and other is not None and np.isnan(one) and np.isnan(other))
+
+
+def _day(time: np.datetime64 | None) -> str:
+    return "?" if time is None else str(np.datetime_as_string(time, unit="D"))
+
+
+def _some(texts: Sequence[str]) -> str:
+    return ", ".join(texts[:6]) + (f" and {len(texts) - 6} more" if len(texts) > 6 else "")

@@ -1,0 +1,193 @@
+"""A stack read from files: the raster, its clouds, and all that is needed to write it back the way it was."""
+
+import glob
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import xarray as xr
+
+from ..errors import InputError, MaskError
+from . import containers, rasters
+from .geotiff import Header, read_header
+
+PathLike = str | os.PathLike[str]
+
+
+@dataclass(frozen=True)
+class Stack:
+    """What `read_stack` gives back.
+
+    Attributes:
+        raster: DataArray (time, band, y, x), without time for one file without a date, from GeoTIFFs and other raster
+            files; the Dataset (or its only four-dimensional variable) from a NetCDF file or Zarr store. Raw values:
+            scale and offset are not applied, nodata is not masked.
+        clouds: codes (time, y, x), with the mask's kind ("SCL", ...) as name where the file's name tells; the name of a
+            variable of the raster; or None.
+        headers: one per date, in the order of the raster; empty for NetCDF and Zarr.
+        bands: the numbers, from 1, that the raster's bands have in the files.
+        carried: numbers of the bands that are no part of the raster (alpha, classes) but go along into what is written.
+        dataset: the whole Dataset, where the raster is a part of it.
+        inputs: every file that was read; none of them is ever written to.
+    """
+
+    raster: xr.DataArray | xr.Dataset
+    clouds: xr.DataArray | str | None
+    inputs: tuple[str, ...]
+    headers: tuple[Header, ...] = ()
+    bands: tuple[int, ...] = ()
+    carried: tuple[int, ...] = ()
+    dataset: xr.Dataset | None = None
+
+    @property
+    def lazy(self) -> bool:
+        """Whether the raster was too large to be loaded and is a Dask array."""
+        return bool(self.raster.chunks)
+
+
+def read_stack(
+    paths: PathLike | Sequence[PathLike],
+    clouds: PathLike | Sequence[PathLike] | None = None,
+    bands: Sequence[str] | None = None,
+    date_pattern: str | None = None,
+) -> Stack:
+    """Dated rasters and their cloud masks as one stack, sorted by date.
+
+    All headers are checked before any pixel is read. Stacks above 512 MiB become Dask arrays.
+
+    Args:
+        paths: GeoTIFFs (or other files that GDAL reads), one per date and all on one grid; or one NetCDF file or Zarr
+            store. "*" and "?" are expanded.
+        clouds: mask files, matched to the rasters by date, on this or another grid; or the name of a band of the
+            GeoTIFFs or of a variable of the NetCDF file or Zarr store. By default one with a well-known name.
+        bands: names of the bands (or variables) to work on; the others are left out. By default all.
+        date_pattern: where the date stands in the names: see `ngr_geo.io.dates.acquired`.
+
+    Raises:
+        InputError: no such file, not a raster, truncated, complex or mixed dtypes, unknown band, no or unclear dates.
+        GridError: rasters on different grids.
+        MaskError: dates without a mask.
+    """
+    files = expand(paths)
+    masks = _names(clouds)
+    if not files:
+        msg = "No input was given. Expected GeoTIFFs, one per date, or one NetCDF file or Zarr store."
+        raise InputError(msg)
+    packed = [path for path in files if containers.is_container(path)]
+    if packed and len(files) > 1:
+        msg = (
+            f"{packed[0]} is one of {len(files)} inputs. Expected GeoTIFFs, or one NetCDF file or Zarr store that "
+            "holds all dates: run once per file, or join them first with xarray.concat."
+        )
+        raise InputError(msg)
+    return _read_container(files[0], masks, bands) if packed else _read_rasters(files, masks, bands, date_pattern)
+
+
+def expand(paths: PathLike | Sequence[PathLike]) -> tuple[str, ...]:
+    """Paths as text, with "*" and "?" expanded (shells on Windows, and quotes, leave them).
+
+    Raises:
+        InputError: a pattern that fits no file, or a file named twice.
+    """
+    found: list[str] = []
+    for path in _names(paths):
+        if any(letter in path for letter in "*?[") and not os.path.exists(path):
+            matches = sorted(glob.glob(path))
+            if not matches:
+                msg = f"{path}: no file fits this pattern in {Path.cwd()}. Check the path."
+                raise InputError(msg)
+            found.extend(matches)
+        else:
+            found.append(path)
+    twice = sorted({path for path in found if found.count(path) > 1})
+    if twice:
+        msg = f"{twice[0]} is named twice among the inputs. Name each file once."
+        raise InputError(msg)
+    return tuple(found)
+
+
+def _names(paths: PathLike | Sequence[PathLike] | None) -> tuple[str, ...]:
+    if paths is None:
+        return ()
+    return (os.fspath(paths),) if isinstance(paths, str | os.PathLike) else tuple(os.fspath(path) for path in paths)
+
+
+def _read_rasters(
+    files: tuple[str, ...], masks: tuple[str, ...], bands: Sequence[str] | None, pattern: str | None
+) -> Stack:
+    headers = [read_header(path) for path in files]
+    rasters.check_alike(headers)
+    times = rasters.dates(headers, pattern)
+    if times is not None:
+        order = np.argsort(times, kind="stable")
+        headers, times = [headers[index] for index in order], times[order]
+    rasters.warn_of_baselines(headers)
+    names = rasters.band_names(headers)
+    mask_band = _mask_band(names, masks)
+    numbers = rasters.choose_bands(headers[0], names, bands, mask_band)
+    mask_files = expand(masks) if masks and mask_band is None else ()
+    clouds = rasters.match_masks(mask_files, headers, times, pattern) if mask_files else None
+    lazy = rasters.is_large(headers, len(numbers))
+    if clouds is not None:
+        mask = rasters.read_mask(clouds, times, lazy)
+    else:
+        mask = None if mask_band is None else rasters.read_band(headers, mask_band, times, lazy)
+    return Stack(
+        raster=rasters.read_raster(headers, names, numbers, times, lazy),
+        clouds=mask,
+        inputs=files + mask_files,
+        headers=tuple(headers),
+        bands=numbers,
+        carried=() if bands else tuple(number for number in range(1, len(names) + 1) if number not in numbers),
+    )
+
+
+def _mask_band(names: tuple[str, ...], masks: tuple[str, ...]) -> int | None:
+    """The number of the band that holds the cloud classes: the one that `masks` names, else one with a known name."""
+    if len(masks) == 1 and masks[0] in names and not os.path.exists(masks[0]):
+        return names.index(masks[0]) + 1
+    if len(masks) == 1 and not os.path.exists(masks[0]) and not any(letter in masks[0] for letter in "*?[/\\."):
+        msg = (
+            f"{masks[0]!r} is neither a mask file nor a band of the rasters, which have {', '.join(names)}. "
+            "Give the mask files, for example --clouds SCL_*.tif."
+        )
+        raise MaskError(msg)
+    if masks:
+        return None
+    known = [number for number, name in enumerate(names, start=1) if rasters.is_mask(name)]
+    return known[0] if known else None
+
+
+def _read_container(path: str, masks: tuple[str, ...], bands: Sequence[str] | None) -> Stack:
+    dataset = containers.open_container(path)
+    inputs: tuple[str, ...] = (path,)
+    clouds: xr.DataArray | str | None = None
+    if len(masks) == 1 and masks[0] in dataset.variables:
+        clouds = masks[0]
+    elif len(masks) == 1 and containers.is_container(masks[0]):
+        clouds = containers.mask_variable(containers.open_container(masks[0]), masks[0])
+        inputs += masks
+    elif masks:
+        if len(masks) == 1 and not os.path.exists(masks[0]) and not any(letter in masks[0] for letter in "*?[/\\."):
+            names = ", ".join(map(str, dataset.data_vars))
+            msg = f"{path} has no variable {masks[0]!r}; it has {names}. Give one of these with --clouds."
+            raise MaskError(msg)
+        files = expand(masks)
+        clouds = _mask_files(files, dataset)
+        inputs += files
+    raster = containers.choose(dataset, path, bands, clouds if isinstance(clouds, str) else None)
+    if isinstance(raster, xr.DataArray):
+        mask = dataset[clouds] if isinstance(clouds, str) else clouds
+        if mask is None:
+            mask = containers.find_mask(dataset)
+        return Stack(raster=raster, clouds=mask, inputs=inputs, dataset=dataset)
+    return Stack(raster=raster, clouds=clouds, inputs=inputs)
+
+
+def _mask_files(files: tuple[str, ...], dataset: xr.Dataset) -> xr.DataArray:
+    """Mask files for the dates of a Dataset."""
+    times = dataset["time"].values if "time" in dataset.dims and "time" in dataset.coords else None
+    headers = rasters.match_masks(files, None, times, None)
+    return rasters.read_mask(headers, times, lazy=False)

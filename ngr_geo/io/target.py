@@ -1,0 +1,247 @@
+"""One GeoTIFF written under a temporary name: like a given header, block by block, from any thread."""
+
+import os
+import shutil
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import rasterio
+import rasterio.shutil
+from rasterio.enums import ColorInterp, Resampling
+from rasterio.errors import RasterioError
+from rasterio.windows import Window
+
+from ..errors import InputError, OutputError
+from .geotiff import Header, first_line, read_header, read_window, windows
+
+# Compressions that give back what was put in. Anything else (JPEG, WEBP, ...) would change observed pixels when written
+# again, so DEFLATE takes its place. The LERC family is lossless unless a tolerance is asked for, which we never do.
+_LOSSLESS = {"LZW", "DEFLATE", "ZSTD", "LZMA", "PACKBITS", "LERC", "LERC_DEFLATE", "LERC_ZSTD"}
+_NOT_IN_COG = {"LZMA", "PACKBITS"}
+_PREDICTABLE = {"LZW", "DEFLATE", "ZSTD"}
+_COG_PREDICTORS = {"2": "STANDARD", "3": "FLOATING_POINT"}
+# No sidecar .aux.xml: a GeoTIFF holds all that is written here.
+_OPTIONS = {"GDAL_PAM_ENABLED": "NO"}
+
+FILLED_TAG = "NGR_CONTENT"
+
+
+class Target:
+    """A GeoTIFF in the making: `write` its blocks, `finish` it, `publish` it under its name, or `discard` it.
+
+    Args:
+        path: where it will be.
+        header: what it is to be like. `header.path` is the file that `carried` bands are copied from.
+        carried: band numbers (from 1) copied from that file as they are; `write` writes the others.
+        tags: dataset tags on top of the header's.
+    """
+
+    def __init__(
+        self, path: Path, header: Header, carried: Sequence[int] = (), tags: Mapping[str, str] | None = None
+    ) -> None:
+        """Open the temporary file."""
+        self.path = path
+        self.header = header
+        self.carried = tuple(carried)
+        self.written = tuple(band for band in range(1, header.count + 1) if band not in self.carried)
+        self.temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+        self._lock = threading.Lock()  # Dask stores blocks from several threads
+        self._closed = False
+        with naming_errors(path), rasterio.Env(**_OPTIONS):
+            self._dataset = rasterio.open(self.temporary, "w", **_profile(header))
+            _annotate(self._dataset, header, tags or {})
+
+    def write(self, values: np.ndarray, rows: slice, columns: slice) -> None:
+        """Write a block (band, row, column) of the bands in `written`. Nothing happens once the target is closed."""
+        window = Window.from_slices(rows, columns)
+        with self._lock, naming_errors(self.path):
+            if not self._closed:
+                self._dataset.write(values, list(self.written), window=window)
+
+    def finish(self) -> None:
+        """Complete the temporary file: carried bands, overviews, COG layout; check that the disk took all of it."""
+        if self.carried:
+            for window in windows(self.header.shape, 1024):
+                values = read_window(self.header, self.carried, window)
+                with naming_errors(self.path):
+                    self._dataset.write(values, list(self.carried), window=window)
+        with naming_errors(self.path), rasterio.Env(**_OPTIONS):
+            self._close()
+            if self.header.overviews:
+                # Averages between filled and measured would be neither.
+                resampling = Resampling.nearest if FILLED_TAG in self.header.tags[""] else Resampling.average
+                with rasterio.open(self.temporary, "r+") as dataset:
+                    dataset.build_overviews(list(self.header.overviews), resampling)
+            if self.header.is_cog:
+                self._translate()
+            try:
+                read_header(str(self.temporary))  # GDAL may meet a full disk only when closing, and say nothing
+            except InputError as error:
+                raise OSError(first_line(error)) from None
+
+    def publish(self) -> None:
+        """Give the finished file its name."""
+        with naming_errors(self.path):
+            os.replace(self.temporary, self.path)
+
+    def discard(self) -> None:
+        """Remove the temporary file, whatever state it is in."""
+        with self._lock:
+            try:
+                self._close()
+            except (RasterioError, OSError):
+                pass  # closing flushes, and that may fail for the very reason we discard
+        for leftover in (self.temporary, self._translated):
+            leftover.unlink(missing_ok=True)
+
+    @property
+    def _translated(self) -> Path:
+        return self.temporary.with_suffix(".cog")
+
+    def _close(self) -> None:
+        if not self._closed:
+            self._closed = True
+            self._dataset.close()
+
+    def _translate(self) -> None:
+        """Turn the temporary file into a COG: that driver wants finished pixels and overviews, not blocks."""
+        structure = self.header.structure
+        compression = _compression(structure)
+        if compression in _NOT_IN_COG:
+            compression = "DEFLATE"
+        options = {"COMPRESS": compression or "NONE"}
+        if compression in _PREDICTABLE and structure.get("PREDICTOR") in _COG_PREDICTORS:
+            options["PREDICTOR"] = _COG_PREDICTORS[structure["PREDICTOR"]]
+        rasterio.shutil.copy(
+            str(self.temporary),
+            str(self._translated),
+            driver="COG",
+            BLOCKSIZE=str(self.header.blocks[0] if self.header.blocks else 512),
+            OVERVIEWS="AUTO" if self.header.overviews else "NONE",
+            BIGTIFF="IF_SAFER",
+            COPY_SRC_MDD="YES",
+            **options,
+        )
+        os.replace(self._translated, self.temporary)
+
+
+@contextmanager
+def naming_errors(path: Path) -> Iterator[None]:
+    """Turn what goes wrong while writing into an OutputError that names the file and the free space."""
+    try:
+        yield
+    except OutputError:
+        raise
+    except (RasterioError, OSError) as error:
+        msg = (
+            f"{path} could not be written: {first_line(error)} ({free_space(path) / 1e6:.1f} MB free). Nothing was "
+            "left behind. Free some space, or choose another place with -o (out= in Python)."
+        )
+        raise OutputError(msg) from error
+
+
+def free_space(path: Path) -> int:
+    """Bytes left on the disk that a path, existing or not, is on."""
+    return shutil.disk_usage(existing_folder(path)).free
+
+
+def existing_folder(path: Path) -> Path:
+    """The nearest folder above a path that is there."""
+    return next(parent for parent in path.absolute().parents if parent.is_dir())
+
+
+def filled_header(header: Header, band_names: Sequence[str | None]) -> Header:
+    """The header of a raster's sidecar: same grid and tiling, uint8; 1 = made up by the solver, 0 = as measured."""
+    count = len(band_names)
+    area = {key: value for key, value in header.tags.get("", {}).items() if key == "AREA_OR_POINT"}
+    layout = {key: value for key, value in header.structure.items() if key == "LAYOUT"}
+    return replace(
+        header,
+        dtypes=("uint8",) * count,
+        nodata=None,
+        band_names=tuple(band_names),
+        colorinterp=(ColorInterp.gray,) + (ColorInterp.undefined,) * (count - 1),
+        scales=(1.0,) * count,
+        offsets=(0.0,) * count,
+        units=(None,) * count,
+        tags={"": {FILLED_TAG: "filled", **area}},
+        band_tags=({},) * count,
+        structure={"COMPRESSION": "DEFLATE", **layout},
+    )
+
+
+def subset(header: Header, bands: Sequence[int]) -> Header:
+    """The header with only some of its bands, numbers from 1."""
+    keep = [band - 1 for band in bands]
+    return replace(
+        header,
+        dtypes=tuple(header.dtypes[band] for band in keep),
+        band_names=tuple(header.band_names[band] for band in keep),
+        colorinterp=tuple(header.colorinterp[band] for band in keep),
+        scales=tuple(header.scales[band] for band in keep),
+        offsets=tuple(header.offsets[band] for band in keep),
+        units=tuple(header.units[band] for band in keep),
+        band_tags=tuple(header.band_tags[band] for band in keep),
+    )
+
+
+def _compression(structure: Mapping[str, str]) -> str | None:
+    compression = structure.get("COMPRESSION")
+    return compression if compression is None or compression in _LOSSLESS else "DEFLATE"
+
+
+def _profile(header: Header) -> dict[str, object]:
+    """Arguments of rasterio.open that give a file with the header's grid, dtype, tiling and compression."""
+    rows, columns = header.shape
+    profile: dict[str, object] = {
+        "driver": "GTiff",
+        "height": rows,
+        "width": columns,
+        "count": header.count,
+        "dtype": header.dtypes[0],
+        "crs": header.crs,
+        "nodata": header.nodata,
+        "BIGTIFF": "IF_SAFER",
+    }
+    if not header.transform.is_identity:
+        profile["transform"] = header.transform
+    compression = _compression(header.structure)
+    if compression is not None:
+        profile["compress"] = compression
+    if compression in _PREDICTABLE and header.structure.get("PREDICTOR", "1") != "1":
+        profile["predictor"] = header.structure["PREDICTOR"]
+    if "INTERLEAVE" in header.structure and header.count > 1:
+        profile["interleave"] = header.structure["INTERLEAVE"]
+    block_rows, block_columns = header.blocks or (256, 256)
+    if block_columns != columns or block_rows == block_columns:  # else the blocks are strips
+        if not header.blocks and min(rows, columns) < 256:
+            return profile
+        profile.update(tiled=True, blockxsize=block_columns, blockysize=block_rows)
+    else:
+        profile["blockysize"] = block_rows
+    return profile
+
+
+def _annotate(dataset: rasterio.io.DatasetWriter, header: Header, tags: Mapping[str, str]) -> None:
+    """Band names, colours, scales, units and tags, all but those that processing makes false."""
+    dataset.colorinterp = header.colorinterp
+    dataset.descriptions = header.band_names
+    if set(header.scales) != {1.0} or set(header.offsets) != {0.0}:
+        dataset.scales = header.scales
+        dataset.offsets = header.offsets
+    if any(header.units):
+        dataset.units = [unit or "" for unit in header.units]
+    for namespace, entries in header.tags.items():
+        dataset.update_tags(ns=namespace or None, **_still_true(entries))
+    dataset.update_tags(**tags)
+    for band, entries in enumerate(header.band_tags, start=1):
+        dataset.update_tags(band, **_still_true(entries))
+
+
+def _still_true(tags: Mapping[str, str]) -> dict[str, str]:
+    """Tags without the statistics, which were taken before the clouds were filled."""
+    return {key: value for key, value in tags.items() if not key.startswith("STATISTICS_")}

@@ -1,0 +1,178 @@
+"""The options of the ngr-geo command, and the one value they become."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import click
+
+from . import console as terminal
+from .console import Console
+
+METHODS = ("auto", "ngr", "guide", "paper")
+
+
+@dataclass(frozen=True)
+class Job:
+    """What the user asked for. Field names are those of the options."""
+
+    inputs: tuple[str, ...] = ()
+    clouds: tuple[str, ...] = ()
+    missing: tuple[str, ...] = ()
+    output: str = ""
+    dates: tuple[str, ...] = ()
+    bands: tuple[str, ...] = ()
+    classes: tuple[int, ...] = ()
+    dilate: int | None = None
+    method: str = "auto"
+    tile: int = 256
+    overlap: int = 32
+    device: str | None = None
+    seed: int = 0
+    steps: int | None = None
+    date_pattern: str | None = None
+    overwrite: bool = False
+    quicklook: str | None = None
+    json: bool = False
+    quiet: bool = False
+    debug: bool = False
+
+
+class Verb(click.Command):
+    """A command whose options --clouds and --missing take all values up to the next option, as shells expand them."""
+
+    greedy = ("--clouds", "--missing")
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Repeat a greedy option before each of its values, which is what click understands."""
+        valued = {
+            name
+            for parameter in self.params
+            if isinstance(parameter, click.Option) and not parameter.is_flag and not parameter.count
+            for name in parameter.opts
+        }
+        return super().parse_args(ctx, spread(args, self.greedy, valued))
+
+    def invoke(self, ctx: click.Context) -> None:
+        """Run the callback on one Job, and end with its exit code."""
+        job = Job(**ctx.params)
+        console = Console(json=job.json, quiet=job.quiet)
+        callback = self.callback
+        assert callback is not None
+        ctx.exit(terminal.run(lambda: int(callback(job, console)), console, job.debug))
+
+
+def spread(args: Sequence[str], greedy: Sequence[str], valued: set[str]) -> list[str]:
+    """The arguments with every value of a greedy option behind an option of its own.
+
+    `--clouds a b -o out` becomes `--clouds a --clouds b -o out`. Where nothing else is left to be an input, as in
+    `--clouds SCL cube.nc`, the option takes one value and the rest are inputs; "--" ends its values too.
+    """
+    groups: list[tuple[str | None, list[str]]] = []  # (option, its values); option None: as they are
+    inputs = False
+    rest = list(args)
+    while rest:
+        word = rest.pop(0)
+        if word == "--":
+            inputs = inputs or bool(rest)
+            groups.append((None, ["--", *rest]))
+            break
+        if word in greedy:
+            values = []
+            while rest and not (rest[0].startswith("-") and len(rest[0]) > 1):
+                values.append(rest.pop(0))
+            groups.append((word, values))
+        elif word in valued:
+            groups.append((None, [word, *rest[:1]]))
+            rest = rest[1:]
+        else:
+            inputs = inputs or not word.startswith("-")
+            groups.append((None, [word]))
+    out: list[str] = []
+    for option, values in groups:
+        if option is None:
+            out.extend(values)
+        elif not values:
+            out.append(option)  # click says that a value is missing
+        elif inputs:
+            out.extend(word for value in values for word in (option, value))
+        else:
+            out.extend([option, *values])
+    return out
+
+
+def _split(ctx: click.Context, parameter: click.Parameter, values: tuple[str, ...]) -> tuple[str, ...]:
+    """Values given by several options, by commas, or both."""
+    return tuple(part.strip() for value in values for part in value.split(",") if part.strip())
+
+
+def _numbers(ctx: click.Context, parameter: click.Parameter, values: tuple[str, ...]) -> tuple[int, ...]:
+    parts = _split(ctx, parameter, values)
+    if not all(part.isdigit() for part in parts):
+        msg = f"{', '.join(parts)}: expected whole numbers, such as 3,8,9,10."
+        raise click.BadParameter(msg)
+    return tuple(int(part) for part in parts)
+
+
+def options(*several: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """Several click options as one decorator, shown in the order given."""
+
+    def decorate(function: Any) -> Any:
+        for option in reversed(several):
+            function = option(function)
+        return function
+
+    return decorate
+
+
+INPUTS = click.argument("inputs", nargs=-1, required=True, metavar="INPUTS...")
+CLOUDS = click.option(
+    "--clouds",
+    multiple=True,
+    metavar="MASK...",
+    help="Mask files (SCL, QA_PIXEL, Fmask, or 1 = cloud), matched to the inputs by date; or the name of a band or "
+    "variable. By default one with a well-known name.",
+)
+OUTPUT = click.option(
+    "-o",
+    "--output",
+    required=True,
+    metavar="OUT",
+    help="A folder for GeoTIFFs (each with NAME_filled.tif: 1 = filled), out.nc or out.zarr.",
+)
+SELECTION = options(
+    click.option(
+        "--dates", multiple=True, callback=_split, metavar="DAY,...", help="Fill only these; the others help."
+    ),
+    click.option(
+        "--bands", multiple=True, callback=_split, metavar="NAME,...", help="Work on these, leave out the others."
+    ),
+    click.option(
+        "--date-pattern", metavar="TEXT", help="Where names hold the date: 'S2_%Y%m%d', a regex, or tag:NAME."
+    ),
+)
+MASKING = options(
+    click.option(
+        "--classes", multiple=True, callback=_numbers, metavar="N,...", help="Classes (or bits) to call cloud."
+    ),
+    click.option("--dilate", type=click.IntRange(min=0), help="Grow clouds by so many pixels.  [default: about 60 m]"),
+)
+SOLVING = options(
+    click.option("--method", type=click.Choice(METHODS), default="auto", show_default=True, help="How to fill."),
+    click.option("--tile", type=click.IntRange(min=8), default=256, show_default=True, help="Pixels solved at once."),
+    click.option(
+        "--overlap", type=click.IntRange(min=0), default=32, show_default=True, help="Pixels shared by tiles."
+    ),
+    click.option("--steps", type=click.IntRange(min=1), help="Steps of the solver.  [default: until it is best]"),
+)
+RUNNING = options(
+    click.option("--device", help="cpu, cuda, cuda:1, ...  [default: the fastest there is]"),
+    click.option("--seed", type=int, default=0, show_default=True, help="The same seed gives the same answer."),
+    click.option("--overwrite", is_flag=True, help="Replace outputs that are there. Inputs are never replaced."),
+    click.option("--quicklook", metavar="PNG", help="Write a picture: before, mask and after."),
+)
+TALKING = options(
+    click.option("--json", is_flag=True, help="Print a machine-readable summary on stdout, all else on stderr."),
+    click.option("--quiet", is_flag=True, help="Print errors only."),
+    click.option("--debug", is_flag=True, help="Show tracebacks and all warnings."),
+)

@@ -1,0 +1,38 @@
+"""The solver: tensors in, tensors out. It knows nothing of rasters, files or tasks. Start reading in `admm.py`."""
+
+from .admm import Settings, State, advance, begin, iterate, misfit
+from .constraint import hold
+from .fidelity import Exact, Fidelity, Gaussian, Masked, Sparse, Stripes
+from .gradient import Boundary, Neumann, Periodic, Weights, column
+from .network import HourGlass, Small, ThreeNetworks, paper_network, seeded
+from .published import Published, published, spectral_norm, uniform
+
+__all__ = [
+    "Boundary",
+    "Exact",
+    "Fidelity",
+    "Gaussian",
+    "HourGlass",
+    "Masked",
+    "Neumann",
+    "Periodic",
+    "Published",
+    "Settings",
+    "Small",
+    "Sparse",
+    "State",
+    "Stripes",
+    "ThreeNetworks",
+    "Weights",
+    "advance",
+    "begin",
+    "column",
+    "hold",
+    "iterate",
+    "misfit",
+    "paper_network",
+    "published",
+    "seeded",
+    "spectral_norm",
+    "uniform",
+]

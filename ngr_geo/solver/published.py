@@ -1,0 +1,113 @@
+"""The three published cases, as data: what the paper sets for inpainting, mixed and Gaussian noise."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from .admm import Settings, State, begin
+from .fidelity import Exact, Fidelity, Gaussian, Masked, Sparse
+from .gradient import Periodic
+from .network import Upsampling
+
+Case = Literal["inpaint", "mixed", "gaussian"]
+
+
+@dataclass(frozen=True)
+class Published:
+    """One published case for one observation: give `iterate` the settings, the fidelity and the start."""
+
+    settings: Settings
+    fidelity: Fidelity
+    start: State
+    steps: int
+    """How many the paper takes."""
+    average: float
+    """Decay of the exponential average of the images that is the result; 0 for the last image itself."""
+    upsampling: Upsampling
+    """Of the three hour-glass networks."""
+
+
+def published(case: Case, observation: Tensor, observed: Tensor | None = None, seed: int = 0) -> Published:
+    """Return what the paper does with an observation Y, (C, H, W), about [0, 1], 0 where not `observed`.
+
+    `observed` is boolean (C, H, W). Inpainting needs it; the denoising cases take it to leave the other pixels free.
+    The seed is that of the start, which is random where not observed, and of the input noise. The paper adds no such
+    noise for cloud removal: `dataclasses.replace(settings, input_noise=0.0)`.
+    """
+    if case == "inpaint" and observed is None:
+        msg = "inpainting needs to know the observed pixels: published('inpaint', observation, observed)"
+        raise ValueError(msg)
+    norm = max(spectral_norm(observation), 1e-12)
+    fidelity: Fidelity
+    match case:
+        case "inpaint":
+            settings, fidelity = _inpaint(norm, channels=observation.shape[0], seed=seed), Exact()
+        case "mixed":
+            settings, fidelity = _denoise(norm, (2.0, 2.0, 150.0), (0.16, 0.16, 0.6), 1.2, seed), Sparse(3.0)
+        case "gaussian":
+            settings, fidelity = _denoise(norm, (150.0, 150.0, 150.0), (0.16, 0.16, 0.4), 1.05, seed), Gaussian(4.0)
+        case _:
+            msg = f'no published case {case!r}: choose "inpaint", "mixed" or "gaussian"'
+            raise ValueError(msg)
+    image = observation
+    if observed is not None:
+        fidelity = Masked(fidelity, observed)
+        image = torch.where(observed, observation, uniform(observation, seed))
+    start = begin(observation, settings, image)
+    if case == "inpaint":
+        return Published(settings, fidelity, start, steps=15_000, average=0.0, upsampling="nearest")
+    return Published(settings, fidelity, start, steps=4_000, average=0.99, upsampling="bilinear")
+
+
+def _inpaint(norm: float, channels: int, seed: int) -> Settings:
+    """Return the settings for missing pixels; norm is ‖Y‖₂. The channels of a colour photograph are coupled less."""
+    weights = (1.0, 1.0, 0.5 if channels == 3 else 5.0)
+    return Settings(
+        weights=weights,
+        weight_caps=weights,
+        penalty=min(0.1 / norm, 50.0),
+        penalty_cap=50.0,
+        growth=1.2,
+        multiplier=1 / norm,
+        input_noise=0.03,
+        seed=seed,
+        boundary=Periodic(),
+        hold_steps=0,
+    )
+
+
+def _denoise(
+    norm: float, ratios: tuple[float, float, float], caps: tuple[float, float, float], growth: float, seed: int
+) -> Settings:
+    """Return the settings for noise; norm is ‖Y‖₂, and the ratios are those of wₖ to μ at the start."""
+    rows, columns, channels = ratios
+    return Settings(
+        weights=(rows / norm, columns / norm, channels / norm),
+        weight_caps=caps,
+        penalty=1 / norm,
+        penalty_cap=0.16,
+        growth=growth,
+        multiplier=1 / norm,
+        update_field_multipliers=True,
+        data_weight=1.0,
+        weight_decay=5.0,
+        input_noise=0.03,
+        seed=seed,
+        boundary=Periodic(),
+        hold_steps=0,
+    )
+
+
+def spectral_norm(observation: Tensor) -> float:
+    """Return ‖Y‖₂, the largest singular value of Y (C, H, W) as a matrix of one row per channel."""
+    return float(torch.linalg.matrix_norm(observation.flatten(1), 2))
+
+
+def uniform(like: Tensor, seed: int) -> Tensor:
+    """Return numbers drawn from [0, 1), in the shape of `like`. Times 0.1 they are the published network input."""
+    generator = torch.Generator(like.device).manual_seed(seed)
+    return torch.rand(like.shape, generator=generator, dtype=like.dtype, device=like.device)

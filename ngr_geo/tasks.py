@@ -1,0 +1,385 @@
+"""What filling is: a guide for each date, a network that refines it, hidden pixels that stop and judge it.
+
+`fit` learns once, from windows of the scene; `solve` is then the same for every tile. Tensors only: a stack is (T, B, h, w),
+standardised per date and band. Rasters and units stay in `restore.py`.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from copy import deepcopy
+from dataclasses import dataclass, replace
+from typing import Literal, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from . import validate
+from .guides import dates as guides
+from .guides.dates import Guide, Window
+from .solver import Neumann, Small, hold, iterate, paper_network, published, uniform
+from .solver.prior import Example, Training, train
+
+Method = Literal["auto", "ngr", "guide", "paper"]
+METHODS: tuple[Method, ...] = ("auto", "ngr", "guide", "paper")
+Progress = Callable[[str, int, int], None]
+
+HOLD_STEPS = 16
+CHECK_EVERY = 10
+PATIENCE = 4
+"""Checks in a row without a better one after which training stops."""
+MOST_STEPS = 400
+TRIAL_SIZE = 192
+MOST_TRIALS = 8
+FIT_THREADS = 1
+"""Not the number of cores: sums in another order are other bits, and the answer must not depend on the machine's load."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the user chose: `method`, `steps` (None: stop on hidden pixels), `seed`, `device` (a torch device's name)."""
+
+    method: Method = "auto"
+    steps: int | None = None
+    seed: int = 0
+    device: str = "cpu"
+
+
+class Judgement(NamedTuple):
+    """The method kept for a date, and RMSE per band (B,) on hidden pixels, standardised; NaN where not judged."""
+
+    method: str
+    guide_rmse: tuple[float, ...]
+    ngr_rmse: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Scene:
+    """What `fit` learnt of a scene.
+
+    The guide; networks whose answers are averaged; their unit `scale` per date, (B, 1, 1); what was kept for each date;
+    how many steps the networks were trained.
+    """
+
+    guide: Guide
+    networks: tuple[Small, ...]
+    scale: dict[int, Tensor]
+    judgement: dict[int, Judgement]
+    steps: int
+
+
+class Problem(NamedTuple):
+    """One date of one window: `guide`, `values` (B, h, w), what was `seen` (h, w), and the network's `inputs` (C, h, w)."""
+
+    date: int
+    guide: Tensor
+    values: Tensor
+    seen: Tensor
+    inputs: Tensor
+
+
+class Trial(NamedTuple):
+    """A problem small enough to be solved often, with its hidden pixels (h, w): those that stop and those that score."""
+
+    problem: Problem
+    stop: Tensor
+    score: Tensor
+
+
+def fit(
+    windows: Sequence[Window],
+    dates: Sequence[int],
+    days: Sequence[float],
+    settings: Settings,
+    progress: Progress | None = None,
+) -> Scene:
+    """Return what there is to know of a scene before any tile of it is solved.
+
+    With hidden pixels kept from everything, a guide is fitted and a network trained until the stop set gets no better. Another
+    guide and another network learn from all pixels, as long. The result is made of the second guide and of both networks.
+
+    Args:
+        windows: the sample of the scene that everything is learnt from.
+        dates: the indices of those to fill.
+        days: when each of the T dates was taken, in days; NaN if unknown.
+        settings: see `Settings`.
+        progress: told of the steps done.
+    """
+    tell = progress or _silent
+    with threads(1):
+        stop, score = _hide(windows, dates, settings.seed)
+        seen = [Window(w.values, w.observed & ~a & ~b) for w, a, b in zip(windows, stop, score, strict=True)]
+        tell("guide", 0, 2)
+        trial_guide = guides.fit(windows, seen, dates, days)
+        problems = [_problem(trial_guide, w, s, d) for w, s in zip(windows, seen, strict=True) for d in dates]
+        scale, trials = _scale(problems), _trials(problems, stop, score)
+        tell("guide", 1, 2)
+        guide = guides.fit(windows, windows, dates, days)
+        tell("guide", 2, 2)
+        networks: tuple[Small, ...] = ()
+        steps = 0
+        if settings.method != "guide":
+            everything = [_problem(guide, w, w, d) for w in windows for d in dates]
+            networks, steps = _train(problems, everything, scale, trials, settings, tell)
+        judgement = _judge(trials, networks[:1], scale, dates, settings)
+        return Scene(guide, networks, scale, judgement, steps)
+
+
+def solve(scene: Scene, window: Window, dates: Sequence[int], settings: Settings) -> Tensor:
+    """Return a window with the `dates` filled, (T, B, h, w); what was observed comes back bit for bit."""
+    with threads(1):
+        filled = window.values.clone()
+        for date in dates:
+            if not window.observed[date].all():
+                problem = _problem(scene.guide, window, window, date)
+                networks = scene.networks if scene.judgement[date].method == "ngr" else ()
+                filled[date] = integrate(problem, networks, scene.scale, settings.device)
+        return filled
+
+
+def solve_as_published(values: np.ndarray, observed: np.ndarray, settings: Settings) -> np.ndarray:
+    """Return a window (T, B, h, w), scaled to [0, 1] and 0 where not `observed`, filled by the published algorithm.
+
+    All dates and bands are the channels of one cube. `settings.steps` shortens the paper's 15 000. No input noise, as in the
+    paper's cloud removal. The result is the last image: the published numbers took the best one by the ground truth.
+    """
+    shape = values.shape
+    observation = torch.from_numpy(values.reshape(-1, *shape[2:])).to(settings.device)
+    seen = torch.from_numpy(observed.reshape(-1, *shape[2:])).to(settings.device)
+    with threads(1):
+        case = published("inpaint", observation, seen, settings.seed)
+        network = paper_network(len(observation), case.upsampling, settings.seed).to(settings.device)
+        start = 0.1 * uniform(observation, settings.seed)[None]
+        noiseless = replace(case.settings, input_noise=0.0)
+        last = settings.steps or case.steps
+        states = iterate(observation, network, start, case.fidelity, noiseless, start=case.start)
+        state = next(s for s in states if s.step == last)
+        image = torch.where(seen, observation, state.image)
+    answer: np.ndarray = image.cpu().numpy().reshape(shape)
+    return answer
+
+
+@torch.no_grad()
+def integrate(problem: Problem, networks: Sequence[Small], scale: dict[int, Tensor], device: str) -> Tensor:
+    """Return the image (B, h, w) that follows the fields  D(guide + s·V)  in the gaps and holds what was seen.
+
+    V is the mean of the networks' answers. Without networks it is the Poisson fill of the guide.
+    """
+    answer = problem.guide
+    if networks:
+        inputs = problem.inputs[None].to(device)
+        potential = torch.stack([network(inputs)[0] for network in networks]).mean(0).cpu()
+        answer = answer + scale[problem.date] * potential
+    fields = Neumann().gradient(answer)
+    start = torch.where(problem.seen, problem.values, answer)
+    return hold(start, fields, problem.seen, (1.0, 1.0, 0.0), Neumann(), HOLD_STEPS, guide=answer)
+
+
+@contextmanager
+def threads(count: int) -> Iterator[None]:
+    """Let torch use that many threads inside the block.
+
+    One, everywhere: sums in another order are other bits, so the answer would depend on the machine; and two processes with
+    two such threads each on two cores wait for each other, twenty times as long as they compute. What can run side by side
+    (tiles, the two networks) runs in threads of Python.
+    """
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _silent(stage: str, done: int, total: int) -> None:
+    """Tell nobody."""
+
+
+def _problem(guide: Guide, window: Window, seen: Window, date: int) -> Problem:
+    estimate, references = guides.predict(guide, window, seen, date)
+    return Problem(date, estimate, window.values[date], seen.observed[date], torch.cat([estimate, references]))
+
+
+def _hide(windows: Sequence[Window], dates: Sequence[int], seed: int) -> tuple[list[Tensor], list[Tensor]]:
+    """Return the pixels hidden from each window, (T, h, w), in two disjoint sets; only dates to fill hide any."""
+    stop, score = [], []
+    for number, window in enumerate(windows):
+        observed = window.observed.numpy()
+        pair = np.zeros((2, *observed.shape), bool)
+        for date in dates:
+            width = validate.thickness(~observed[date])
+            pair[:, date] = validate.draw(observed[date], width, seed=np.random.SeedSequence([seed, number, date]))
+        stop.append(torch.from_numpy(pair[0]))
+        score.append(torch.from_numpy(pair[1]))
+    return stop, score
+
+
+def _scale(problems: Sequence[Problem]) -> dict[int, Tensor]:
+    """Return the standard deviation of the guide's residual for each date, (B, 1, 1): the network's unit."""
+    scale: dict[int, Tensor] = {}
+    for date in {p.date for p in problems}:
+        residual = torch.cat([(p.values - p.guide)[:, p.seen] for p in problems if p.date == date], dim=1)
+        spread = residual.double().square().mean(1).sqrt().float() if residual.shape[1] else torch.ones(len(residual))
+        scale[date] = spread.clamp(min=1e-3)[:, None, None]
+    return scale
+
+
+def _trials(problems: Sequence[Problem], stop: Sequence[Tensor], score: Sequence[Tensor]) -> list[Trial]:
+    """Return windows of the problems with hidden pixels, at most `TRIAL_SIZE` wide, evenly many for every date."""
+    trials: list[Trial] = []
+    dates = sorted({p.date for p in problems})
+    each = max(1, MOST_TRIALS // max(1, len(dates)))
+    per_window = len(dates)
+    for date in dates:
+        found: list[tuple[int, Trial]] = []
+        for number, problem in enumerate(problems):
+            if problem.date != date:
+                continue
+            a, b = stop[number // per_window][date], score[number // per_window][date]
+            for rows, columns in _cells(tuple(a.shape)):
+                x, y = a[rows, columns], b[rows, columns]
+                part = Problem(date, *(t[..., rows, columns] for t in problem[1:]))
+                found.append((min(int(x.sum()), int(y.sum())), Trial(part, x, y)))
+        found.sort(key=lambda pair: -pair[0])
+        trials += [trial for count, trial in found[:each] if count]
+    return trials
+
+
+def _cells(shape: tuple[int, ...]) -> Iterator[tuple[slice, slice]]:
+    """Yield windows that cover a shape without overlap, each at most `TRIAL_SIZE` wide."""
+    rows, columns = (np.linspace(0, n, -(-n // TRIAL_SIZE) + 1).astype(int).tolist() for n in shape)
+    for top, bottom in zip(rows, rows[1:], strict=False):
+        for left, right in zip(columns, columns[1:], strict=False):
+            yield slice(top, bottom), slice(left, right)
+
+
+def _train(
+    problems: Sequence[Problem],
+    everything: Sequence[Problem],
+    scale: dict[int, Tensor],
+    trials: Sequence[Trial],
+    settings: Settings,
+    tell: Progress,
+) -> tuple[tuple[Small, ...], int]:
+    """Return two networks and their number of steps, 0 and none where nothing could be learnt.
+
+    The first has not seen the hidden pixels; it tells when to stop. The second, from other first weights, is trained beside it
+    on `everything`, in a thread of its own, and is taken as it was at that step. Each thread computes by itself, so the
+    answer does not depend on their timing.
+    """
+    pair = []
+    for number, part in enumerate((problems, everything)):
+        examples = [Example(p.inputs, (p.values - p.guide) / scale[p.date], p.seen) for p in part if p.seen.any()]
+        network = Small(len(part[0].inputs), len(part[0].values), seed=settings.seed + number).to(settings.device)
+        examples = [Example(*(t.to(settings.device) for t in e)) for e in examples]
+        pair.append((network, examples))
+    if not pair[0][1]:
+        return (), 0
+    most = settings.steps or _most_steps(problems)
+    enough = threading.Event()
+    with ThreadPoolExecutor(1) as second:
+        follower = second.submit(_follow, *pair[1], most, settings, enough)
+        try:
+            first, steps = _lead(*pair[0], scale, trials, most, settings, tell)
+        finally:
+            enough.set()
+        snapshots = follower.result()
+        if not steps:
+            return (), 0
+        if steps not in snapshots:  # it was told to stop before it got there
+            snapshots = second.submit(_follow, *pair[1], steps, settings, threading.Event()).result()
+    return (first, snapshots[steps]), steps
+
+
+def _lead(
+    network: Small,
+    examples: Sequence[Example],
+    scale: dict[int, Tensor],
+    trials: Sequence[Trial],
+    most: int,
+    settings: Settings,
+    tell: Progress,
+) -> tuple[Small, int]:
+    """Return the network that did best on the stop set, and after how many steps; 0 if none was better than the guide."""
+    best, best_steps, worse = deepcopy(network), 0, 0
+    best_error = _stop_error(trials, (), scale, settings)
+    for step, averaged in enumerate(train(network, examples, Training(), settings.seed), start=1):
+        tell("train", step, most)
+        if step == most and (settings.steps or not trials):
+            return deepcopy(averaged), step
+        if step % CHECK_EVERY == 0 and not settings.steps:
+            error = _stop_error(trials, (averaged,), scale, settings)
+            worse = 0 if error < best_error else worse + 1
+            if error < best_error:
+                best, best_steps, best_error = deepcopy(averaged), step, error
+        if worse > PATIENCE or step >= most:
+            break
+    tell("train", most, most)
+    if not best_steps and settings.method == "ngr":
+        return deepcopy(averaged), step
+    return best, best_steps
+
+
+def _follow(
+    network: Small, examples: Sequence[Example], most: int, settings: Settings, enough: threading.Event
+) -> dict[int, Small]:
+    """Return the network as it was every `CHECK_EVERY` steps and at the last."""
+    snapshots = {}
+    with threads(1):
+        for step, averaged in enumerate(train(deepcopy(network), examples, Training(), settings.seed + 1), start=1):
+            if step % CHECK_EVERY == 0 or step == most:
+                snapshots[step] = deepcopy(averaged)
+            if step >= most or enough.is_set():
+                return snapshots
+    return snapshots
+
+
+def _most_steps(problems: Sequence[Problem]) -> int:
+    """Return the limit of training: a small scene is learnt by heart soon after 60 steps, a large one has more to teach."""
+    pixels = sum(int(p.seen.sum()) for p in problems)
+    return int(min(max(60 * (pixels / Training.crop**2) ** 0.5, 60), MOST_STEPS)) // CHECK_EVERY * CHECK_EVERY
+
+
+def _stop_error(
+    trials: Sequence[Trial], networks: Sequence[Small], scale: dict[int, Tensor], settings: Settings
+) -> float:
+    """Return the mean over dates and bands of log RMSE on the stop set."""
+    errors = _errors(trials, networks, scale, settings)
+    return float(np.mean([np.log(e[0] + 1e-9).mean() for e in errors.values()])) if errors else 0.0
+
+
+def _errors(
+    trials: Sequence[Trial], networks: Sequence[Small], scale: dict[int, Tensor], settings: Settings
+) -> dict[int, tuple[np.ndarray, np.ndarray]]:
+    """Return, for each date, RMSE per band (B,) on the stop and on the score set."""
+    parts: dict[int, list[tuple[Tensor, Tensor]]] = {}
+    for problem, stop, score in trials:
+        error = (integrate(problem, networks, scale, settings.device) - problem.values).double().square()
+        parts.setdefault(problem.date, []).append((error[:, stop], error[:, score]))
+    return {
+        date: tuple(torch.cat([p[k] for p in pairs], dim=1).mean(1).sqrt().numpy() for k in (0, 1))  # type: ignore[misc]
+        for date, pairs in parts.items()
+    }
+
+
+def _judge(
+    trials: Sequence[Trial], networks: Sequence[Small], scale: dict[int, Tensor], dates: Sequence[int], settings: Settings
+) -> dict[int, Judgement]:
+    """Return what is kept for each date: what did better on the stop set. What is told of it comes from the score set."""
+    by_guide = _errors(trials, (), scale, settings)
+    by_ngr = _errors(trials, networks, scale, settings) if networks else {}
+    judgement = {}
+    nothing = (float("nan"),)
+    for date in dates:
+        better = date in by_ngr and np.log(by_ngr[date][0]).mean() < np.log(by_guide[date][0]).mean()
+        method = "ngr" if settings.method == "ngr" or (settings.method == "auto" and better) else "guide"
+        judgement[date] = Judgement(
+            method,
+            tuple(by_guide[date][1].tolist()) if date in by_guide else nothing,
+            tuple(by_ngr[date][1].tolist()) if date in by_ngr else nothing,
+        )
+    return judgement

@@ -1,0 +1,173 @@
+"""Tiles: where they lie, how much each counts, how they are blended. NumPy and Dask only.
+
+The scene is cut into cores, which partition it; a tile is a core grown by a halo on every side, and is what gets solved.
+Across the halo its weight falls from one to zero while its neighbour's rises: the weights sum to one at every pixel. Dask's
+`map_overlap` only trims halos, which leaves a step where two tiles disagree, so the blending is done here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import dask
+import dask.array as da
+import numpy as np
+from numpy.typing import NDArray
+
+from .errors import InputError
+
+Region = tuple[slice, slice]
+
+
+class Span(NamedTuple):
+    """A tile along one axis: the window [start, stop) and the core [core_start, core_stop) inside it."""
+
+    start: int
+    stop: int
+    core_start: int
+    core_stop: int
+
+
+class Tile(NamedTuple):
+    """A tile: its row-major `index`, its spans, its `weight` (h, w) float32."""
+
+    index: int
+    row: Span
+    column: Span
+    weight: NDArray[np.float32]
+
+    @property
+    def window(self) -> Region:
+        """The tile's part of the scene."""
+        return slice(self.row.start, self.row.stop), slice(self.column.start, self.column.stop)
+
+    def seed(self, seed: int) -> int:
+        """Return a seed that depends on the tile's position alone, not on how many tiles there are or their order."""
+        return int(np.random.SeedSequence([seed, self.row.start, self.column.start]).generate_state(1)[0])
+
+
+def spans(size: int, tile: int, overlap: int) -> tuple[Span, ...]:
+    """Return the tiles along an axis of `size` pixels: cores as equal as can be, windows of at most `tile` pixels.
+
+    Raises:
+        InputError: where a tile would have no core.
+    """
+    if size < 1:
+        msg = f"Found an axis of {size} pixels, expected at least 1."
+        raise InputError(msg)
+    if overlap < 0 or tile <= 2 * overlap:
+        msg = (
+            f"Found tile={tile} and overlap={overlap}, expected overlap >= 0 and a tile wider than two overlaps: "
+            f"use for example tile={max(256, 4 * overlap)}, overlap={max(overlap, 0)}."
+        )
+        raise InputError(msg)
+    count = 1 if size <= tile else -(-size // (tile - 2 * overlap))
+    edges = [size * i // count for i in range(count + 1)]
+    return tuple(
+        Span(max(a - overlap, 0), min(b + overlap, size), a, b) for a, b in zip(edges, edges[1:], strict=False)
+    )
+
+
+def taper(along: Sequence[Span]) -> tuple[NDArray[np.float32], ...]:
+    """Return the weight of each span along its window; they sum to one at every pixel, to float32 precision.
+
+    A raised cosine over the width shared with the neighbour. Where more than two windows meet (cores narrower than the
+    overlap) all are divided by their sum.
+    """
+    size = along[-1].stop
+    weights = []
+    for span in along:
+        position = np.arange(span.start, span.stop) + 0.5
+        weight = np.ones(len(position))
+        if span.start > 0:
+            rise = span.core_start - span.start
+            weight *= _ramp((position - span.start) / (2 * rise)) if rise else 1.0
+        if span.stop < size:
+            fall = span.stop - span.core_stop
+            weight *= _ramp((span.stop - position) / (2 * fall)) if fall else 1.0
+        weights.append(weight)
+    total = np.zeros(size)
+    for span, weight in zip(along, weights, strict=True):
+        total[span.start : span.stop] += weight
+    return tuple(
+        (w / total[s.start : s.stop]).astype(np.float32) for s, w in zip(along, weights, strict=True)
+    )
+
+
+def grid(shape: tuple[int, int], tile: int, overlap: int) -> tuple[Tile, ...]:
+    """Return the tiles of a scene of `shape` (rows, columns), row by row."""
+    rows, columns = (spans(size, tile, overlap) for size in shape)
+    down, across = taper(rows), taper(columns)
+    pairs = [(r, c) for r in range(len(rows)) for c in range(len(columns))]
+    return tuple(Tile(i, rows[r], columns[c], np.outer(down[r], across[c])) for i, (r, c) in enumerate(pairs))
+
+
+def touching(tiles: Sequence[Tile], region: Region) -> list[int]:
+    """Return the positions in `tiles` of those that share a pixel with the region."""
+    rows, columns = region
+    return [
+        i
+        for i, t in enumerate(tiles)
+        if t.row.start < rows.stop
+        and rows.start < t.row.stop
+        and t.column.start < columns.stop
+        and columns.start < t.column.stop
+    ]
+
+
+def blend(
+    tiles: Sequence[Tile], solved: Sequence[NDArray[np.float32] | None], region: Region, leading: tuple[int, ...]
+) -> NDArray[np.float32]:
+    """Return the weighted sum of the solved tiles over a region, (*leading, rows, columns).
+
+    Pixel by pixel in the order of `tiles`, so that any way to cut the scene into regions gives the same bits.
+
+    Args:
+        tiles: of the scene, or those touching the region.
+        solved: one (*leading, h, w) array per tile; None where the tile had nothing to do and counts for nothing.
+        region: (rows, columns) of the scene.
+        leading: the shape before rows and columns.
+    """
+    rows, columns = region
+    out = np.zeros((*leading, rows.stop - rows.start, columns.stop - columns.start), np.float32)
+    for tile, values in zip(tiles, solved, strict=True):
+        if values is None:
+            continue
+        top, bottom = max(tile.row.start, rows.start), min(tile.row.stop, rows.stop)
+        left, right = max(tile.column.start, columns.start), min(tile.column.stop, columns.stop)
+        if top >= bottom or left >= right:
+            continue
+        inside = slice(top - tile.row.start, bottom - tile.row.start), slice(left - tile.column.start, right - tile.column.start)
+        there = slice(top - rows.start, bottom - rows.start), slice(left - columns.start, right - columns.start)
+        out[(..., *there)] += values[(..., *inside)] * tile.weight[inside]
+    return out
+
+
+def blend_lazy(
+    tiles: Sequence[Tile], solved: Sequence[Any], leading: tuple[int, ...], chunks: tuple[tuple[int, ...], tuple[int, ...]]
+) -> da.Array:
+    """Return the blended scene as a Dask array: each block depends on the tiles that touch it and on nothing else.
+
+    Args:
+        tiles: of the scene.
+        solved: one `dask.delayed` array (*leading, h, w), or delayed None, per tile.
+        leading: the shape before rows and columns, kept in one chunk.
+        chunks: of rows and columns.
+    """
+    ends = [np.cumsum([0, *c]).tolist() for c in chunks]
+    blocks = []
+    for top, bottom in zip(ends[0], ends[0][1:], strict=False):
+        line = []
+        for left, right in zip(ends[1], ends[1][1:], strict=False):
+            region = slice(top, bottom), slice(left, right)
+            near = touching(tiles, region)
+            block = dask.delayed(blend)([tiles[i] for i in near], [solved[i] for i in near], region, leading)
+            line.append(da.from_delayed(block, (*leading, bottom - top, right - left), np.float32))
+        blocks.append(line)
+    return da.block(blocks)
+
+
+def _ramp(position: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return a raised cosine from 0 at 0 to 1 at 1 and beyond."""
+    return 0.5 - 0.5 * np.cos(np.pi * np.clip(position, 0.0, 1.0))

@@ -1,0 +1,50 @@
+"""Hidden pixels: observed ones kept from the solver on purpose. One set stops it and chooses, a disjoint one scores.
+
+They are drawn in blobs as thick as the gaps to be filled, since a pixel amid clear ones is easier than one in a cloud.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+Mask = NDArray[np.bool_]
+
+SHARE = 0.06
+"""Share of the observed pixels in each of the two sets. 6 % of a date of 100x100 pixels are a few whole blobs."""
+
+
+def thickness(missing: Mask) -> float:
+    """Return the typical width, in pixels, of the gaps of a mask (h, w): twice their area by their outline; 0 if none."""
+    outline = np.count_nonzero(missing[1:] != missing[:-1]) + np.count_nonzero(missing[:, 1:] != missing[:, :-1])
+    return 2 * float(missing.sum()) / max(outline, 1)
+
+
+def draw(observed: Mask, width: float, seed: int | np.random.SeedSequence, share: float = SHARE) -> tuple[Mask, Mask]:
+    """Return two disjoint sets of hidden pixels (h, w), each about `share` of the observed ones.
+
+    The peaks of a smooth random field make the first, its pits the second, so both have blobs of the given `width`.
+
+    Args:
+        observed: (h, w), True where a pixel can be hidden.
+        width: of the blobs in pixels, as `thickness` measures it; at most a tenth of the window is used.
+        seed: the same seed draws the same pixels.
+        share: of the observed pixels, 0 to 0.5.
+    """
+    none = np.zeros_like(observed)
+    if not observed.any() or share <= 0:
+        return none, none.copy()
+    sigma = float(np.clip(width / 4, 1.0, max(1.0, max(observed.shape) / 20)))
+    noise = np.random.default_rng(seed).standard_normal(observed.shape)
+    field = ndimage.gaussian_filter(noise, sigma, mode="reflect")
+    low, high = np.quantile(field[observed], [share, 1 - share])
+    return observed & (field > high), observed & (field < low)
+
+
+def rmse(estimate: NDArray[np.floating], truth: NDArray[np.floating], where: Mask) -> NDArray[np.float64]:
+    """Return the root mean square error per band (B,) of (B, h, w) arrays over `where` (h, w); NaN if it is empty."""
+    if not where.any():
+        return np.full(len(truth), np.nan)
+    error = np.asarray(estimate, np.float64)[:, where] - np.asarray(truth, np.float64)[:, where]
+    return np.sqrt((error**2).mean(axis=1))

@@ -1,0 +1,54 @@
+"""The published cases as data (their numbers are tested by the trajectories in test_parity)."""
+
+from itertools import islice
+
+import pytest
+import torch
+
+from ngr_geo.solver import Masked, iterate, paper_network, published, spectral_norm, uniform
+from ngr_geo.solver.published import Case
+
+
+@pytest.mark.parametrize("case", ["inpaint", "mixed", "gaussian"])
+@pytest.mark.parametrize("shape", [(3, 9, 7), (1, 1, 1), (4, 1, 12)])
+def test_runs_on_any_cube_and_mask(case: Case, shape: tuple[int, int, int]) -> None:
+    """Two steps with the paper's own network, finite."""
+    observed = uniform(torch.zeros(shape), seed=1) < 0.6
+    observation = uniform(torch.zeros(shape), seed=2) * observed
+    task = published(case, observation, observed)
+    network = paper_network(shape[0], task.upsampling, seed=0)
+    network_input = 0.1 * uniform(observation, seed=3)[None]
+    states = iterate(observation, network, network_input, task.fidelity, task.settings, start=task.start)
+    *_, last = islice(states, 3)
+    assert last.step == 2
+    assert last.image.isfinite().all()
+
+
+def test_cases() -> None:
+    """Steps, average and coupling; a mask reaches the fidelity."""
+    cube = uniform(torch.zeros(5, 4, 4), seed=0)
+    observed = cube > 0.2
+    inpaint, mixed = published("inpaint", cube, observed), published("mixed", cube)
+    assert (inpaint.steps, inpaint.average, inpaint.upsampling) == (15_000, 0.0, "nearest")
+    assert (mixed.steps, mixed.average, mixed.upsampling) == (4_000, 0.99, "bilinear")
+    assert isinstance(inpaint.fidelity, Masked)
+    assert not isinstance(mixed.fidelity, Masked)
+    assert inpaint.settings.weights == (1.0, 1.0, 5.0)
+    assert published("inpaint", cube[:3], observed[:3]).settings.weights == (1.0, 1.0, 0.5)
+    assert torch.equal(inpaint.start.image[observed], cube[observed])
+
+
+def test_errors() -> None:
+    """Each says what to do."""
+    cube = torch.rand(2, 3, 3, generator=torch.Generator().manual_seed(0))
+    with pytest.raises(ValueError, match=r"published\('inpaint', observation, observed\)"):
+        published("inpaint", cube)
+    with pytest.raises(ValueError, match='"inpaint", "mixed" or "gaussian"'):
+        published("poisson", cube)  # type: ignore[arg-type]
+
+
+def test_an_empty_cube_has_settings() -> None:
+    """All zeros: no division by the norm."""
+    task = published("inpaint", torch.zeros(2, 3, 3), torch.zeros(2, 3, 3, dtype=torch.bool))
+    assert 0 < task.settings.penalty <= task.settings.penalty_cap
+    assert spectral_norm(torch.zeros(2, 3, 3)) == 0
