@@ -13,7 +13,7 @@ import click
 
 from . import console as terminal
 from .console import Console
-from .errors import InputError, OutputError
+from .errors import InputError, MaskError, OutputError
 from .options import CLOUDS, INPUTS, MASKING, OUTPUT, RUNNING, SELECTION, SOLVING, TALKING, Job, Verb, options
 
 if TYPE_CHECKING:
@@ -23,9 +23,9 @@ if TYPE_CHECKING:
     from .restore import Plan
 
 
-@click.group(epilog=terminal.EXIT_CODES, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group("ngr", epilog=terminal.EXIT_CODES, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="ngr-geo", prog_name="ngr-geo")
-def main() -> None:
+def main() -> None:  # named ngr for rio, which goes by the command's own name
     """Take clouds off dated satellite images, and fill what is missing, with the Neural Gradient Regularizer."""
 
 
@@ -74,8 +74,8 @@ def inpaint(job: Job, console: Console) -> int:
 @options(INPUTS, CLOUDS, SELECTION, MASKING, SOLVING, TALKING)
 def info(job: Job, console: Console) -> int:
     """Tell what decloud would do: dates, cloud shares, tiles, memory and time. Nothing is filled or written."""
-    stack, mask = _read(job, console)
-    plan = _plan("decloud" if mask is not None else "inpaint", job, stack, mask)
+    stack, mask = _read("info", job)
+    plan = _plan("inpaint" if _has_no_mask(stack) else "decloud", job, stack, mask)
     for warning in plan.warnings:
         console.warn(warning)
     rows, columns = plan.shape[-2:]
@@ -120,10 +120,11 @@ def demo(job: Job, console: Console) -> int:
 def _restore(verb: str, job: Job, console: Console) -> int:
     """Read, check, plan, restore, write, report."""
     import ngr_geo
+
     from .io import check_output, read_back, write_stack
 
     start = time.monotonic()
-    stack, mask = _read(job, console)
+    stack, mask = _read(verb, job)
     check_output(job.output, stack, job.overwrite)
     _check_picture(job, stack)
     plan = _plan(verb, job, stack, mask)
@@ -161,21 +162,49 @@ def _restore(verb: str, job: Job, console: Console) -> int:
     return _report(summary, written, console)
 
 
-def _read(job: Job, console: Console) -> "tuple[Stack, xr.DataArray | str | None]":
+def _read(verb: str, job: Job) -> "tuple[Stack, xr.DataArray | str | None]":
     """The stack and its mask: clouds as codes or by name, missing pixels as booleans."""
     from .io import read_stack
 
     stack = read_stack(job.inputs, job.clouds or job.missing or None, job.bands or None, job.date_pattern)
     if not job.missing:
+        if verb == "decloud" and stack.clouds is None:
+            _check_mask_is_there(stack)
         return stack, stack.clouds
+    import xarray as xr
+
     from .masks import align
 
-    if isinstance(stack.clouds, str):  # a variable among the bands: set aside, and written with them again
-        mask, rest = stack.raster[stack.clouds], stack.raster.drop_vars(stack.clouds)
-        stack = replace(stack, raster=rest, dataset=stack.raster)
-    else:
-        mask = stack.clouds
+    mask, raster = stack.clouds, stack.raster
+    if isinstance(mask, str) and isinstance(
+        raster, xr.Dataset
+    ):  # among the bands: set aside, and written with them again
+        stack = replace(stack, raster=raster.drop_vars(mask), dataset=raster)
+        mask = raster[mask]
+    assert isinstance(mask, xr.DataArray)
     return stack, align(mask != 0, stack.raster)
+
+
+def _has_no_mask(stack: "Stack") -> bool:
+    from .masks import find
+
+    if stack.clouds is not None:
+        return False
+    try:
+        find(stack.raster)
+    except MaskError:
+        return True
+    return False
+
+
+def _check_mask_is_there(stack: "Stack") -> None:
+    """Raise in the words of the command line, where nothing tells what is cloud."""
+    if _has_no_mask(stack):
+        msg = (
+            f"Nothing tells where {stack.inputs[0]} is cloudy. Expected mask files, or a band or variable such as SCL: "
+            "--clouds SCL_*.tif or --clouds NAME. To fill only nodata, use: ngr-geo inpaint"
+        )
+        raise MaskError(msg)
 
 
 def _check_picture(job: Job, stack: "Stack") -> None:
@@ -276,8 +305,8 @@ def _report(summary: dict[str, Any], written: "Written", console: Console) -> in
     code = terminal.PARTLY if unsolvable else terminal.OK
     if unsolvable:
         console.warn(
-            f"{unsolvable} of {summary['tiles']['total']} tiles have no measured pixel on any date and were left without "
-            "data. Add clearer dates."
+            f"{unsolvable} of {summary['tiles']['total']} tiles have no measured pixel on any date and were left "
+            "without data. Add clearer dates."
         )
     console.finish(summary | {"exit_code": code})
     return code

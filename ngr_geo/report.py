@@ -78,10 +78,10 @@ def _panels(before: Cube, after: Cube, filled: xr.DataArray, dates: Sequence[str
     shares = np.array([float(mask[date].mean()) for date in range(len(mask))])
     panels = []
     for date in _choose(before.dates, shares, dates):
-        images = [_image(cube, date, bands, step) for cube in (before, after)]
+        old, new = (_image(cube, date, bands, step) for cube in (before, after))
         made_up = _thinned(np.asarray(mask[date : date + 1], dtype=np.float32), step)[0] >= 0.5
         day = before.dates[date] if np.isfinite(before.days[date]) else ""
-        panels.append(_Panel(day, *images, made_up, float(shares[date])))
+        panels.append(_Panel(day, old, new, made_up, float(shares[date])))
     return panels
 
 
@@ -89,7 +89,7 @@ def _mask(filled: xr.DataArray, cube: Cube) -> Any:
     """Filled pixels (time, row, column): of any band."""
     time, band, row, column = cube.dims
     if band is not None and band in filled.dims:
-        filled = filled.any(band)
+        filled = filled.any([band])
     if time is None or time not in filled.dims:
         return filled.transpose(row, column).data[None]
     return filled.transpose(time, row, column).data
@@ -150,8 +150,8 @@ def _aspect(cube: Cube) -> float:
 def _stretch(panels: list[_Panel]) -> tuple[np.ndarray, np.ndarray]:
     """Low and high value of each band, the same for all panels, from pixels that were measured and not filled.
 
-    The median over the dates, weighted by their pixels, of each date's percentiles: a cloudy date that was left as it is
-    does not darken the others.
+    The median over the dates, weighted by their pixels, of each date's percentiles: a cloudy date that was left as it
+    is does not darken the others.
     """
     low, high = [], []
     for band in range(panels[0].before.shape[0]):

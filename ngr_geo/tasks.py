@@ -273,9 +273,9 @@ def _train(
     """
     pair = []
     for number, part in enumerate((problems, everything)):
-        examples = [Example(p.inputs, (p.values - p.guide) / scale[p.date], p.seen) for p in part if p.seen.any()]
+        examples = [_example(p, scale) for p in part if p.seen.any()]
         network = Small(len(part[0].inputs), len(part[0].values), seed=settings.seed + number).to(settings.device)
-        examples = [Example(*(t.to(settings.device) for t in e)) for e in examples]
+        examples = [Example(*(t.to(settings.device) for t in e[:3]), e.weight) for e in examples]
         pair.append((network, examples))
     if not pair[0][1]:
         return (), 0
@@ -293,6 +293,12 @@ def _train(
         if steps not in snapshots:  # it was told to stop before it got there
             snapshots = second.submit(_follow, *pair[1], steps, settings, threading.Event()).result()
     return (first, snapshots[steps]), steps
+
+
+def _example(problem: Problem, scale: dict[int, Tensor]) -> Example:
+    """Return a problem as an example; those with much to fill are drawn more often, as long as they can teach it."""
+    weight = min(float((~problem.seen).sum()), 4.0 * float(problem.seen.sum()))
+    return Example(problem.inputs, (problem.values - problem.guide) / scale[problem.date], problem.seen, weight)
 
 
 def _lead(
@@ -347,9 +353,11 @@ def _most_steps(problems: Sequence[Problem]) -> int:
 def _stop_error(
     trials: Sequence[Trial], networks: Sequence[Small], scale: dict[int, Tensor], settings: Settings
 ) -> float:
-    """Return the mean over dates and bands of log RMSE on the stop set."""
+    """Return log RMSE on the stop set, mean over bands and over dates, which count by how much they have to fill."""
     errors = _errors(trials, networks, scale, settings)
-    return float(np.mean([np.log(e[0] + 1e-9).mean() for e in errors.values()])) if errors else 0.0
+    gaps = {d: sum(float((~t.problem.seen).sum()) for t in trials if t.problem.date == d) for d in errors}
+    each = [gaps[d] * float(np.log(e[0] + 1e-9).mean()) for d, e in errors.items()]
+    return sum(each) / sum(gaps.values()) if errors else 0.0
 
 
 def _errors(

@@ -86,6 +86,12 @@ def pixels(paths: Sequence[Path]) -> np.ndarray:
     return np.stack(values)
 
 
+def codes(stack: Stack) -> xr.DataArray:
+    """The stack's mask, which was read from files."""
+    assert isinstance(stack.clouds, xr.DataArray)
+    return stack.clouds
+
+
 def as_result(stack: Stack) -> xr.DataArray | xr.Dataset:
     """What a verb would give back, had it put 7 into a corner of every date: enough to test how it is written."""
     raster = stack.raster.copy(deep=True)

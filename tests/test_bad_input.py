@@ -1,7 +1,7 @@
-"""What a user can get wrong, one case per line: each ends in one clear line and the right exit code, and writes nothing.
+"""What a user can get wrong: each case ends in one clear line and the right exit code, and writes nothing.
 
-The line says what was found, what was expected and what to do. Whatever can be known before solving is: the command tells
-how many tiles it will solve just before it starts, and that line must not be there.
+The line says what was found, what was expected and what to do. Whatever can be known before solving is: the command
+tells how many tiles it will solve just before it starts, and that line must not be there.
 """
 
 import os
@@ -9,6 +9,7 @@ import shutil
 import subprocess
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -34,7 +35,7 @@ def _arguments(folder: Path, *more: object) -> list[object]:
     return [*images, "--clouds", *masks, *more]
 
 
-def _edit(path: Path, **changes: object) -> None:
+def _edit(path: Path, **changes: Any) -> None:
     rewrite(path, **changes)
 
 
@@ -420,7 +421,10 @@ def _proc(folder: Path) -> Iterator[Path]:
 def _immutable(folder: Path) -> Iterator[Path]:
     place = folder / "fixed"
     place.mkdir()
-    if shutil.which("chattr") is None or subprocess.run(["chattr", "+i", place], capture_output=True, check=False).returncode:
+    if (
+        shutil.which("chattr") is None
+        or subprocess.run(["chattr", "+i", place], capture_output=True, check=False).returncode
+    ):
         pytest.skip("no right to make a folder immutable")
     try:
         yield place / "out"
@@ -437,7 +441,9 @@ def _read_only(folder: Path) -> Iterator[Path]:
 
 
 @pytest.mark.parametrize("suffix", ["", ".nc", ".zarr"])
-@pytest.mark.parametrize("place", [_a_file_above, _a_file, _proc, _immutable, _read_only], ids=lambda place: place.__name__)
+@pytest.mark.parametrize(
+    "place", [_a_file_above, _a_file, _proc, _immutable, _read_only], ids=lambda place: place.__name__
+)
 def test_an_unwritable_output_is_known_before_solving(
     folder: Path, place: Callable[[Path], Iterator[Path]], suffix: str
 ) -> None:

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from importlib.metadata import entry_points
 from pathlib import Path
 
 import numpy as np
@@ -14,12 +15,13 @@ import pytest
 import rasterio
 import xarray as xr
 from click.testing import CliRunner, Result
+from rasterio.rio.main import main_group
 from small_stack import BANDS, hidden_files, pixels, rewrite, write_crops, write_masks
 
 from ngr_geo import console
 from ngr_geo.cli import main
 from ngr_geo.errors import InputError, OutputError
-from ngr_geo.io import containers, rasters, read_stack, write_stack
+from ngr_geo.io import containers, rasters, read_stack
 from ngr_geo.options import spread
 
 QUICK = ("--method", "guide", "--seed", "1")
@@ -82,7 +84,9 @@ def test_decloud_as_written_in_the_readme(stack: Path, tmp_path: Path) -> None:
     """Expanded by the shell: GeoTIFFs under the same names, observed pixels bit for bit, filled ones marked."""
     command = f"{sys.executable} -m ngr_geo decloud in/S2_*.tif --clouds in/SCL_*.tif -o OUT/ --method guide --dilate 0"
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
-    done = subprocess.run(command, shell=True, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        command, shell=True, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stderr
     files = sorted(stack.glob("S2_*.tif"))
     copies = [tmp_path / "OUT" / file.name for file in files]
@@ -101,6 +105,15 @@ def test_decloud_as_written_in_the_readme(stack: Path, tmp_path: Path) -> None:
         assert source.tags()["PRODUCT"].startswith("S2A")
 
 
+def test_rasterio_knows_the_command() -> None:
+    """`rio ngr` is the same; the entry point is there once the package is installed."""
+    (plugin,) = entry_points(group="rasterio.rio_plugins", name="ngr")
+    assert plugin.load() is main
+    result = CliRunner().invoke(main_group, ["ngr", "decloud", "--help"])
+    assert result.exit_code == 0, result.output
+    assert "--clouds" in result.stdout
+
+
 def test_quoted_patterns_work_too(stack: Path, tmp_path: Path) -> None:
     """And masks before inputs."""
     result = invoke("decloud", "--clouds", f"{stack}/SCL_*.tif", f"{stack}/S2_*.tif", "-o", tmp_path / "out", *QUICK)
@@ -116,7 +129,9 @@ def test_json_is_all_there_is_on_stdout(stack: Path, tmp_path: Path) -> None:
     summary = json.loads(result.stdout)
     assert summary["command"] == "decloud"
     assert summary["exit_code"] == 0
-    assert [Path(path).exists() for path in (*summary["files"], *summary["filled_files"], summary["quicklook"])] == [True] * 7
+    assert [Path(path).exists() for path in (*summary["files"], *summary["filled_files"], summary["quicklook"])] == [
+        True
+    ] * 7
     assert [date["date"] for date in summary["dates"]] == ["2023-08-15", "2023-08-18", "2023-08-20"]
     assert all(0 <= date["filled"] <= 1 and 0 <= date["missing"] <= 1 for date in summary["dates"])
     assert summary["dates"][1]["method"] == "guide"
@@ -178,7 +193,8 @@ def test_netcdf_and_zarr_in_and_out(stack: Path, tmp_path: Path, kind: str) -> N
     again = invoke("decloud", path, "-o", tmp_path / "tifs", *QUICK)
     assert again.exit_code == 0, again.stderr
     np.testing.assert_array_equal(
-        pixels(sorted((tmp_path / "tifs").glob("*[0-9].tif"))), clear[list(BANDS)].to_dataarray("band").values.swapaxes(0, 1)
+        pixels(sorted((tmp_path / "tifs").glob("*[0-9].tif"))),
+        clear[list(BANDS)].to_dataarray("band").values.swapaxes(0, 1),
     )
 
 
@@ -187,7 +203,17 @@ def test_scenes_too_large_for_memory_give_the_same(
     stack: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, out: str
 ) -> None:
     """Read, solved and written block by block."""
-    arguments = ("decloud", f"{stack}/S2_*.tif", "--clouds", f"{stack}/SCL_*.tif", "--tile", "48", "--overlap", "8", *QUICK)
+    arguments = (
+        "decloud",
+        f"{stack}/S2_*.tif",
+        "--clouds",
+        f"{stack}/SCL_*.tif",
+        "--tile",
+        "48",
+        "--overlap",
+        "8",
+        *QUICK,
+    )
     assert invoke(*arguments, "-o", tmp_path / "eager" / out).exit_code == 0
     for module in (rasters, containers):
         monkeypatch.setattr(module, "LARGE", 0)
@@ -201,8 +227,8 @@ def test_scenes_too_large_for_memory_give_the_same(
             np.testing.assert_array_equal(one[name], two[name])
     else:
         eager, lazy = (sorted((tmp_path / kind / out).iterdir()) for kind in ("eager", "lazy"))
-        for one, two in zip(eager, lazy, strict=True):
-            np.testing.assert_array_equal(pixels([one]), pixels([two]))
+        for this, that in zip(eager, lazy, strict=True):
+            np.testing.assert_array_equal(pixels([this]), pixels([that]))
 
 
 def test_inpaint_fills_nodata_and_nan(tmp_path: Path) -> None:
@@ -309,13 +335,24 @@ def test_an_interrupted_run_leaves_nothing(tmp_path: Path, number: signal.Signal
     """In the middle of solving; exit code 130, one line, no folder."""
     write_crops(tmp_path / "in", size=256)
     write_masks(tmp_path / "in", size=256)
-    arguments = ("decloud", "in/S2_*.tif", "--clouds", "in/SCL_*.tif", "-o", "out", "--method", "ngr", "--steps", "100000")
+    arguments = (
+        "decloud",
+        "in/S2_*.tif",
+        "--clouds",
+        "in/SCL_*.tif",
+        "-o",
+        "out",
+        "--method",
+        "ngr",
+        "--steps",
+        "100000",
+    )
     process = ngr_geo(*arguments, cwd=tmp_path)
     assert process.stderr is not None
     lines = [process.stderr.readline()]
     while lines[-1] and "to solve" not in lines[-1]:
         lines.append(process.stderr.readline())
-    time.sleep(3)
+    time.sleep(1)
     process.send_signal(number)
     _, rest = process.communicate(timeout=60)
     assert process.returncode == console.INTERRUPTED, rest
@@ -328,7 +365,19 @@ def test_a_terminal_shows_a_bar_with_the_time_left(stack: Path, tmp_path: Path) 
     """On stderr; elsewhere there is none."""
     pty = pytest.importorskip("pty")
     leader, follower = pty.openpty()
-    arguments = ("decloud", "in/S2_*.tif", "--clouds", "in/SCL_*.tif", "-o", "out", "--tile", "32", "--overlap", "4", *QUICK)
+    arguments = (
+        "decloud",
+        "in/S2_*.tif",
+        "--clouds",
+        "in/SCL_*.tif",
+        "-o",
+        "out",
+        "--tile",
+        "32",
+        "--overlap",
+        "4",
+        *QUICK,
+    )
     process = ngr_geo(*arguments, cwd=tmp_path, stderr=follower)
     os.close(follower)
     shown = b""
@@ -395,4 +444,3 @@ def test_a_dataset_can_be_inpainted_by_variable(stack: Path, tmp_path: Path) -> 
     new = read_stack(tmp_path / "new.nc").raster
     np.testing.assert_array_equal(new.gaps, cube.gaps)
     np.testing.assert_array_equal(new.filled, cube.gaps == 1)
-    assert write_stack is not None

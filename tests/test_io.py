@@ -3,6 +3,7 @@
 import os
 import shutil
 import subprocess
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,19 @@ import rasterio
 import rioxarray  # noqa: F401  (registers .rio)
 import xarray as xr
 from rasterio.enums import ColorInterp, Resampling
-from small_stack import BANDS, as_result, damage, hidden_files, pixels, rewrite, sample_files, write_crops, write_masks
+from rasterio.errors import NotGeoreferencedWarning
+from small_stack import (
+    BANDS,
+    as_result,
+    codes,
+    damage,
+    hidden_files,
+    pixels,
+    rewrite,
+    sample_files,
+    write_crops,
+    write_masks,
+)
 
 from ngr_geo.errors import GridError, InputError, MaskError, OutputError
 from ngr_geo.io import check_output, containers, outputs, rasters, read_stack, write_stack
@@ -121,10 +134,10 @@ def test_a_stack_is_read_with_all_that_belongs_to_it(tmp_path: Path) -> None:
         assert raster.rio.transform() == source.transform
         assert raster.rio.transform(recalc=True) == source.transform
     assert raster.rio.nodata == 0
-    assert stack.clouds.name == "SCL"
-    assert stack.clouds.dims == ("time", "y", "x")
-    np.testing.assert_array_equal(stack.clouds.values, pixels(masks)[:, 0])
-    np.testing.assert_array_equal(stack.clouds.time, raster.time)
+    assert codes(stack).name == "SCL"
+    assert codes(stack).dims == ("time", "y", "x")
+    np.testing.assert_array_equal(codes(stack).values, pixels(masks)[:, 0])
+    np.testing.assert_array_equal(codes(stack).time, raster.time)
     assert not stack.lazy
 
 
@@ -133,7 +146,7 @@ def test_globs_are_expanded_for_shells_that_do_not(tmp_path: Path) -> None:
     write_crops(tmp_path)
     write_masks(tmp_path)
     stack = read_stack(f"{tmp_path}/S2_*.tif", f"{tmp_path}/SCL_*.tif")
-    assert stack.raster.sizes["time"] == stack.clouds.sizes["time"] == 3
+    assert stack.raster.sizes["time"] == codes(stack).sizes["time"] == 3
 
 
 def test_masks_of_other_dates_and_another_grid_are_fine(tmp_path: Path) -> None:
@@ -146,8 +159,8 @@ def test_masks_of_other_dates_and_another_grid_are_fine(tmp_path: Path) -> None:
         rewrite(mask, pixels([mask])[0][:, ::2, ::2], transform=transform, blockxsize=16, blockysize=16)
         mask.rename(mask.with_stem(f"{mask.stem}T100031"))
     stack = read_stack(files, f"{tmp_path}/masks/*.tif")
-    assert stack.clouds.shape == (2, 32, 32)
-    np.testing.assert_array_equal(stack.clouds.time, stack.raster.time)
+    assert codes(stack).shape == (2, 32, 32)
+    np.testing.assert_array_equal(codes(stack).time, stack.raster.time)
 
 
 def test_one_file_needs_no_date(tmp_path: Path) -> None:
@@ -158,7 +171,7 @@ def test_one_file_needs_no_date(tmp_path: Path) -> None:
         target.update_tags(DATE="")
     stack = read_stack(scene, mask)
     assert stack.raster.dims == ("band", "y", "x")
-    assert stack.clouds.dims == ("y", "x")
+    assert codes(stack).dims == ("y", "x")
     written = write_stack(as_result(stack), stack, tmp_path / "out.tif")
     assert [path.name for path in written.all] == ["out.tif", "out_filled.tif"]
     assert (pixels(written.rasters)[0][:, :5, :9] == 7).all()
@@ -206,7 +219,7 @@ def test_classes_and_alpha_in_the_files_are_carried_along(tmp_path: Path) -> Non
     with pytest.warns(UserWarning, match="band 6 is marked as transparency"):
         stack = read_stack(files)
     assert tuple(stack.raster.band.values) == BANDS
-    assert stack.clouds.name == "SCL"
+    assert codes(stack).name == "SCL"
     assert stack.carried == (1, 6)
     written = write_stack(as_result(stack), stack, tmp_path / "out")
     before, after = pixels(files), pixels(written.rasters)
@@ -256,11 +269,15 @@ def test_profiles_survive(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, profi
 
 def _comparable(source: rasterio.DatasetReader) -> dict:
     profile = {key: str(value) for key, value in source.profile.items()}
-    return profile | source.tags(ns="IMAGE_STRUCTURE") | {
-        "names": source.descriptions,
-        "colours": source.colorinterp,
-        "overviews": source.overviews(1),
-    }
+    return (
+        profile
+        | source.tags(ns="IMAGE_STRUCTURE")
+        | {
+            "names": source.descriptions,
+            "colours": source.colorinterp,
+            "overviews": source.overviews(1),
+        }
+    )
 
 
 def test_tags_colours_scales_units_and_overviews_survive(tmp_path: Path) -> None:
@@ -366,9 +383,16 @@ def test_a_dataset_goes_back_with_all_its_variables_and_encodings(tmp_path: Path
     files, masks = write_crops(tmp_path), write_masks(tmp_path)
     stack = read_stack(files, masks)
     dataset = stack.raster.astype("float64").to_dataset("band").drop_attrs() * 1e-4 - 0.1
-    dataset["SCL"] = stack.clouds.drop_attrs()
+    dataset["SCL"] = codes(stack).drop_attrs()
     dataset["angle"] = ("time", [1.0, 2.0, 3.0])
-    packed = {"dtype": "int16", "scale_factor": 1e-4, "add_offset": -0.1, "_FillValue": -9999, "zlib": True, "complevel": 3}
+    packed = {
+        "dtype": "int16",
+        "scale_factor": 1e-4,
+        "add_offset": -0.1,
+        "_FillValue": -9999,
+        "zlib": True,
+        "complevel": 3,
+    }
     encoding = {band: packed | {"chunksizes": (1, 32, 32)} for band in BANDS}
     encoding |= {"time": {"units": "hours since 2000-01-01", "dtype": "float64"}}
     dataset.rio.write_crs(stack.raster.rio.crs).to_netcdf(tmp_path / "in.nc", encoding=encoding)
@@ -406,11 +430,11 @@ def test_one_cube_variable_is_a_dataarray(tmp_path: Path) -> None:
     dataset.to_netcdf(tmp_path / "in.nc")
     one = read_stack(tmp_path / "in.nc")
     assert isinstance(one.raster, xr.DataArray)
-    assert one.clouds.name == "SCL"
+    assert codes(one).name == "SCL"
     write_stack(as_result(one), one, tmp_path / "out.nc")
     two = read_stack(tmp_path / "out.nc")
     np.testing.assert_array_equal(two.raster[..., 5:, :], stack.raster[..., 5:, :])
-    np.testing.assert_array_equal(two.clouds, stack.clouds)
+    np.testing.assert_array_equal(codes(two), codes(stack))
     assert list(read_stack(tmp_path / "in.nc", bands=["B04"]).raster.band.values) == ["B04"]
 
 
@@ -419,7 +443,9 @@ def test_netcdf_to_geotiffs(tmp_path: Path) -> None:
     files = write_crops(tmp_path)
     stack = read_stack(files)
     encoding = {band: {"_FillValue": 0} for band in BANDS}
-    stack.raster.to_dataset("band").rio.write_crs(stack.raster.rio.crs).to_netcdf(tmp_path / "cube.nc", encoding=encoding)
+    stack.raster.to_dataset("band").rio.write_crs(stack.raster.rio.crs).to_netcdf(
+        tmp_path / "cube.nc", encoding=encoding
+    )
     one = read_stack(tmp_path / "cube.nc", bands=["B02", "B08"])
     written = write_stack(as_result(one), one, tmp_path / "out")
     assert written.rasters[0].name == f"cube_2023-08-{files[0].stem[-2:]}.tif"
@@ -428,6 +454,43 @@ def test_netcdf_to_geotiffs(tmp_path: Path) -> None:
         assert new.transform.almost_equals(old.transform)
         assert new.descriptions == ("B02", "B08")
         np.testing.assert_array_equal(new.read()[:, 5:], old.read([1, 4])[:, 5:])
+
+
+def test_masks_need_not_fit_the_pattern_of_the_rasters(tmp_path: Path) -> None:
+    """It was made for the names of the rasters; where it does not fit a mask, that is read without."""
+    files, masks = write_crops(tmp_path), write_masks(tmp_path)
+    renamed = [file.rename(tmp_path / f"S2_{file.stem[-2:]}.08.2023_20230901.tif") for file in files]
+    stack = read_stack(renamed, masks, date_pattern="S2_%d.%m.%Y")
+    np.testing.assert_array_equal(stack.raster.time, codes(stack).time)
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("SCL_33TWM_20230818.tif", "SCL"),
+        ("T33TWM_20230818T100031_SCL_20m.jp2", "SCL"),
+        ("LC08_L2SP_190028_20230810_20230815_02_T1_QA_PIXEL.TIF", "QA_PIXEL"),
+        ("HLS.S30.T33TWM.2023222T100031.v2.0.Fmask.tif", "HLS Fmask"),
+        ("fmask_20230818.tif", "Fmask"),
+        ("SCLERA_20230818.tif", None),
+        ("mask_20230818.tif", None),
+    ],
+)
+def test_the_kind_of_a_mask_is_told_by_its_name(name: str, kind: str | None) -> None:
+    """So that its codes are decoded as what they are."""
+    assert rasters.mask_kind(name) == kind
+
+
+def test_no_georeference_at_all(tmp_path: Path) -> None:
+    """Neither CRS nor transform: read and written the same; a warning comes where the grid counts."""
+    files = []
+    for crop in write_crops(tmp_path / "in", crs=None):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", NotGeoreferencedWarning)
+            files.append(rewrite(crop, crs=None, transform=rasterio.Affine.identity()))
+    stack = read_stack(files)
+    written = write_stack(as_result(stack), stack, tmp_path / "out")
+    assert len(written.rasters) == 3
 
 
 def test_mixed_baselines_warn(tmp_path: Path) -> None:
@@ -569,8 +632,11 @@ def test_a_full_disk_is_one_clear_error(
     stack = read_stack(write_crops(tmp_path / "in", size=128, compress=compress, predictor=predictor))
     noise = np.random.default_rng(0).integers(1, 60000, stack.raster.shape, dtype=np.uint16)
     result = as_result(stack)
+    assert isinstance(result, xr.DataArray)
     result = result.copy(data=result.chunk().copy(data=noise).chunk(y=40).data if lazy else noise)
-    monkeypatch.setattr("ngr_geo.io.writing.least_size", lambda planned, stack: 0)  # the check before solving let it pass
+    monkeypatch.setattr(
+        "ngr_geo.io.writing.least_size", lambda planned, stack: 0
+    )  # the check before solving let it pass
     with pytest.raises(OutputError, match=r"could not be written: .*free") as caught:
         write_stack(result, stack, tiny_disk / out)
     assert "\n" not in str(caught.value)

@@ -6,6 +6,7 @@ import matplotlib.image
 import numpy as np
 import pytest
 import xarray as xr
+from matplotlib.figure import Figure
 from small_stack import as_result, write_crops
 
 from ngr_geo.errors import InputError, OutputError
@@ -28,8 +29,14 @@ def _after(before: xr.DataArray) -> xr.DataArray:
     return before.where(~filled, before.median("time").astype(before.dtype)).assign_coords(filled=filled)
 
 
-def _titles(figure: object) -> list[str]:
-    return [axis.get_title(loc="left") for axis in figure.axes]  # type: ignore[attr-defined]
+def _titles(figure: Figure) -> list[str]:
+    return [axis.get_title(loc="left") for axis in figure.axes]
+
+
+def _shown(figure: Figure, panel: int) -> np.ndarray:
+    picture = figure.axes[panel].images[0].get_array()
+    assert picture is not None
+    return picture
 
 
 def test_a_picture_has_before_mask_and_after(before: xr.DataArray, tmp_path: Path) -> None:
@@ -50,8 +57,8 @@ def test_before_and_after_have_one_stretch(before: xr.DataArray) -> None:
     """Pixels that were not filled look the same; clouds that were filled do not spoil the stretch."""
     after = _after(before)
     cloudy = before.where(~after.filled, np.uint16(20000)).assign_attrs(before.attrs)
-    axes = quicklook(cloudy, after, after.filled).axes
-    old, mask, new = (axis.images[0].get_array() for axis in axes[:3])
+    figure = quicklook(cloudy, after, after.filled)
+    old, mask, new = (_shown(figure, panel) for panel in range(3))
     clear = ~after.filled.values[0]
     np.testing.assert_array_equal(old[clear], new[clear])
     assert (old[~clear] == 1).all()
@@ -65,16 +72,16 @@ def test_colours_are_red_green_blue(before: xr.DataArray) -> None:
     """B04, B03, B02, whatever the order of the bands, and for a Dataset alike."""
     after = _after(before)
     shuffled = [2, 3, 0, 1]
-    reference = quicklook(before, after).axes[0].images[0].get_array()
+    reference = _shown(quicklook(before, after), 0)
     for one, two in (
         (before.isel(band=shuffled), after.isel(band=shuffled)),
         (before.transpose("y", "band", "x", "time"), after.transpose("y", "band", "x", "time")),
         (_dataset(before), _dataset(after)),
     ):
-        np.testing.assert_array_equal(quicklook(one, two, after.filled).axes[0].images[0].get_array(), reference)
+        np.testing.assert_array_equal(_shown(quicklook(one, two, after.filled), 0), reference)
     named = dict(zip(before.band.values, ("blue", "green", "red", "nir"), strict=True))
     colours = [raster.assign_coords(band=[named[band] for band in raster.band.values]) for raster in (before, after)]
-    np.testing.assert_array_equal(quicklook(*colours).axes[0].images[0].get_array(), reference)
+    np.testing.assert_array_equal(_shown(quicklook(colours[0], colours[1]), 0), reference)
 
 
 def _dataset(raster: xr.DataArray) -> xr.Dataset:
@@ -88,7 +95,7 @@ def test_one_band_is_grey_and_no_data_is_light(before: xr.DataArray) -> None:
     """Missing pixels (nodata here) are not black: black is a colour of data."""
     one = before.isel(band=[3]).copy()
     one[:, :, :10] = 0
-    image = quicklook(one, _after(one)).axes[2].images[0].get_array()
+    image = _shown(quicklook(one, _after(one)), 2)
     assert (image[40:, :, 0] == image[40:, :, 2]).all()
     assert (image[:10, 40:].min(axis=-1) > 0.8).all()
 
@@ -98,10 +105,10 @@ def test_large_rasters_are_averaged_down(before: xr.DataArray) -> None:
     large = before.isel(time=[0]).pad(y=(0, 1000), x=(0, 700), mode="wrap").assign_attrs(before.attrs)
     large = large.assign_coords(y=np.arange(large.sizes["y"]), x=np.arange(large.sizes["x"]))
     filled = xr.zeros_like(large.isel(band=0, drop=True), dtype=bool)
-    one = quicklook(large, large, filled).axes[0].images[0].get_array()
+    one = _shown(quicklook(large, large, filled), 0)
     assert one.shape == (1064 // 2, 764 // 2, 3)
     lazy = large.chunk({"y": 300})
-    np.testing.assert_array_equal(quicklook(lazy, lazy, filled.chunk()).axes[0].images[0].get_array(), one)
+    np.testing.assert_array_equal(_shown(quicklook(lazy, lazy, filled.chunk()), 0), one)
 
 
 def test_pixels_have_the_shape_of_the_ground(before: xr.DataArray) -> None:

@@ -2,7 +2,7 @@
 
 import os
 import warnings
-from collections.abc import Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -95,7 +95,7 @@ def choose(
     if not bands:
         return dataset
     _check_names(path, bands, [str(name) for name in images])
-    keep = {*bands, *([clouds] if clouds else []), *(name for name in images if name in CLOUD_VARIABLES)}
+    keep = {*bands, *([clouds] if clouds else []), *_masks(images)}
     return dataset.drop_vars([name for name in images if str(name) not in keep])
 
 
@@ -108,7 +108,14 @@ def _check_names(path: str, bands: Sequence[str], known: Sequence[str]) -> None:
 
 def find_mask(dataset: xr.Dataset) -> xr.DataArray | None:
     """The variable with a well-known mask name, or None."""
-    return next((dataset[name] for name in CLOUD_VARIABLES if name in dataset.variables), None)
+    names = _masks(dataset.data_vars)
+    return dataset[names[0]] if names else None
+
+
+def _masks(names: Iterable[Hashable]) -> list[Hashable]:
+    """The well-known mask names among these, the likeliest first."""
+    lower = {str(name).lower(): name for name in names}
+    return [lower[name.lower()] for name in CLOUD_VARIABLES if name.lower() in lower]
 
 
 def mask_variable(dataset: xr.Dataset, path: str) -> xr.DataArray:

@@ -14,10 +14,10 @@ from rasterio.enums import ColorInterp
 from rasterio.windows import Window
 
 from ..errors import GridError, InputError, MaskError
+from ..masks import CLOUD_VARIABLES
 from .dates import HELP, acquired
 from .geotiff import Header, read_header, read_window, windows
 from .target import FILLED_TAG
-from ..masks import CLOUD_VARIABLES
 
 LARGE = 512 * 2**20  # bytes; above this a stack is read lazily
 _CHUNK = 1024  # rows and columns of a lazy block: a multiple of the usual tile sizes

@@ -130,10 +130,11 @@ def _read_rasters(
     mask_files = expand(masks) if masks and mask_band is None else ()
     clouds = rasters.match_masks(mask_files, headers, times, pattern) if mask_files else None
     lazy = rasters.is_large(headers, len(numbers))
+    mask: xr.DataArray | None = None
     if clouds is not None:
         mask = rasters.read_mask(clouds, times, lazy)
-    else:
-        mask = None if mask_band is None else rasters.read_band(headers, mask_band, times, lazy)
+    elif mask_band is not None:
+        mask = rasters.read_band(headers, mask_band, times, lazy)
     return Stack(
         raster=rasters.read_raster(headers, names, numbers, times, lazy),
         clouds=mask,

@@ -3,6 +3,7 @@
 import os
 import shutil
 import threading
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -12,7 +13,7 @@ import numpy as np
 import rasterio
 import rasterio.shutil
 from rasterio.enums import ColorInterp, Resampling
-from rasterio.errors import RasterioError
+from rasterio.errors import NotGeoreferencedWarning, RasterioError
 from rasterio.windows import Window
 
 from ..errors import InputError, OutputError
@@ -50,10 +51,16 @@ class Target:
         self.written = tuple(band for band in range(1, header.count + 1) if band not in self.carried)
         self.temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
         self._lock = threading.Lock()  # Dask stores blocks from several threads
-        self._closed = False
-        with naming_errors(path), rasterio.Env(**_OPTIONS):
-            self._dataset = rasterio.open(self.temporary, "w", **_profile(header))
-            _annotate(self._dataset, header, tags or {})
+        self._closed = True
+        try:
+            with naming_errors(path), rasterio.Env(**_OPTIONS), warnings.catch_warnings():
+                warnings.simplefilter("ignore", NotGeoreferencedWarning)  # the input had no georeference either
+                self._dataset = rasterio.open(self.temporary, "w", **_profile(header))
+                self._closed = False
+                _annotate(self._dataset, header, tags or {})
+        except BaseException:
+            self.discard()
+            raise
 
     def write(self, values: np.ndarray, rows: slice, columns: slice) -> None:
         """Write a block (band, row, column) of the bands in `written`. Nothing happens once the target is closed."""

@@ -254,7 +254,7 @@ def _write_rasters(
                 targets.append(Target(planned.rasters[date], header, stack.carried, _notes(result, date)))
                 targets.append(Target(planned.filled[date], sidecars[date], (), {}))
             # One computation for both: a tile that was solved serves all dates and the mask.
-            sheaves = [_Sheaf(targets[0::2]), _Sheaf(targets[1::2])]
+            sheaves: Any = [_Sheaf(targets[0::2]), _Sheaf(targets[1::2])]
             dask.array.store([array, dask.array.asarray(filled).astype(np.uint8)], sheaves, lock=False)
             for number, target in enumerate(targets, start=1):
                 target.finish()

@@ -31,6 +31,8 @@ class Example(NamedTuple):
     inputs: Tensor
     residual: Tensor
     observed: Tensor
+    weight: float = 1.0
+    """How often windows are drawn from this example."""
 
 
 @dataclass(frozen=True)
@@ -76,7 +78,7 @@ def train(network: Small, examples: Sequence[Example], settings: Training, seed:
     generator = torch.Generator().manual_seed(seed)
     optimiser = torch.optim.AdamW(network.parameters(), lr=settings.rate, weight_decay=settings.decay)
     averaged = deepcopy(network).requires_grad_(requires_grad=False)
-    share = torch.tensor([float(e.observed.sum()) for e in examples])
+    share = torch.tensor([e.weight for e in examples])
     step = 0
     while True:
         step += 1
