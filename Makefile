@@ -13,7 +13,7 @@ BIN := .venv/bin
 setup: .venv/.stamp
 
 demo: setup
-	$(BIN)/ngr-geo demo
+	$(BIN)/ngr-geo demo --overwrite
 
 test: setup
 	$(BIN)/pytest -q

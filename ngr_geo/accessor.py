@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, cast
 
 import xarray as xr
 
@@ -19,7 +19,7 @@ class _Verbs(Generic[Raster]):
 
     def __init__(self, raster: Raster) -> None:
         """Take the raster; xarray makes a new accessor for every object."""
-        self._raster = raster
+        self._raster: Any = raster
 
     def decloud(
         self,
@@ -69,7 +69,7 @@ class _Verbs(Generic[Raster]):
         from . import restore
 
         options = _options(method, tile, overlap, device, seed, steps, progress)
-        return restore.decloud(self._raster, clouds, dates, classes, dilate, options)
+        return cast(Raster, restore.decloud(self._raster, clouds, dates, classes, dilate, options))
 
     def inpaint(
         self,
@@ -107,7 +107,7 @@ class _Verbs(Generic[Raster]):
         from . import restore
 
         options = _options(method, tile, overlap, device, seed, steps, progress)
-        return restore.inpaint(self._raster, missing, dates, options)
+        return cast(Raster, restore.inpaint(self._raster, missing, dates, options))
 
     def cloud_mask(
         self, clouds: Any = None, *, classes: Sequence[int] | None = None, dilate: int | None = None
@@ -146,7 +146,13 @@ class DatasetVerbs(_Verbs[xr.Dataset]):
 
 
 def _options(
-    method: str, tile: int, overlap: int, device: str | None, seed: int, steps: int | None, progress: bool | Progress | None
+    method: str,
+    tile: int,
+    overlap: int,
+    device: str | None,
+    seed: int,
+    steps: int | None,
+    progress: bool | Progress | None,
 ) -> Options:
     from .restore import Options
 

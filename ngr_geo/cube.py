@@ -25,7 +25,19 @@ TIME_NAMES = ("time", "date", "t")
 BAND_NAMES = ("band", "bands", "channel", "wavelength", "variable")
 ROW_NAMES = ("y", "lat", "latitude", "northing")
 COLUMN_NAMES = ("x", "lon", "longitude", "easting")
-NOT_BANDS = ("SCL", "QA_PIXEL", "QA_RADSAT", "PIXEL_QA", "FMASK", "CLOUD_MASK", "CLOUDS", "CLOUD", "MASK", "QA60", "FILLED")
+NOT_BANDS = (
+    "SCL",
+    "QA_PIXEL",
+    "QA_RADSAT",
+    "PIXEL_QA",
+    "FMASK",
+    "CLOUD_MASK",
+    "CLOUDS",
+    "CLOUD",
+    "MASK",
+    "QA60",
+    "FILLED",
+)
 STALE = ("STATISTICS_", "actual_range", "valid_min", "valid_max", "valid_range")
 """Attributes that filling makes false, by how they begin."""
 METRES_PER_DEGREE = 111_320.0
@@ -123,7 +135,8 @@ def write(cube: Cube, restored: Any, filled: Any) -> xr.DataArray | xr.Dataset:
         raster.attrs = _fresh(raster.attrs)
     else:
         raster = _filled_in(raster, cube, restored, filled)
-    return raster.assign_coords(filled=_filled_coordinate(cube, filled))
+    known = da.isfinite(restored) if cube.lazy else np.isfinite(restored)
+    return raster.assign_coords(filled=_filled_coordinate(cube, filled & known))
 
 
 def nodata(variable: xr.DataArray) -> float | None:
@@ -134,14 +147,19 @@ def nodata(variable: xr.DataArray) -> float | None:
     for source in sources:
         for key in ("_FillValue", "missing_value", "nodata"):
             value = source.get(key)
-            if value is not None and np.ndim(value) == 0 and not isinstance(value, str) and not math.isnan(float(value)):
+            if (
+                value is not None
+                and np.ndim(value) == 0
+                and not isinstance(value, str)
+                and not math.isnan(float(value))
+            ):
                 return float(value)
     return None
 
 
 def resolution(raster: xr.DataArray | xr.Dataset) -> tuple[float, float] | None:
     """Return the pixel's (width, height) in metres, or None, with a warning, for a raster without CRS."""
-    import rioxarray  # noqa: F401, PLC0415  # registers .rio; slow to import
+    import rioxarray  # noqa: F401  # registers .rio; slow to import
 
     crs = raster.rio.crs
     if crs is None:
@@ -151,11 +169,11 @@ def resolution(raster: xr.DataArray | xr.Dataset) -> tuple[float, float] | None:
             stacklevel=2,
         )
         return None
-    try:
-        width, height = (abs(float(v)) for v in raster.rio.resolution())
-        middle = float(np.mean(raster.rio.bounds()[1::2]))
-    except Exception:  # noqa: BLE001  # one-pixel axes without transform: rioxarray has several errors for it
+    row, column = spatial_dims(raster)
+    if any(d not in raster.coords or raster.sizes[d] == 1 for d in (row, column)):
         return None
+    height, width = (float(np.median(np.abs(np.diff(raster[d].values.astype(float))))) for d in (row, column))
+    middle = float(raster[row].mean())
     if crs.is_geographic:
         return width * METRES_PER_DEGREE * math.cos(math.radians(middle)), height * METRES_PER_DEGREE
     factor = float(crs.linear_units_factor[1]) if crs.is_projected else 1.0
@@ -203,7 +221,11 @@ def _bands(raster: xr.Dataset, exclude: Collection[Hashable]) -> tuple[Hashable,
 def _check_dtype(variable: xr.DataArray) -> None:
     if variable.dtype.kind not in "iuf":
         name = f"variable {variable.name!r}" if variable.name is not None else "the raster"
-        what = "complex numbers: pass amplitude or phase, for example abs(raster)" if variable.dtype.kind == "c" else "numbers"
+        what = (
+            "complex numbers: pass amplitude or phase, for example abs(raster)"
+            if variable.dtype.kind == "c"
+            else "numbers"
+        )
         msg = f"Found dtype {variable.dtype} in {name}, expected integers or floats, not {what}: convert with .astype('float32')."
         raise InputError(msg)
 
@@ -260,7 +282,10 @@ def _times(raster: xr.DataArray | xr.Dataset, dim: Hashable | None) -> tuple[NDA
         if len(set(names)) < count:
             names = [pd.Timestamp(v).isoformat() for v in values]
     else:
-        days, names = np.full(count, np.nan), [str(v)[:10] if hasattr(v, "isoformat") else str(v) for v in values.tolist()]
+        days, names = (
+            np.full(count, np.nan),
+            [str(v)[:10] if hasattr(v, "isoformat") else str(v) for v in values.tolist()],
+        )
     twice = {n for n in names if names.count(n) > 1}
     return days, tuple(f"{n}#{names[:i].count(n) + 1}" if n in twice else n for i, n in enumerate(names))
 
@@ -301,7 +326,9 @@ class _Guard:
         stored = np.dtype(variable.encoding.get("dtype", variable.dtype))
         if stored.kind in "iu":
             info = np.iinfo(stored)
-            scale, offset = (float(variable.encoding.get(k, d)) for k, d in (("scale_factor", 1.0), ("add_offset", 0.0)))
+            scale, offset = (
+                float(variable.encoding.get(k, d)) for k, d in (("scale_factor", 1.0), ("add_offset", 0.0))
+            )
             fill = variable.encoding.get("_FillValue")
             limits = (float(info.min), float(info.max))
             return cls(scale, offset, limits, None if fill is None else float(fill), is_float=True)
@@ -319,7 +346,8 @@ class _Guard:
                 hit = stored == self.missing
                 stored = np.where(hit, beside, stored)
                 value = np.where(hit, beside * self.scale + self.offset, value)
-            clipped = np.clip(value, *sorted((low * self.scale + self.offset, high * self.scale + self.offset)))
+            ends = low * self.scale + self.offset, high * self.scale + self.offset
+            clipped = np.clip(value, min(ends), max(ends))
             value = clipped if self.is_float else stored
         elif self.missing is not None:
             value = np.where(value == self.missing, np.nextafter(original.dtype.type(self.missing), np.inf), value)
@@ -337,18 +365,11 @@ def _fresh(attrs: Mapping[Any, Any]) -> dict[Any, Any]:
 
 def _filled_coordinate(cube: Cube, filled: Any) -> tuple[tuple[Hashable, ...], Any]:
     """Return dimensions and data of the coordinate `filled`: without bands where they agree (or where that is not known)."""
-    time, band, row, column = cube.dims
-    per_band = band is not None and not cube.lazy and bool((filled != filled[:, :1]).any())
-    wanted: dict[Hashable, int] = {d: i for i, d in enumerate((time, band, row, column)) if d is not None}
-    if not per_band and band is not None:
-        del wanted[band]
-    data = filled if per_band else filled.any(axis=1)
-    if per_band is False:
-        wanted = {d: i - (i > 1) for d, i in wanted.items()}
-    if time is None:
-        data, wanted = data[0], {d: i - 1 for d, i in wanted.items()}
-    first = next(iter(cube.raster.data_vars.values())) if isinstance(cube.raster, xr.Dataset) else cube.raster
-    if isinstance(cube.raster, xr.Dataset):
-        first = cube.raster[cube.names[0]]
-    order = [d for d in first.dims if d in wanted]
-    return tuple(order), data.transpose([wanted[d] for d in order])
+    has_bands = cube.dims[1] is not None and not cube.lazy and bool((filled != filled[:, :1]).any())
+    variable = cube.raster[cube.names[0]] if isinstance(cube.raster, xr.Dataset) else cube.raster
+    dims = [d for d in cube.dims if d is not None and (d != cube.dims[1] or has_bands)]
+    data = filled if has_bands else filled.any(axis=1)
+    if cube.dims[0] is None:
+        data = data[0]
+    order = [d for d in variable.dims if d in dims]
+    return tuple(order), data.transpose([dims.index(d) for d in order])

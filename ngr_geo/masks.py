@@ -90,7 +90,7 @@ def decode(mask: xr.DataArray, kind: str | None = None, classes: Collection[int]
             )
             raise MaskError(msg)
         bad = codes == 1
-    return bad if lost is None else bad | lost
+    return (bad if lost is None else bad | lost).drop_attrs()  # nodata of the codes is not nodata of the mask
 
 
 def grow(mask: xr.DataArray, pixels: int, rows: Hashable = "y", columns: Hashable = "x") -> xr.DataArray:
@@ -173,7 +173,11 @@ def cloud_mask(
     name = find(raster) if clouds is None else clouds
     if isinstance(name, str):
         if isinstance(raster, xr.DataArray) or name not in raster.variables:
-            have = ", ".join(map(str, raster.data_vars)) if isinstance(raster, xr.Dataset) else "no variables: it is a DataArray"
+            have = (
+                ", ".join(map(str, raster.data_vars))
+                if isinstance(raster, xr.Dataset)
+                else "no variables: it is a DataArray"
+            )
             msg = f"Found no variable {name!r} for the clouds; the raster has {have}. Pass one of them or a boolean DataArray."
             raise MaskError(msg)
         clouds = raster[name]
@@ -235,10 +239,12 @@ def _in_time(mask: xr.DataArray, raster: xr.DataArray | xr.Dataset) -> xr.DataAr
                 f"example mask.expand_dims(time=raster.time) if it holds for all."
             )
             raise MaskError(msg)
-        return mask.expand_dims({time: raster[time]}) if time is not None else mask
+        return mask.expand_dims({time: raster[time].values}) if time is not None else mask
     if time is None:
         if mask.sizes[own] != 1:
-            msg = f"Found {mask.sizes[own]} masks for a raster without time, expected one: choose it with .isel({own}=0)."
+            msg = (
+                f"Found {mask.sizes[own]} masks for a raster without time, expected one: choose it with .isel({own}=0)."
+            )
             raise MaskError(msg)
         return mask.isel({own: 0}, drop=True)
     if own not in mask.coords or time not in raster.coords:
@@ -250,7 +256,7 @@ def _in_time(mask: xr.DataArray, raster: xr.DataArray | xr.Dataset) -> xr.DataAr
     picked = _matched(wanted, have)
     chosen = mask.isel({own: picked})
     chosen = chosen.rename({own: time}) if own != time else chosen
-    return chosen.assign_coords({time: raster[time]})
+    return chosen.assign_coords({time: raster[time].variable})
 
 
 def _matched(wanted: NDArray[Any], have: NDArray[Any]) -> list[int]:
@@ -259,10 +265,16 @@ def _matched(wanted: NDArray[Any], have: NDArray[Any]) -> list[int]:
         return list(range(len(wanted)))
 
     def keys(values: NDArray[Any]) -> Sequence[Any]:
-        return [str(v.astype("datetime64[D]")) for v in values] if values.dtype.kind == "M" else [str(v) for v in values]
+        return (
+            [str(v.astype("datetime64[D]")) for v in values] if values.dtype.kind == "M" else [str(v) for v in values]
+        )
 
     exact = {v: i for i, v in reversed(list(enumerate(have.tolist())))}
-    if len(exact) == len(have) and len(set(wanted.tolist())) == len(wanted) and all(v in exact for v in wanted.tolist()):
+    if (
+        len(exact) == len(have)
+        and len(set(wanted.tolist())) == len(wanted)
+        and all(v in exact for v in wanted.tolist())
+    ):
         return [exact[v] for v in wanted.tolist()]
     days, mine = keys(have), keys(wanted)
     lost = [d for d in mine if d not in days]
@@ -289,9 +301,11 @@ def _other_crs(mask: xr.DataArray, raster: xr.DataArray | xr.Dataset) -> bool:
 def _reprojected(mask: xr.DataArray, raster: xr.DataArray | xr.Dataset, rows: str, columns: str) -> xr.DataArray:
     """Return the mask warped to the raster's CRS and grid, nearest pixel; what it does not cover is an error."""
     first = next(iter(raster.data_vars.values())) if isinstance(raster, xr.Dataset) else raster
-    like = first.isel({d: 0 for d in first.dims if d not in (rows, columns)}, drop=True).rio.set_spatial_dims(columns, rows)
+    like = first.isel({d: 0 for d in first.dims if d not in (rows, columns)}, drop=True).rio.set_spatial_dims(
+        columns, rows
+    )
     like = like.rio.write_crs(raster.rio.crs)
-    codes = mask.astype(np.uint8).rio.set_spatial_dims(columns, rows)
+    codes = mask.astype(np.uint8).drop_attrs().drop_encoding().rio.set_spatial_dims(columns, rows)
     warped = codes.rio.reproject_match(like, nodata=255)
     if bool((warped == 255).any()):
         msg = (
@@ -300,14 +314,14 @@ def _reprojected(mask: xr.DataArray, raster: xr.DataArray | xr.Dataset, rows: st
         )
         raise GridError(msg)
     names = {d: n for d, n in zip((warped.rio.y_dim, warped.rio.x_dim), (rows, columns), strict=True) if d != n}
-    return (warped.rename(names) == 1).assign_coords({d: raster[d] for d in (rows, columns) if d in raster.coords})
+    return (warped.rename(names) == 1).assign_coords({d: raster[d].variable for d in (rows, columns) if d in raster.coords})
 
 
 def _nearest(mask: xr.DataArray, raster: xr.DataArray | xr.Dataset, dim: str) -> xr.DataArray:
     """Return the mask at the raster's pixel centres along one axis."""
     centres, own = raster[dim].values.astype(float), mask[dim].values.astype(float)
     if len(centres) == len(own) and np.allclose(centres, own, rtol=0, atol=1e-3 * _step(centres)):
-        return mask.assign_coords({dim: raster[dim]})
+        return mask.assign_coords({dim: raster[dim].variable})
     step = _step(own) if len(own) > 1 else max(_step(own), float(np.ptp(centres)) + _step(centres))
     distance = np.abs(own[None, :] - centres[:, None])
     index = distance.argmin(axis=1)
@@ -317,7 +331,7 @@ def _nearest(mask: xr.DataArray, raster: xr.DataArray | xr.Dataset, dim: str) ->
             f"{centres.max():g}, expected one that covers it: cut the raster with raster.sel(...) or pass the whole mask."
         )
         raise GridError(msg)
-    return mask.isel({dim: index}).assign_coords({dim: raster[dim]})
+    return mask.isel({dim: index}).assign_coords({dim: raster[dim].variable})
 
 
 def _step(centres: NDArray[np.float64]) -> float:

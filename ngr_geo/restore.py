@@ -96,7 +96,9 @@ def decloud(
     return _restore(cube, cube.valid & ~cloudy, inside, dates, "decloud", options)
 
 
-def inpaint(raster: xr.DataArray | xr.Dataset, missing: Any, dates: Dates, options: Options) -> xr.DataArray | xr.Dataset:
+def inpaint(
+    raster: xr.DataArray | xr.Dataset, missing: Any, dates: Dates, options: Options
+) -> xr.DataArray | xr.Dataset:
     """Return the raster with its missing pixels filled: those of a mask, or without one nodata and NaN; see `accessor`."""
     cube = cubes.read(raster, exclude=[missing] if isinstance(missing, str) else ())
     if missing is None:
@@ -127,10 +129,16 @@ def plan(
         gap = ~cube.valid if missing is None else _missing(cube, missing) | ~cube.valid
     targets = _targets(cube, dates)
     missing_at = np.asarray(gap.any(axis=1))  # (time, y, x)
+    if not bool(np.asarray((cube.valid & ~gap).any())):
+        raise MaskError(_nothing_clear(cube))
     pieces = tiles.grid(cube.shape[-2:], chosen.tile, chosen.overlap)
     busy = [t for t in pieces if missing_at[targets][(slice(None), *t.window)].any()]
     notes = _notes(cube)
-    notes += [f"{cube.dates[d]} has no clear pixel at all: it can only be interpolated in time." for d in targets if missing_at[d].all()]
+    notes += [
+        f"{cube.dates[d]} has no clear pixel at all: it can only be interpolated in time."
+        for d in targets
+        if missing_at[d].all()
+    ]
     return Plan(
         cube.dates,
         cube.bands,
@@ -171,7 +179,7 @@ def _restore(
     tell = options.progress or (lambda stage, done, total: None)
     if not fill.any():
         warnings.warn("Nothing is missing in the chosen dates: the result is the input.", UserWarning, stacklevel=4)
-        return _recorded(cubes.write(cube, cube.values, fill), cube, None, [], verb, settings, fill, targets)
+        return _recorded(cubes.write(cube, cube.values, fill), cube, None, [], verb, settings, observed, fill)
 
     regions = _regions(cube.shape)
     sample = [cube.values[(..., *r)] for r in regions], [observed[(..., *r)] for r in regions]
@@ -180,7 +188,7 @@ def _restore(
     states = _solve_all(learnt, cube, observed, fill, targets, pieces, settings, tell)
     whole = slice(0, cube.shape[-2]), slice(0, cube.shape[-1])
     restored = tiles.blend(pieces, states, whole, cube.shape[:2])
-    return _recorded(cubes.write(cube, restored, fill), cube, learnt, states, verb, settings, fill, targets)
+    return _recorded(cubes.write(cube, restored, fill), cube, learnt, states, verb, settings, observed, fill)
 
 
 def _learn(
@@ -195,7 +203,9 @@ def _learn(
     from .tasks import fit
 
     if not any(o.any() for o in observed):
-        msg = "No pixel is observed on any date, expected some clear ones: check the mask (True means cloud) and nodata."
+        msg = (
+            "No pixel is observed on any date, expected some clear ones: check the mask (True means cloud) and nodata."
+        )
         raise MaskError(msg)
     center, spread = _scaling(values, observed, days)
     low = min(float(v[o].min()) for v, o in zip(values, observed, strict=True) if o.any())
@@ -250,7 +260,7 @@ def _solve_all(
     done, lock = 0, threading.Lock()
     tell("tiles", 0, len(pieces))
 
-    def one(tile: Tile) -> NDArray[np.float32] | None:
+    def solve_one(tile: Tile) -> NDArray[np.float32] | None:
         nonlocal done
         here = (..., *tile.window)
         answer = _solve_tile(learnt, cube.values[here], observed[here], fill[here], tile, settings)
@@ -260,7 +270,7 @@ def _solve_all(
         return answer
 
     with ThreadPoolExecutor(1 if settings.device != "cpu" else os.cpu_count() or 1) as pool:
-        futures = [pool.submit(one, t) for t in pieces]
+        futures = [pool.submit(solve_one, t) for t in pieces]
         try:
             return [f.result() for f in futures]
         except BaseException:
@@ -275,7 +285,11 @@ def _lazily(
     observed, fill = da.asarray(observed), da.asarray(fill)
     regions = _regions(cube.shape)
     learnt = dask.delayed(_learn)(
-        [cube.values[(..., *r)] for r in regions], [observed[(..., *r)] for r in regions], list(targets), cube.days, settings
+        [cube.values[(..., *r)] for r in regions],
+        [observed[(..., *r)] for r in regions],
+        list(targets),
+        cube.days,
+        settings,
     )
     solve = dask.delayed(_solve_tile)
     solved = [
@@ -302,7 +316,7 @@ def _window(learnt: Learnt, values: NDArray[Any], observed: NDArray[np.bool_]) -
 
     from .tasks import Window
 
-    known = observed.all(axis=1)  # (time, h, w)
+    known = np.asarray(observed.all(axis=1))  # (time, h, w)
     scaled = (values.astype(np.float64) - learnt.center) / learnt.spread
     clean = np.where(known[:, None], scaled, 0).astype(np.float32)
     return Window(torch.from_numpy(clean), torch.from_numpy(known))
@@ -325,7 +339,9 @@ def _scaling(
         for table in (center, spread):
             known = [t for t in order if np.isfinite(table[t, b])]
             if known:
-                table[:, b] = np.where(np.isfinite(table[:, b]), table[:, b], np.interp(when, when[known], table[known, b]))
+                table[:, b] = np.where(
+                    np.isfinite(table[:, b]), table[:, b], np.interp(when, when[known], table[known, b])
+                )
     fallback = np.nanmean(center) if np.isfinite(center).any() else 0.0
     center = np.where(np.isfinite(center), center, fallback)
     least = 1e-6 * np.maximum(np.abs(center), 1e-6)
@@ -367,10 +383,12 @@ def _on_cube(cube: Cube, mask: xr.DataArray) -> Any:
     """Return a mask's data as (time, y, x), of the cube's kind: the verb is lazy exactly where the raster is."""
     time, _, row, column = cube.dims
     data = mask.transpose(*(d for d in (time, row, column) if d is not None and d in mask.dims)).data
-    data = data if data.ndim == 3 else data[None]  # noqa: PLR2004
+    data = data if data.ndim == 3 else data[None]
     if isinstance(data, da.Array) and not cube.lazy:
         return data.compute()
-    return data.rechunk({-2: cube.values.chunks[-2], -1: cube.values.chunks[-1]}) if isinstance(data, da.Array) else data
+    return (
+        data.rechunk({-2: cube.values.chunks[-2], -1: cube.values.chunks[-1]}) if isinstance(data, da.Array) else data
+    )
 
 
 def _missing(cube: Cube, missing: Any) -> Any:
@@ -450,15 +468,18 @@ def _settings(options: Options) -> Settings:
 
 def _check_observed(cube: Cube, observed: NDArray[np.bool_], fill: NDArray[np.bool_], targets: Sequence[int]) -> None:
     if not observed.any():
-        msg = (
-            f"No pixel of the {len(cube.dates)} dates is clear, expected some: check that True means cloud in the mask, and "
-            f"which classes count as cloud."
-        )
-        raise MaskError(msg)
+        raise MaskError(_nothing_clear(cube))
     blind = [cube.dates[d] for d in targets if fill[d].any() and not observed[d].any()]
     if blind:
         text = f"No clear pixel at all on {', '.join(blind)}: interpolated in time from the other dates."
         warnings.warn(text, UserWarning, stacklevel=5)
+
+
+def _nothing_clear(cube: Cube) -> str:
+    return (
+        f"No pixel of the {len(cube.dates)} dates is clear, so there is nothing to learn from; expected some: check that True "
+        f"means cloud in the mask, which classes count as cloud, and dilate."
+    )
 
 
 def _notes(cube: Cube) -> list[str]:
@@ -468,7 +489,7 @@ def _notes(cube: Cube) -> list[str]:
         notes.append("There is only one date: gaps are filled from their surroundings alone (spatial inpainting).")
     for key in ("s2:processing_baseline", "processing_baseline", "PROCESSING_BASELINE"):
         if key in cube.raster.coords and cube.raster.coords[key].size > 1:
-            old = {float(v) < 4 for v in np.ravel(cube.raster.coords[key].values)}  # noqa: PLR2004
+            old = {float(v) < 4 for v in np.ravel(cube.raster.coords[key].values)}
             if len(old) > 1:
                 notes.append(
                     "The stack mixes Sentinel-2 processing baselines before and from 04.00, whose digital numbers differ by "
@@ -484,26 +505,34 @@ def _recorded(
     states: Sequence[NDArray[np.float32] | None],
     verb: str,
     settings: Settings,
+    observed: NDArray[np.bool_],
     fill: NDArray[np.bool_],
-    targets: Sequence[int],
 ) -> xr.DataArray | xr.Dataset:
     """Return the result with what was done written into its attributes."""
     judged = learnt.scene.judgement if learnt and learnt.scene else {}
     rows = []
+    missing = ~np.asarray(observed.all(axis=1))
     for index, name in enumerate(cube.dates):
         here = fill[index].any(axis=0)
-        row: dict[str, Any] = {"date": name, "filled": round(float(here.mean()), 6), "method": "none"}
+        share = round(float(missing[index].mean()), 6)
+        row: dict[str, Any] = {"date": name, "missing": share, "filled": round(float(here.mean()), 6), "method": "none"}
         if learnt and here.any():
             row["method"] = judged[index].method if index in judged else "paper"
         if learnt and index in judged and here.any():
             unit = learnt.spread[index, :, 0, 0]
             guide, ngr = (np.asarray(r) * unit for r in (judged[index].guide_rmse, judged[index].ngr_rmse))
-            row["guide_rmse"], row["ngr_rmse"] = (float(r.mean()) if np.isfinite(r).all() else None for r in (guide, ngr))
+            row["guide_rmse"], row["ngr_rmse"] = (
+                float(r.mean()) if np.isfinite(r).all() else None for r in (guide, ngr)
+            )
             if row["guide_rmse"] and row["ngr_rmse"]:
                 row["gain_db"] = round(float(np.mean(20 * np.log10(guide / ngr))), 3)
         rows.append(row)
     spoilt = [s is not None and bool(np.isnan(s).all()) for s in states]
-    counts = {"total": len(states), "solved": sum(s is not None for s in states) - sum(spoilt), "unsolvable": sum(spoilt)}
+    counts = {
+        "total": len(states),
+        "solved": sum(s is not None for s in states) - sum(spoilt),
+        "unsolvable": sum(spoilt),
+    }
     keep = {"method": settings.method, "steps": settings.steps, "seed": settings.seed, "device": settings.device}
     if learnt and learnt.scene:
         keep["steps"] = learnt.scene.steps
@@ -530,5 +559,3 @@ def _seconds(shape: tuple[int, int, int, int], targets: Sequence[int], busy: int
         pixels = min(options.tile, shape[-2]) * min(options.tile, shape[-1])
         return busy * (options.steps or 15_000) * 4.0 * pixels / 65536
     return float(len(targets) * busy)
-
-

@@ -37,10 +37,12 @@ def sample(name: str = "slovenia") -> xr.Dataset:
     times = [np.datetime64(f"{f.stem[-8:-4]}-{f.stem[-4:-2]}-{f.stem[-2:]}", "ns") for f in files]
     stacks = {}
     for prefix in ("S2", "SCL"):
-        parts = []
+        parts: list[xr.DataArray] = []
         for path in sorted(folder.glob(f"{prefix}_*.tif")):
-            with rioxarray.open_rasterio(path) as opened:
-                parts.append(opened.load())
+            opened = rioxarray.open_rasterio(path)
+            assert isinstance(opened, xr.DataArray)
+            parts.append(opened.load())
+            opened.close()
         stacks[prefix] = xr.concat(parts, dim="time", combine_attrs="override").assign_coords(time=times)
     image = stacks["S2"]
     variables = {}

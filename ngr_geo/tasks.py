@@ -6,6 +6,7 @@ standardised per date and band. Rasters and units stay in `restore.py`.
 
 from __future__ import annotations
 
+import itertools
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -252,8 +253,8 @@ def _trials(problems: Sequence[Problem], stop: Sequence[Tensor], score: Sequence
 def _cells(shape: tuple[int, ...]) -> Iterator[tuple[slice, slice]]:
     """Yield windows that cover a shape without overlap, each at most `TRIAL_SIZE` wide."""
     rows, columns = (np.linspace(0, n, -(-n // TRIAL_SIZE) + 1).astype(int).tolist() for n in shape)
-    for top, bottom in zip(rows, rows[1:], strict=False):
-        for left, right in zip(columns, columns[1:], strict=False):
+    for top, bottom in itertools.pairwise(rows):
+        for left, right in itertools.pairwise(columns):
             yield slice(top, bottom), slice(left, right)
 
 
@@ -275,7 +276,12 @@ def _train(
     for number, part in enumerate((problems, everything)):
         examples = [_example(p, scale) for p in part if p.seen.any()]
         network = Small(len(part[0].inputs), len(part[0].values), seed=settings.seed + number).to(settings.device)
-        examples = [Example(*(t.to(settings.device) for t in e[:3]), e.weight) for e in examples]
+        examples = [
+            Example(
+                e.inputs.to(settings.device), e.residual.to(settings.device), e.observed.to(settings.device), e.weight
+            )
+            for e in examples
+        ]
         pair.append((network, examples))
     if not pair[0][1]:
         return (), 0
@@ -375,7 +381,11 @@ def _errors(
 
 
 def _judge(
-    trials: Sequence[Trial], networks: Sequence[Small], scale: dict[int, Tensor], dates: Sequence[int], settings: Settings
+    trials: Sequence[Trial],
+    networks: Sequence[Small],
+    scale: dict[int, Tensor],
+    dates: Sequence[int],
+    settings: Settings,
 ) -> dict[int, Judgement]:
     """Return what is kept for each date: what did better on the stop set. What is told of it comes from the score set."""
     by_guide = _errors(trials, (), scale, settings)

@@ -7,6 +7,7 @@ Across the halo its weight falls from one to zero while its neighbour's rises: t
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -30,9 +31,9 @@ class Span(NamedTuple):
 
 
 class Tile(NamedTuple):
-    """A tile: its row-major `index`, its spans, its `weight` (h, w) float32."""
+    """A tile: its row-major `number`, its spans, its `weight` (h, w) float32."""
 
-    index: int
+    number: int
     row: Span
     column: Span
     weight: NDArray[np.float32]
@@ -64,9 +65,7 @@ def spans(size: int, tile: int, overlap: int) -> tuple[Span, ...]:
         raise InputError(msg)
     count = 1 if size <= tile else -(-size // (tile - 2 * overlap))
     edges = [size * i // count for i in range(count + 1)]
-    return tuple(
-        Span(max(a - overlap, 0), min(b + overlap, size), a, b) for a, b in zip(edges, edges[1:], strict=False)
-    )
+    return tuple(Span(max(a - overlap, 0), min(b + overlap, size), a, b) for a, b in itertools.pairwise(edges))
 
 
 def taper(along: Sequence[Span]) -> tuple[NDArray[np.float32], ...]:
@@ -90,9 +89,7 @@ def taper(along: Sequence[Span]) -> tuple[NDArray[np.float32], ...]:
     total = np.zeros(size)
     for span, weight in zip(along, weights, strict=True):
         total[span.start : span.stop] += weight
-    return tuple(
-        (w / total[s.start : s.stop]).astype(np.float32) for s, w in zip(along, weights, strict=True)
-    )
+    return tuple((w / total[s.start : s.stop]).astype(np.float32) for s, w in zip(along, weights, strict=True))
 
 
 def grid(shape: tuple[int, int], tile: int, overlap: int) -> tuple[Tile, ...]:
@@ -138,14 +135,20 @@ def blend(
         left, right = max(tile.column.start, columns.start), min(tile.column.stop, columns.stop)
         if top >= bottom or left >= right:
             continue
-        inside = slice(top - tile.row.start, bottom - tile.row.start), slice(left - tile.column.start, right - tile.column.start)
+        inside = (
+            slice(top - tile.row.start, bottom - tile.row.start),
+            slice(left - tile.column.start, right - tile.column.start),
+        )
         there = slice(top - rows.start, bottom - rows.start), slice(left - columns.start, right - columns.start)
         out[(..., *there)] += values[(..., *inside)] * tile.weight[inside]
     return out
 
 
 def blend_lazy(
-    tiles: Sequence[Tile], solved: Sequence[Any], leading: tuple[int, ...], chunks: tuple[tuple[int, ...], tuple[int, ...]]
+    tiles: Sequence[Tile],
+    solved: Sequence[Any],
+    leading: tuple[int, ...],
+    chunks: tuple[tuple[int, ...], tuple[int, ...]],
 ) -> da.Array:
     """Return the blended scene as a Dask array: each block depends on the tiles that touch it and on nothing else.
 

@@ -17,8 +17,10 @@ SHARE = 0.06
 
 def thickness(missing: Mask) -> float:
     """Return the typical width, in pixels, of the gaps of a mask (h, w): twice their area by their outline; 0 if none."""
-    outline = np.count_nonzero(missing[1:] != missing[:-1]) + np.count_nonzero(missing[:, 1:] != missing[:, :-1])
-    return 2 * float(missing.sum()) / max(outline, 1)
+    outline = int(np.count_nonzero(missing[1:] != missing[:-1])) + int(
+        np.count_nonzero(missing[:, 1:] != missing[:, :-1])
+    )
+    return 2 * float(missing.sum()) / max(float(outline), 1.0)
 
 
 def draw(observed: Mask, width: float, seed: int | np.random.SeedSequence, share: float = SHARE) -> tuple[Mask, Mask]:
@@ -28,14 +30,14 @@ def draw(observed: Mask, width: float, seed: int | np.random.SeedSequence, share
 
     Args:
         observed: (h, w), True where a pixel can be hidden.
-        width: of the blobs in pixels, as `thickness` measures it; at most a tenth of the window is used.
+        width: of the blobs in pixels, as `thickness` measures it; at most a sixteenth of the window is used.
         seed: the same seed draws the same pixels.
         share: of the observed pixels, 0 to 0.5.
     """
     none = np.zeros_like(observed)
     if not observed.any() or share <= 0:
         return none, none.copy()
-    sigma = float(np.clip(width / 4, 1.0, max(1.0, max(observed.shape) / 20)))
+    sigma = float(np.clip(width, 1.0, max(1.0, max(observed.shape) / 16)))  # the highest 6 % are about 0.9 sigma thick
     noise = np.random.default_rng(seed).standard_normal(observed.shape)
     field = ndimage.gaussian_filter(noise, sigma, mode="reflect")
     low, high = np.quantile(field[observed], [share, 1 - share])

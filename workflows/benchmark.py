@@ -104,7 +104,9 @@ def slovenia() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 def others(case: Case, target: int) -> list[int]:
     """Return the other dates, nearest in time first."""
-    return sorted((t for t in range(len(case.days)) if t != target), key=lambda t: abs(case.days[t] - case.days[target]))
+    return sorted(
+        (t for t in range(len(case.days)) if t != target), key=lambda t: abs(case.days[t] - case.days[target])
+    )
 
 
 def copy_nearest(case: Case, target: int) -> np.ndarray:
@@ -236,7 +238,9 @@ def ours(case: Case, method: str, steps: int | None = None) -> tuple[np.ndarray,
     import ngr_geo  # noqa: F401  # registers .ngr
 
     raster = xr.DataArray(
-        case.stack, dims=("time", "band", "y", "x"), coords={"time": case.days.astype("datetime64[D]").astype("datetime64[ns]")}
+        case.stack,
+        dims=("time", "band", "y", "x"),
+        coords={"time": case.days.astype("datetime64[D]").astype("datetime64[ns]")},
     )
     missing = xr.DataArray(~case.observed, dims=("time", "y", "x"))
     names = [str(raster.time.values[t])[:10] for t in case.targets]
@@ -288,7 +292,15 @@ def measure(pipe: Any, case: Case, method: str, steps: int | None) -> None:
     seconds = time.perf_counter() - begun
     psnr, sam = score(case, estimate)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
-    row = {"case": case.name, "method": method, "psnr": psnr, "sam": sam, "seconds": seconds, "peak_gb": peak, "note": note}
+    row = {
+        "case": case.name,
+        "method": method,
+        "psnr": psnr,
+        "sam": sam,
+        "seconds": seconds,
+        "peak_gb": peak,
+        "note": note,
+    }
     pipe.send(row)
 
 
@@ -320,7 +332,9 @@ def show(rows: list[dict[str, Any]]) -> None:
     """Print rows as a table."""
     print(f"{'case':5} {'method':22} {'PSNR':>6} {'SAM':>6} {'s':>7} {'GB':>5}  note")
     for r in rows:
-        print(f"{r['case']:5} {r['method']:22} {r['psnr']:6.2f} {r['sam']:6.3f} {r['seconds']:7.1f} {r['peak_gb']:5.2f}  {r['note']}")
+        print(
+            f"{r['case']:5} {r['method']:22} {r['psnr']:6.2f} {r['sam']:6.3f} {r['seconds']:7.1f} {r['peak_gb']:5.2f}  {r['note']}"
+        )
 
 
 def write(rows: list[dict[str, Any]], folder: Path) -> None:
@@ -340,7 +354,11 @@ def write(rows: list[dict[str, Any]], folder: Path) -> None:
         ours_here = ["tab:orange" if r["method"] in ("guide", "ngr", "auto") else "tab:gray" for r in mine]
         bars = axes.barh([r["method"] for r in mine], [r["psnr"] for r in mine], color=ours_here)
         axes.bar_label(bars, fmt="%.2f", padding=2)
-        axes.set(title=f"protocol {protocol}", xlabel="PSNR, dB", xlim=(min(r["psnr"] for r in mine) - 2, max(r["psnr"] for r in mine) + 2))
+        axes.set(
+            title=f"protocol {protocol}",
+            xlabel="PSNR, dB",
+            xlim=(min(r["psnr"] for r in mine) - 2, max(r["psnr"] for r in mine) + 2),
+        )
         axes.invert_yaxis()
     figure.savefig(folder / "decloud.png", dpi=120)
     print(f"wrote {folder / 'decloud.csv'} and {folder / 'decloud.png'}")
@@ -364,7 +382,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("task", choices=["decloud", "equal-time"])
     parser.add_argument("--cases", nargs="+", default=["R", "S", "M", "N"], choices=list(PROTOCOLS))
-    parser.add_argument("--paper", type=int, metavar="STEPS", help="also the published algorithm, with so many steps (R only)")
+    parser.add_argument(
+        "--paper", type=int, metavar="STEPS", help="also the published algorithm, with so many steps (R only)"
+    )
     parser.add_argument("--seconds", type=float, default=0.0, help="equal-time: the budget; default: what auto takes")
     parser.add_argument("--out", type=Path, default=Path("benchmark"))
     chosen = parser.parse_args()

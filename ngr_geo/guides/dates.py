@@ -41,10 +41,8 @@ class Guide:
     nearest: dict[int, tuple[tuple[int, ...], tuple[float, ...]]]
     power: float
 
-    @property
-    def width(self) -> int:
-        """How many references `predict` returns beside the guide."""
-        return max((len(r.references) for r in self.regressions.values()), default=0)
+    width: int
+    """How many references `predict` returns: the same for every date, whatever could be learnt of it."""
 
 
 def fit(windows: Sequence[Window], seen: Sequence[Window], dates: Sequence[int], days: Sequence[float]) -> Guide:
@@ -58,8 +56,10 @@ def fit(windows: Sequence[Window], seen: Sequence[Window], dates: Sequence[int],
     """
     total = windows[0].observed.shape[0]
     if total == 1:
-        hidden = [(w.values[0], w.observed[0], w.observed[0] & ~s.observed[0]) for w, s in zip(windows, seen, strict=True)]
-        return Guide(None, {}, {}, spatial.fit(hidden[:4]))
+        hidden = [
+            (w.values[0], w.observed[0], w.observed[0] & ~s.observed[0]) for w, s in zip(windows, seen, strict=True)
+        ]
+        return Guide(None, {}, {}, spatial.fit(hidden[:4]), 0)
     pixels, clear = _sample(seen)
     factors = lowrank.fit(pixels, clear, RANK)
     regressions, nearest = {}, {}
@@ -69,7 +69,7 @@ def fit(windows: Sequence[Window], seen: Sequence[Window], dates: Sequence[int],
             regressions[date] = _regress(factors, windows, seen, date, references)
         else:
             nearest[date] = _in_time(days, factors.known.tolist(), date)
-    return Guide(factors, regressions, nearest, 1.0)
+    return Guide(factors, regressions, nearest, 1.0, min(REFERENCES, total - 1))
 
 
 def predict(guide: Guide, window: Window, seen: Window, date: int) -> tuple[Tensor, Tensor]:

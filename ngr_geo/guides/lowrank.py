@@ -101,7 +101,7 @@ def _patterns(observed: Tensor) -> tuple[Tensor, Tensor]:
     a sum of random 62-bit numbers beyond that (two of a million rows meet by chance once in a million scenes).
     """
     dates = observed.shape[1]
-    if dates <= 62:  # noqa: PLR2004
+    if dates <= 62:
         keys = 2 ** torch.arange(dates)
     else:
         keys = torch.randint(2**62, (dates,), generator=torch.Generator().manual_seed(0))

@@ -88,7 +88,11 @@ class Moments:
             part = filled[:, :, low:high]
             design = features(part, part[date], self.references)[:, top - low : top - low + ROWS]
             take = use[top : top + ROWS]
-            here, x, y = code[top : top + ROWS][take], design[:, take].double(), target[:, top : top + ROWS][:, take].double()
+            here, x, y = (
+                code[top : top + ROWS][take],
+                design[:, take].double(),
+                target[:, top : top + ROWS][:, take].double(),
+            )
             for value in torch.unique(here).tolist():
                 chosen = here == value
                 a, b = x[:, chosen], y[:, chosen]
@@ -118,7 +122,9 @@ class Moments:
             error[code] = left.clamp(min=0).mean() / max(float(count) - len(use), 1.0)
         for code in codes:
             if not torch.isfinite(error[code]):
-                best = min((c for c in codes if c & code == c and torch.isfinite(error[c])), key=lambda c: float(error[c]))
+                best = min(
+                    (c for c in codes if c & code == c and torch.isfinite(error[c])), key=lambda c: float(error[c])
+                )
                 coefficients[code] = coefficients[best]
         return Regression(self.references, coefficients.float())
 

@@ -6,6 +6,7 @@ global random state as it was.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Literal, final
@@ -13,6 +14,8 @@ from typing import Literal, final
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+_DRAWING = threading.Lock()
 
 Upsampling = Literal["nearest", "bilinear"]
 
@@ -117,8 +120,11 @@ class Small(nn.Module):
 
 @contextmanager
 def seeded(seed: int) -> Iterator[None]:
-    """Draw initial weights from this seed inside the block, and leave the global random state as it was."""
-    with torch.random.fork_rng(devices=[]):
+    """Draw initial weights from this seed inside the block, and leave the global random state as it was.
+
+    One thread at a time: torch's layers draw from the one global generator.
+    """
+    with _DRAWING, torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)  # torch.manual_seed would touch the GPUs' generators, too
         yield
 

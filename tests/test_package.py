@@ -1,0 +1,46 @@
+"""Importing is cheap, the sample is there, and hidden pixels are what they should be."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+import ngr_geo
+from ngr_geo import InputError, validate
+
+
+def test_import_needs_no_torch() -> None:
+    code = "import sys, ngr_geo; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_sample() -> None:
+    sample = ngr_geo.sample("slovenia")
+    assert list(sample.data_vars) == ["B02", "B03", "B04", "B08", "SCL"]
+    assert dict(sample.sizes) == {"time": 5, "y": 240, "x": 240}
+    assert sample.rio.crs.to_epsg() == 32633
+    assert sample.B02.rio.nodata == 0
+    cloud = sample.SCL.isin([3, 8, 9, 10]).mean(("y", "x")).values
+    assert cloud.max() > 0.4
+    assert sum(f.stat().st_size for f in ngr_geo.sample_path().iterdir()) < 3e6
+    assert "Copernicus Sentinel data 2023" in (ngr_geo.sample_path() / "NOTICE.txt").read_text()
+    with pytest.raises(InputError, match="slovenia"):
+        ngr_geo.sample("atlantis")
+
+
+def test_hidden_sets_are_disjoint_observed_and_blobs() -> None:
+    observed = np.random.default_rng(0).random((200, 200)) < 0.9
+    stop, score = validate.draw(observed, width=20, seed=1)
+    again, _ = validate.draw(observed, width=20, seed=1)
+    np.testing.assert_array_equal(stop, again)
+    assert not (stop & score).any()
+    assert not ((stop | score) & ~observed).any()
+    for hidden in (stop, score):
+        assert hidden.sum() / observed.sum() == pytest.approx(validate.SHARE, rel=0.05)
+    full, _ = validate.draw(np.ones((200, 200), bool), width=20, seed=1)
+    assert 8 < validate.thickness(full) < 20  # the window caps it
+    assert not validate.draw(np.zeros((5, 5), bool), 3, 0)[0].any()
+    assert validate.thickness(np.zeros((5, 5), bool)) == 0
