@@ -90,7 +90,7 @@ def decode(mask: xr.DataArray, kind: str | None = None, classes: Collection[int]
             )
             raise MaskError(msg)
         bad = codes == 1
-    return (bad if lost is None else bad | lost).drop_attrs()  # nodata of the codes is not nodata of the mask
+    return (bad if lost is None else bad | lost).drop_attrs(deep=False)  # nodata of the codes is not nodata of the mask
 
 
 def grow(mask: xr.DataArray, pixels: int, rows: Hashable = "y", columns: Hashable = "x") -> xr.DataArray:
@@ -305,7 +305,7 @@ def _reprojected(mask: xr.DataArray, raster: xr.DataArray | xr.Dataset, rows: st
         columns, rows
     )
     like = like.rio.write_crs(raster.rio.crs)
-    codes = mask.astype(np.uint8).drop_attrs().drop_encoding().rio.set_spatial_dims(columns, rows)
+    codes = mask.astype(np.uint8).drop_attrs(deep=False).drop_encoding().rio.set_spatial_dims(columns, rows)
     warped = codes.rio.reproject_match(like, nodata=255)
     if bool((warped == 255).any()):
         msg = (
@@ -314,7 +314,9 @@ def _reprojected(mask: xr.DataArray, raster: xr.DataArray | xr.Dataset, rows: st
         )
         raise GridError(msg)
     names = {d: n for d, n in zip((warped.rio.y_dim, warped.rio.x_dim), (rows, columns), strict=True) if d != n}
-    return (warped.rename(names) == 1).assign_coords({d: raster[d].variable for d in (rows, columns) if d in raster.coords})
+    return (warped.rename(names) == 1).assign_coords(
+        {d: raster[d].variable for d in (rows, columns) if d in raster.coords}
+    )
 
 
 def _nearest(mask: xr.DataArray, raster: xr.DataArray | xr.Dataset, dim: str) -> xr.DataArray:
