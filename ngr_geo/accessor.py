@@ -46,7 +46,7 @@ class _Verbs(Generic[Raster]):
                 a boolean one (True = cloud, on any grid that can be aligned), or None: such a variable is looked for.
             dates: only these are filled, the others still help; ISO dates such as "2023-08-18". None: all.
             classes: the codes that count as not clear, in place of the default ones.
-            dilate: grow the mask by so many pixels; None: 60 m, at most 6 pixels.
+            dilate: grow the mask by so many pixels; None: 60 m, from 2 to 6 pixels.
             method: "auto" keeps, per date, what does better on hidden pixels: "guide", a regression on the other dates, or
                 "ngr", which refines it; "paper" is the published algorithm, which takes hours.
             tile: side of the window solved at a time, pixels.

@@ -117,8 +117,8 @@ def grow(mask: xr.DataArray, pixels: int, rows: Hashable = "y", columns: Hashabl
 
 
 def default_dilation(pixel: tuple[float, float] | None) -> int:
-    """Return `GROWTH_METRES` in pixels of that (width, height) in metres, from 1 to 6; 2 where the size is not known."""
-    return 2 if pixel is None else int(np.clip(round(GROWTH_METRES / min(pixel)), 1, 6))
+    """Return `GROWTH_METRES` in pixels of that (width, height) in metres, from 2 to 6; 2 where the size is not known."""
+    return 2 if pixel is None else int(np.clip(round(GROWTH_METRES / min(pixel)), 2, 6))
 
 
 def align(mask: xr.DataArray, raster: xr.DataArray | xr.Dataset) -> xr.DataArray:
@@ -164,7 +164,7 @@ def cloud_mask(
         clouds: the name of a variable, a DataArray of codes or booleans, a boolean array of the raster's shape, or None (a
             variable is looked for).
         classes: see `decode`.
-        dilate: radius in pixels to grow the mask by; None: 60 m, at most 6 pixels.
+        dilate: radius in pixels to grow the mask by; None: 60 m, 2 to 6 pixels.
 
     Raises:
         MaskError, GridError: see `find`, `decode` and `align`.

@@ -81,6 +81,7 @@ class Problem(NamedTuple):
     values: Tensor
     seen: Tensor
     inputs: Tensor
+    trusted: Tensor
 
 
 class Trial(NamedTuple):
@@ -176,8 +177,9 @@ def integrate(problem: Problem, networks: Sequence[Small], scale: dict[int, Tens
         potential = torch.stack([network(inputs)[0] for network in networks]).mean(0).cpu()
         answer = answer + scale[problem.date] * potential
     fields = Neumann().gradient(answer)
-    start = torch.where(problem.seen, problem.values, answer)
-    return hold(start, fields, problem.seen, (1.0, 1.0, 0.0), Neumann(), HOLD_STEPS, guide=answer)
+    start = torch.where(problem.trusted, problem.values, answer)
+    image = hold(start, fields, problem.trusted, (1.0, 1.0, 0.0), Neumann(), HOLD_STEPS, guide=answer)
+    return torch.where(problem.seen, problem.values, image)
 
 
 @contextmanager
@@ -201,8 +203,9 @@ def _silent(stage: str, done: int, total: int) -> None:
 
 
 def _problem(guide: Guide, window: Window, seen: Window, date: int) -> Problem:
-    estimate, references = guides.predict(guide, window, seen, date)
-    return Problem(date, estimate, window.values[date], seen.observed[date], torch.cat([estimate, references]))
+    estimate, references, trusted = guides.predict(guide, window, seen, date)
+    inputs = torch.cat([estimate, references])
+    return Problem(date, estimate, window.values[date], seen.observed[date], inputs, trusted)
 
 
 def _hide(windows: Sequence[Window], dates: Sequence[int], seed: int) -> tuple[list[Tensor], list[Tensor]]:

@@ -21,6 +21,8 @@ REFERENCES = 4
 """Dates that a date is predicted from: each costs 36 features of four bands."""
 RANK = 8
 FACTOR_PIXELS = 30_000
+OUTLIER = 6.0
+"""Robust standard deviations of the residual beyond which a clear pixel is not trusted. 6 leaves protocol R as it was."""
 FIT_PIXELS = 400_000
 """Pixels that the low-rank model and one regression are fitted on, at most."""
 
@@ -72,8 +74,8 @@ def fit(windows: Sequence[Window], seen: Sequence[Window], dates: Sequence[int],
     return Guide(factors, regressions, nearest, 1.0, min(REFERENCES, total - 1))
 
 
-def predict(guide: Guide, window: Window, seen: Window, date: int) -> tuple[Tensor, Tensor]:
-    """Return the guide (B, h, w) of one date of a window, and the references it was made of, (K·(B+1), h, w).
+def predict(guide: Guide, window: Window, seen: Window, date: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the guide (B, h, w) of one date of a window, its references (K·(B+1), h, w), and what can be trusted (h, w).
 
     At no pixel does either know what the date itself shows there: it can be judged, and refined, on observed pixels. (The
     local correction does know the pixel, as one of some thousand; one date alone is interpolated, so it agrees with `seen`.)
@@ -81,23 +83,34 @@ def predict(guide: Guide, window: Window, seen: Window, date: int) -> tuple[Tens
     values, bands = window.values, window.values.shape[1]
     nothing = values.new_zeros(guide.width * (bands + 1), *values.shape[2:])
     if guide.factors is None:
-        return spatial.interpolate(values[date], seen.observed[date], guide.power), nothing
+        return spatial.interpolate(values[date], seen.observed[date], guide.power), nothing, seen.observed[date]
     filled = _without(guide.factors, window, date)
     if date in guide.nearest:
         references, weights = guide.nearest[date]
         mean = sum((w * filled[r] for r, w in zip(references, weights, strict=True)), torch.zeros_like(filled[date]))
-        return mean, nothing
+        return mean, nothing, seen.observed[date]
     model = guide.regressions[date]
     design = regression.features(filled, filled[date], model.references)
     estimate = regression.apply(model, design, regression.pattern(window.observed, model.references))
     chosen = list(model.references)
-    if seen.observed[date].any():
-        bands_there = filled[chosen].flatten(0, 1)
-        estimate = estimate + regression.local(bands_there, values[date] - estimate, seen.observed[date])
+    trusted = _trusted(values[date] - estimate, seen.observed[date])
+    if trusted.any():
+        estimate = estimate + regression.local(filled[chosen].flatten(0, 1), values[date] - estimate, trusted)
     clear = window.observed[chosen].to(values.dtype)
     context = torch.cat([filled[chosen].flatten(0, 1), clear])
     empty = values.new_zeros((guide.width - len(chosen)) * (bands + 1), *context.shape[1:])
-    return estimate, torch.cat([context, empty])
+    return estimate, torch.cat([context, empty]), trusted
+
+
+def _trusted(residual: Tensor, seen: Tensor) -> Tensor:
+    """Return the seen pixels (h, w) that are not outliers: what a mask missed of a cloud would shine into the filled area.
+
+    They stay in the result as they are, but a fill neither learns from them nor has to meet them.
+    """
+    if not seen.any():
+        return seen
+    spread = 1.4826 * residual[:, seen].abs().median(dim=1).values.clamp(min=1e-3)
+    return seen & (residual.abs() < OUTLIER * spread[:, None, None]).all(dim=0)
 
 
 def choose(pixels: Tensor, clear: Tensor, date: int) -> tuple[int, ...]:
