@@ -550,7 +550,7 @@ def _memory(shape: tuple[int, int, int, int], options: Options) -> int:
     values = int(np.prod(shape))
     sample = min(values, SAMPLE_VALUES)
     window = shape[0] * shape[1] * min(options.tile, shape[-2]) * min(options.tile, shape[-1])
-    return int(400e6 + 16 * values + 40 * sample + 200 * window * (os.cpu_count() or 1))
+    return int(400e6 + 16 * values + 90 * sample + 200 * window * (os.cpu_count() or 1))
 
 
 def _seconds(shape: tuple[int, int, int, int], targets: Sequence[int], busy: int, options: Options) -> float:

@@ -57,14 +57,8 @@ def test_growing_is_a_disk_on_each_date() -> None:
 
 
 def test_default_growth_is_sixty_metres() -> None:
-    assert [masks.default_dilation(p) for p in ((120, 120), (60, 60), (30, 30), (10, 10), (5, 20), None)] == [
-        1,
-        1,
-        2,
-        6,
-        6,
-        2,
-    ]
+    sizes = ((120, 120), (60, 60), (30, 30), (20, 20), (10, 10), (5, 20), None)
+    assert [masks.default_dilation(p) for p in sizes] == [2, 2, 2, 3, 6, 6, 2]
 
 
 def test_the_sample_is_masked() -> None:
