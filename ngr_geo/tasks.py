@@ -124,7 +124,10 @@ def fit(
         tell("guide", 2, 2)
         networks: tuple[Small, ...] = ()
         steps = 0
-        if settings.method != "guide":
+        alone = (
+            len(days) == 1 and settings.method == "auto"
+        )  # interpolated from what it is judged by: nothing to refine
+        if settings.method != "guide" and not alone:
             everything = [_problem(guide, w, w, d) for w in windows for d in dates]
             networks, steps = _train(problems, everything, scale, trials, settings, tell)
         judgement = _judge(trials, networks[:1], scale, dates, settings)

@@ -61,7 +61,7 @@ def fit(windows: Sequence[Window], seen: Sequence[Window], dates: Sequence[int],
         hidden = [
             (w.values[0], w.observed[0], w.observed[0] & ~s.observed[0]) for w, s in zip(windows, seen, strict=True)
         ]
-        return Guide(None, {}, {}, spatial.fit(hidden[:4]), 0)
+        return Guide(None, {}, {}, spatial.fit(hidden), 0)
     pixels, clear = _sample(seen)
     factors = lowrank.fit(pixels, clear, RANK)
     regressions, nearest = {}, {}
