@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from . import lowrank, regression, spatial
 
@@ -22,7 +23,9 @@ REFERENCES = 4
 RANK = 8
 FACTOR_PIXELS = 30_000
 OUTLIER = 6.0
-"""Robust standard deviations of the residual beyond which a clear pixel is not trusted. 6 leaves protocol R as it was."""
+"""Robust standard deviations beyond which a residual is an outlier."""
+RIM = 3
+"""Width in pixels of the rim of a gap in which they are looked for."""
 FIT_PIXELS = 400_000
 """Pixels that the low-rank model and one regression are fitted on, at most."""
 
@@ -103,14 +106,20 @@ def predict(guide: Guide, window: Window, seen: Window, date: int) -> tuple[Tens
 
 
 def _trusted(residual: Tensor, seen: Tensor) -> Tensor:
-    """Return the seen pixels (h, w) that are not outliers: what a mask missed of a cloud would shine into the filled area.
+    """Return the seen pixels (h, w) that a fill may learn from and has to meet: all but what the mask missed of a cloud.
 
-    They stay in the result as they are, but a fill neither learns from them nor has to meet them.
+    That lies at the rim of the gaps and would shine into them. So outliers there are left out, where the rim has at least
+    twice as many of them as the rest of the window; elsewhere an outlier is a field that changed, and counts.
     """
-    if not seen.any():
+    gap = (~seen).to(residual.dtype)[None, None]
+    rim = seen & (functional.max_pool2d(gap, 2 * RIM + 1, 1, RIM)[0, 0] > 0)
+    inner = seen & ~rim
+    if not rim.any() or not inner.any():
         return seen
     spread = 1.4826 * residual[:, seen].abs().median(dim=1).values.clamp(min=1e-3)
-    return seen & (residual.abs() < OUTLIER * spread[:, None, None]).all(dim=0)
+    outlier = (residual.abs() > OUTLIER * spread[:, None, None]).any(dim=0)
+    often = float(outlier[rim].double().mean()) > 2 * float(outlier[inner].double().mean()) + 0.005
+    return seen & ~(outlier & rim) if often else seen
 
 
 def choose(pixels: Tensor, clear: Tensor, date: int) -> tuple[int, ...]:
