@@ -182,7 +182,7 @@ def _restore(
         return _recorded(cubes.write(cube, cube.values, fill), cube, None, [], verb, settings, observed, fill)
 
     regions = _regions(cube.shape)
-    sample = [cube.values[(..., *r)] for r in regions], [observed[(..., *r)] for r in regions]
+    sample = [[a[(..., *r)] for r in regions] for a in (cube.values, observed, fill)]
     learnt = _learn(*sample, targets, cube.days, settings, tell)
     del sample
     states = _solve_all(learnt, cube, observed, fill, targets, pieces, settings, tell)
@@ -194,6 +194,7 @@ def _restore(
 def _learn(
     values: Sequence[NDArray[Any]],
     observed: Sequence[NDArray[np.bool_]],
+    fill: Sequence[NDArray[np.bool_]],
     targets: Sequence[int],
     days: NDArray[np.float64],
     settings: Settings,
@@ -214,7 +215,9 @@ def _learn(
     if settings.method == "paper":
         return learnt
     windows = [_window(learnt, v, o) for v, o in zip(values, observed, strict=True)]
-    return replace(learnt, scene=fit(windows, targets, days.tolist(), settings, progress))
+    busy = [t for t in targets if any(f[t].any() for f in fill)]  # a date without gaps has nothing to teach or to judge
+    wanted = busy if len(windows) == 1 else targets  # gaps may lie outside a sample of several windows
+    return replace(learnt, scene=fit(windows, wanted, days.tolist(), settings, progress))
 
 
 def _solve_tile(
@@ -284,13 +287,8 @@ def _lazily(
     """Return the restored raster as a Dask graph: one task that learns, one per tile, and the blending."""
     observed, fill = da.asarray(observed), da.asarray(fill)
     regions = _regions(cube.shape)
-    learnt = dask.delayed(_learn)(
-        [cube.values[(..., *r)] for r in regions],
-        [observed[(..., *r)] for r in regions],
-        list(targets),
-        cube.days,
-        settings,
-    )
+    sample = [[a[(..., *r)] for r in regions] for a in (cube.values, observed, fill)]
+    learnt = dask.delayed(_learn)(*sample, list(targets), cube.days, settings)
     solve = dask.delayed(_solve_tile)
     solved = [
         solve(learnt, cube.values[(..., *t.window)], observed[(..., *t.window)], fill[(..., *t.window)], t, settings)

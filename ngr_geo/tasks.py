@@ -35,7 +35,7 @@ PATIENCE = 4
 """Checks in a row without a better one after which training stops."""
 MOST_STEPS = 400
 TRIAL_SIZE = 192
-MOST_TRIALS = 8
+MOST_TRIALS = 3
 FIT_THREADS = 1
 """Not the number of cores: sums in another order are other bits, and the answer must not depend on the machine's load."""
 
@@ -359,7 +359,7 @@ def _follow(
 def _most_steps(problems: Sequence[Problem]) -> int:
     """Return the limit of training: a small scene is learnt by heart soon after 60 steps, a large one has more to teach."""
     pixels = sum(int(p.seen.sum()) for p in problems)
-    return int(min(max(60 * (pixels / Training.crop**2) ** 0.5, 60), MOST_STEPS)) // CHECK_EVERY * CHECK_EVERY
+    return int(min(max(60 * (pixels / 128**2) ** 0.5, 60), MOST_STEPS)) // CHECK_EVERY * CHECK_EVERY
 
 
 def _stop_error(

@@ -29,7 +29,7 @@ class Factors:
     known: Tensor
 
 
-def fit(values: Tensor, observed: Tensor, rank: int, sweeps: int = 25) -> Factors:
+def fit(values: Tensor, observed: Tensor, rank: int, sweeps: int = 15) -> Factors:
     """Return the factors of pixels `values` (N, T, B), of which `observed` (N, T) are measured. Deterministic."""
     values = values.double() * observed.unsqueeze(-1)
     dates, bands = values.shape[1:]

@@ -50,7 +50,7 @@ class Training:
     rate: float = 3e-3
     decay: float = 0.1
     value: float = 0.5
-    crop: int = 128
+    crop: int = 96
     average: float = 0.95
 
 
