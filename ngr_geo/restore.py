@@ -182,9 +182,9 @@ def _restore(
         return _recorded(cubes.write(cube, cube.values, fill), cube, None, [], verb, settings, observed, fill)
 
     regions = _regions(cube.shape)
-    sample = [[a[(..., *r)] for r in regions] for a in (cube.values, observed, fill)]
-    learnt = _learn(*sample, targets, cube.days, settings, tell)
-    del sample
+    values, seen, gaps = ([a[(..., *r)] for r in regions] for a in (cube.values, observed, fill))
+    learnt = _learn(values, seen, gaps, targets, cube.days, settings, tell)
+    del values, seen, gaps
     states = _solve_all(learnt, cube, observed, fill, targets, pieces, settings, tell)
     whole = slice(0, cube.shape[-2]), slice(0, cube.shape[-1])
     restored = tiles.blend(pieces, states, whole, cube.shape[:2])
