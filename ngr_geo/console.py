@@ -183,21 +183,30 @@ def _fail(console: Console, text: str, code: int) -> int:
     return code
 
 
+class Interrupted(KeyboardInterrupt):
+    """A signal asked to stop.
+
+    A class of its own: Python ends a `-m` process by SIGINT, whatever its exit code, once a plain KeyboardInterrupt has passed
+    through an `exec` of text, of which an import that is interrupted runs many.
+    """
+
+
 @contextmanager
 def _terminable() -> Iterator[None]:
-    """Let SIGTERM end things the way Ctrl-C does, so that temporary files are removed."""
+    """Let SIGTERM end things the way Ctrl-C does, so that temporary files are removed, and both by `Interrupted`."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
 
     def interrupt(number: int, frame: FrameType | None) -> NoReturn:
-        raise KeyboardInterrupt
+        raise Interrupted
 
-    before = signal.signal(signal.SIGTERM, interrupt)
+    before = {number: signal.signal(number, interrupt) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 @contextmanager

@@ -330,9 +330,9 @@ def test_overwriting_has_to_be_asked_for(stack: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_an_interrupted_run_leaves_nothing(tmp_path: Path, number: signal.Signals) -> None:
-    """In the middle of solving; exit code 130, one line, no folder."""
+@pytest.mark.parametrize(("number", "wait"), [(signal.SIGINT, 0.2), (signal.SIGINT, 1), (signal.SIGTERM, 3)])
+def test_an_interrupted_run_leaves_nothing(tmp_path: Path, number: signal.Signals, wait: float) -> None:
+    """While modules are imported and in the middle of solving; exit code 130, one line, no folder."""
     write_crops(tmp_path / "in", size=256)
     write_masks(tmp_path / "in", size=256)
     arguments = (
@@ -352,7 +352,7 @@ def test_an_interrupted_run_leaves_nothing(tmp_path: Path, number: signal.Signal
     lines = [process.stderr.readline()]
     while lines[-1] and "to solve" not in lines[-1]:
         lines.append(process.stderr.readline())
-    time.sleep(1)
+    time.sleep(wait)
     process.send_signal(number)
     _, rest = process.communicate(timeout=60)
     assert process.returncode == console.INTERRUPTED, rest
@@ -405,6 +405,7 @@ def test_a_terminal_shows_a_bar_with_the_time_left(stack: Path, tmp_path: Path) 
         (MemoryError(), console.UNEXPECTED, "--tile"),
         (ZeroDivisionError("x"), console.UNEXPECTED, "unexpected ZeroDivisionError: x"),
         (KeyboardInterrupt(), console.INTERRUPTED, "Interrupted"),
+        (console.Interrupted(), console.INTERRUPTED, "Interrupted"),
     ],
 )
 def test_errors_become_one_line_and_a_code(
