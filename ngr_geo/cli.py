@@ -91,7 +91,11 @@ def info(job: Job, console: Console) -> int:
             "dates": [{"date": date, "missing": share} for date, share in zip(plan.dates, plan.missing, strict=True)],
             "bands": list(map(str, plan.bands)),
             "shape": list(plan.shape),
-            "tiles": {"total": plan.tiles, "to_solve": plan.tiles_to_solve},
+            "tiles": {
+                "total": plan.tiles,
+                "to_solve": plan.tiles_to_solve,
+                "unsolvable": plan.tiles_unsolvable,
+            },
             "memory": plan.memory,
             "seconds": plan.seconds,
             "exit_code": terminal.OK,
@@ -156,7 +160,7 @@ def _restore(verb: str, job: Job, console: Console) -> int:
         "filled_files": [str(path) for path in written.filled],
         "quicklook": job.quicklook,
         "dates": _dates(plan, result),
-        "tiles": json.loads(result.attrs.get("ngr_tiles", "{}")),
+        "tiles": _tiles(plan, result),
         "seconds": round(time.monotonic() - start, 2),
     }
     return _report(summary, written, console)
@@ -281,6 +285,14 @@ def _dates(plan: "Plan", result: "xr.DataArray | xr.Dataset") -> list[dict[str, 
     """What was done to each date, as far as the result tells: a lazy one does not know."""
     rows = json.loads(result.attrs.get("ngr_dates", "null")) or [{"date": date} for date in plan.dates]
     return [row | {"missing": share} for row, share in zip(rows, plan.missing, strict=True)]
+
+
+def _tiles(plan: "Plan", result: "xr.DataArray | xr.Dataset") -> dict[str, int]:
+    """How many tiles there were: as counted, or, where they are computed later, as planned."""
+    solved = plan.tiles_to_solve - plan.tiles_unsolvable
+    planned = {"total": plan.tiles, "solved": solved, "unsolvable": plan.tiles_unsolvable}
+    counted: dict[str, int] = json.loads(result.attrs.get("ngr_tiles", "null")) or planned
+    return counted
 
 
 def _report(summary: dict[str, Any], written: "Written", console: Console) -> int:

@@ -55,7 +55,10 @@ class Options:
 
 @dataclass(frozen=True)
 class Plan:
-    """What would be done: `missing` shares per date, tiles, `memory` in bytes at the peak and `seconds`, both estimated."""
+    """What would be done: `missing` shares per date, tiles, `memory` in bytes at the peak and `seconds`, both estimated.
+
+    Tiles without a clear pixel on any date are unsolvable: they stay as they are.
+    """
 
     dates: tuple[str, ...]
     bands: tuple[str, ...]
@@ -63,6 +66,7 @@ class Plan:
     missing: tuple[float, ...]
     tiles: int
     tiles_to_solve: int
+    tiles_unsolvable: int
     memory: int
     seconds: float
     warnings: tuple[str, ...]
@@ -129,7 +133,8 @@ def plan(
         gap = ~cube.valid if missing is None else _missing(cube, missing) | ~cube.valid
     targets = _targets(cube, dates)
     missing_at = np.asarray(gap.any(axis=1))  # (time, y, x)
-    if not bool(np.asarray((cube.valid & ~gap).any())):
+    clear_somewhere = np.asarray((cube.valid & ~gap).any(axis=(0, 1)))  # (y, x)
+    if not clear_somewhere.any():
         raise MaskError(_nothing_clear(cube))
     pieces = tiles.grid(cube.shape[-2:], chosen.tile, chosen.overlap)
     busy = [t for t in pieces if missing_at[targets][(slice(None), *t.window)].any()]
@@ -146,6 +151,7 @@ def plan(
         tuple(float(m) for m in missing_at.mean((1, 2))),
         len(pieces),
         len(busy),
+        sum(not clear_somewhere[t.window].any() for t in busy),
         _memory(cube.shape, chosen),
         _seconds(cube.shape, targets, len(busy), chosen),
         tuple(notes),
@@ -299,13 +305,21 @@ def _lazily(
     time = cube.dims[0]
     if time is None or settings.method == "paper":
         return result
-    kept = da.from_delayed(dask.delayed(_kept)(learnt, len(cube.dates)), (len(cube.dates),), "U5")
-    return result.assign_coords(ngr_method=((time,), kept))
+    count = len(cube.dates)
+    record = dask.delayed(_kept, nout=3)(learnt, count)
+    columns = zip(("ngr_method", "ngr_guide_rmse", "ngr_ngr_rmse"), record, ("U5", float, float), strict=True)
+    return result.assign_coords({name: ((time,), da.from_delayed(c, (count,), kind)) for name, c, kind in columns})
 
 
-def _kept(learnt: Learnt, count: int) -> NDArray[np.str_]:
+def _kept(learnt: Learnt, count: int) -> tuple[NDArray[np.str_], NDArray[np.float64], NDArray[np.float64]]:
+    """Return the method kept for each date, and the errors of guide and NGR on hidden pixels, in the raster's units."""
     judged = learnt.scene.judgement if learnt.scene else {}
-    return np.array([judged[d].method if d in judged else "none" for d in range(count)], "U5")
+    methods, errors = np.full(count, "none", "U5"), np.full((2, count), np.nan)
+    for date, verdict in judged.items():
+        methods[date] = verdict.method
+        unit = learnt.spread[date, :, 0, 0]
+        errors[:, date] = [float((np.asarray(r) * unit).mean()) for r in (verdict.guide_rmse, verdict.ngr_rmse)]
+    return methods, errors[0], errors[1]
 
 
 def _window(learnt: Learnt, values: NDArray[Any], observed: NDArray[np.bool_]) -> Any:

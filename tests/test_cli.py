@@ -294,8 +294,12 @@ def test_demo_needs_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     assert invoke("demo", "--method", "guide").exit_code == console.BAD_OUTPUT
 
 
-def test_what_cannot_be_filled_is_counted(stack: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("lazy", [False, True], ids=["eager", "lazy"])
+def test_what_cannot_be_filled_is_counted(
+    stack: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lazy: bool
+) -> None:
     """A corner under cloud on all dates: left as nodata, and told by the exit code."""
+    monkeypatch.setattr(rasters, "LARGE", 0 if lazy else rasters.LARGE)
     for mask in stack.glob("SCL_*.tif"):
         codes = np.full((1, 64, 64), 4, np.uint8)
         codes[:, :44, :44] = 9

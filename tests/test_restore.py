@@ -84,8 +84,11 @@ def test_lazy_in_lazy_out_with_the_same_bits(sample: xr.Dataset, clear: xr.Datas
         done = lazy.compute()
     for name in [*BANDS, "filled"]:
         np.testing.assert_array_equal(done[name].values, clear[name].values)
-    kept = [r["method"] for r in json.loads(clear.attrs["ngr_dates"])]
-    assert done.ngr_method.values.tolist() == kept
+    rows = json.loads(clear.attrs["ngr_dates"])
+    assert done.ngr_method.values.tolist() == [r["method"] for r in rows]
+    for name in ("guide_rmse", "ngr_rmse"):
+        expected = [np.nan if r.get(name) is None else r[name] for r in rows]
+        np.testing.assert_allclose(done[f"ngr_{name}"], expected)
 
 
 def test_a_cluster_of_two_processes_gives_the_same_bits(sample: xr.Dataset) -> None:

@@ -16,6 +16,8 @@ RIDGE = 3e-3
 """Penalty on standardised coefficients. Flat between 1e-4 and 1e-2 on the Romanian and Slovenian stacks."""
 SAMPLES_PER_FEATURE = 10
 """A pattern of clear references seen in fewer pixels than this per feature is predicted from fewer references."""
+FEW = 0.05
+"""Share of a Gaussian's weight on clear pixels below which the local regression fades: about 125 of 2500 pixels."""
 ROWS = 128
 """Rows of a window whose features are held in memory at a time."""
 
@@ -146,13 +148,13 @@ def apply(model: Regression, design: Tensor, code: Tensor) -> Tensor:
 
 
 def local(
-    regressors: Tensor, residual: Tensor, use: Tensor, sigma: float = 20.0, ridge: float = 0.1, level: float = 0.01
+    regressors: Tensor, residual: Tensor, use: Tensor, sigma: float = 20.0, ridge: float = 0.04, level: float = 0.01
 ) -> Tensor:
     """Return a smooth correction (B, h, w): the residual regressed on `regressors` with weights that fall off with distance.
 
     At every pixel the residual (B, h, w) of the pixels in `use` (h, w) is regressed on (regressors, 1) with Gaussian weights
-    of width `sigma` pixels. The penalties grow where few pixels are near, so that the correction fades out inside wide
-    clouds. Computed on a grid of sigma/5 pixels: the coefficients are smooth.
+    of width `sigma` pixels. The penalties grow where less than `FEW` of the weight is on pixels in use, so that the correction
+    fades out only deep inside wide clouds. Computed on a grid of sigma/5 pixels: the coefficients are smooth.
     """
     height, width = use.shape
     step = max(1, int(sigma / 5))
@@ -171,7 +173,7 @@ def local(
     right = (smooth[1 + len(products) :] / share).reshape(size, bands, *share.shape).permute(2, 3, 0, 1)
     penalty = torch.full((size,), ridge, dtype=residual.dtype, device=residual.device)
     penalty[-1] = level
-    gram = gram + torch.diag(penalty) / share[..., None, None]
+    gram = gram + torch.diag(penalty) / (share / FEW).clamp(max=1)[..., None, None]
     coefficients = torch.linalg.solve(gram, right).permute(2, 3, 0, 1).flatten(0, 1)  # (n·B, hs, ws)
     fine = functional.interpolate(coefficients[None], size=(height, width), mode="bilinear", align_corners=False)[0]
     return (columns[:, None] * fine.reshape(size, bands, height, width)).sum(0)
