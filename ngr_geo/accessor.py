@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
 Raster = TypeVar("Raster", xr.DataArray, xr.Dataset)
 Method = Literal["auto", "ngr", "guide", "paper"]
+Noise = Literal["auto", "gaussian", "mixed"]
 
 
 class _Verbs(Generic[Raster]):
@@ -86,6 +87,9 @@ class _Verbs(Generic[Raster]):
     ) -> Raster:
         """Return the raster with its missing pixels filled.
 
+        A single date of eight bands or more is filled as a spectral cube: each missing entry from the other bands of its pixel and
+        from its surroundings.
+
         Args:
             missing: boolean, True = missing: a DataArray or array on (time, band, y, x), (time, y, x) or (y, x), or the name of
                 a variable. None: nodata and NaN.
@@ -104,10 +108,135 @@ class _Verbs(Generic[Raster]):
         Raises:
             InputError, MaskError: what was found, what was expected, and the call that mends it.
         """
-        from . import restore
+        from . import spectral
 
         options = _options(method, tile, overlap, device, seed, steps, progress)
-        return cast(Raster, restore.inpaint(self._raster, missing, dates, options))
+        return cast(Raster, spectral.inpaint(self._raster, missing, dates, options))
+
+    def denoise(
+        self,
+        noise: Noise = "auto",
+        *,
+        bad_bands: Sequence[str | int] | None = None,
+        method: Method = "auto",
+        tile: int = 512,
+        overlap: int = 16,
+        device: str | None = None,
+        seed: int = 0,
+        steps: int | None = None,
+        progress: bool | Progress | None = None,
+    ) -> Raster:
+        """Return a cube of many bands with its noise removed.
+
+        Bands that hold only nodata, bands flagged bad (by a coordinate or attribute `bbl`, `good_wavelengths` or `bad_bands`) and
+        nodata pixels stay as they are and take no part.
+
+        Args:
+            noise: "gaussian": its level is estimated per band. "mixed": besides, impulses, saturation, stripes and dead lines.
+                "auto": told by the tails of the residual.
+            bad_bands: names or indices (from 0) of bands to leave out, besides those the raster flags.
+            method: "guide": spectral subspace and sliding DCT; "ngr" refines it; "auto" keeps what does better on hidden entries;
+                "paper" is the published algorithm, which takes hours.
+            tile: side of the window solved at a time, pixels.
+            overlap: rim that tiles share, pixels.
+            device: of torch; None: CUDA where there is any.
+            seed: of everything random.
+            steps: of the solver; None: stopped on hidden entries ("paper": 4 000).
+            progress: True for a bar, or a function of (stage, done, total).
+
+        Returns:
+            The same type. Attributes `ngr_*` tell what was done, and `ngr_noise` the standard deviation of the noise per band, in
+            the raster's units. The coordinate `filled` marks values that were made up, not corrected.
+
+        Raises:
+            InputError: what was found, what was expected, and the call that mends it.
+
+        References:
+            Xu et al., arXiv 2308.16612; Bioucas-Dias & Nascimento 2008 (noise level and subspace); Dabov et al. 2007 (sliding DCT).
+        """
+        from . import spectral
+
+        options = _options(method, tile, overlap, device, seed, steps, progress)
+        return cast(Raster, spectral.denoise(self._raster, noise, bad_bands, options))
+
+    def destripe(
+        self,
+        direction: Literal["columns", "rows"] | None = None,
+        *,
+        bad_bands: Sequence[str | int] | None = None,
+        method: Method = "auto",
+        tile: int = 512,
+        overlap: int = 16,
+        device: str | None = None,
+        seed: int = 0,
+        steps: int | None = None,
+        progress: bool | Progress | None = None,
+    ) -> Raster:
+        """Return a cube without stripes: offsets of columns or rows, in some or all bands, also slightly tilted ones.
+
+        Lines without a stripe come back bit for bit.
+
+        Args:
+            direction: "columns" or "rows": along what the stripes run; None: found for each tile and date.
+            bad_bands: as for `denoise`, and so are all other arguments.
+            method: "auto", "ngr", "guide" or "paper".
+            tile: side of the window solved at a time, pixels: the longer the lines, the surer their offsets.
+            overlap: rim that tiles share, pixels.
+            device: of torch.
+            seed: of everything random.
+            steps: of the solver.
+            progress: True for a bar, or a function of (stage, done, total).
+
+        Returns:
+            The same type, as `denoise` does.
+
+        Raises:
+            InputError: what was found, what was expected, and the call that mends it.
+        """
+        from . import spectral
+
+        options = _options(method, tile, overlap, device, seed, steps, progress)
+        return cast(Raster, spectral.destripe(self._raster, direction, bad_bands, options))
+
+    def fill_deadlines(
+        self,
+        lines: Any = None,
+        *,
+        bad_bands: Sequence[str | int] | None = None,
+        method: Method = "auto",
+        tile: int = 512,
+        overlap: int = 16,
+        device: str | None = None,
+        seed: int = 0,
+        steps: int | None = None,
+        progress: bool | Progress | None = None,
+    ) -> Raster:
+        """Return a cube with its dead lines filled: whole or partial, constant, zero or saturated, in some or all bands.
+
+        All other values come back bit for bit.
+
+        Args:
+            lines: None: they are found (see `ngr_geo.masks.dead_lines`). Else indices of columns, {"columns": [...],
+                "rows": [...]}, or a boolean mask on some of (time, band, y, x), True = dead.
+            bad_bands: as for `denoise`, and so are all other arguments.
+            method: "auto", "ngr", "guide" or "paper".
+            tile: side of the window solved at a time, pixels.
+            overlap: rim that tiles share, pixels.
+            device: of torch.
+            seed: of everything random.
+            steps: of training.
+            progress: True for a bar, or a function of (stage, done, total).
+
+        Returns:
+            The same type, as `denoise` does; `filled` (band, y, x) marks the dead lines.
+
+        Raises:
+            InputError, MaskError: what was found, what was expected, and the call that mends it.
+        """
+        from . import spectral
+
+        options = _options(method, tile, overlap, device, seed, steps, progress)
+        return cast(Raster, spectral.fill_deadlines(self._raster, lines, bad_bands, options))
 
     def cloud_mask(
         self, clouds: Any = None, *, classes: Sequence[int] | None = None, dilate: int | None = None

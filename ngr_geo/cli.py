@@ -14,13 +14,30 @@ import click
 from . import console as terminal
 from .console import Console
 from .errors import InputError, MaskError, OutputError
-from .options import CLOUDS, INPUTS, MASKING, OUTPUT, RUNNING, SELECTION, SOLVING, TALKING, Job, Verb, options
+from .options import (
+    BANDS,
+    CLOUDS,
+    INPUTS,
+    LINES,
+    MASKING,
+    OUTPUT,
+    RUNNING,
+    SELECTION,
+    SOLVING,
+    TALKING,
+    Job,
+    Verb,
+    options,
+)
 
 if TYPE_CHECKING:
     import xarray as xr
 
     from .io import Stack, Written
     from .restore import Plan
+
+
+DEFAULT_OVERLAP = 32
 
 
 @click.group("ngr", epilog=terminal.EXIT_CODES, context_settings={"help_option_names": ["-h", "--help"]})
@@ -68,6 +85,73 @@ def inpaint(job: Job, console: Console) -> int:
       ngr-geo inpaint scene.tif --missing holes.tif -o filled.tif
     """
     return _restore("inpaint", job, console)
+
+
+@main.command(cls=Verb, epilog=terminal.EXIT_CODES)
+@options(
+    INPUTS,
+    click.option(
+        "--noise",
+        type=click.Choice(("auto", "gaussian", "mixed")),
+        default="auto",
+        show_default=True,
+        help="mixed: also impulses, saturation, stripes and dead lines.",
+    ),
+    OUTPUT,
+    BANDS,
+    SOLVING,
+    RUNNING,
+    TALKING,
+)
+def denoise(job: Job, console: Console) -> int:
+    """Take noise out of a hyperspectral cube.
+
+    \b
+      ngr-geo denoise cube.tif -o clean.tif
+      ngr-geo denoise cube.hdr --noise mixed -o clean.img
+    """
+    return _restore_cube("denoise", job, console, noise=job.noise)
+
+
+@main.command(cls=Verb, epilog=terminal.EXIT_CODES)
+@options(
+    INPUTS,
+    click.option(
+        "--direction", type=click.Choice(("columns", "rows")), help="Along what stripes run.  [default: found]"
+    ),
+    OUTPUT,
+    BANDS,
+    SOLVING,
+    RUNNING,
+    TALKING,
+)
+def destripe(job: Job, console: Console) -> int:
+    """Take stripes out of a hyperspectral cube, upright or slightly tilted.
+
+    \b
+      ngr-geo destripe enmap.tif -o even.tif
+    """
+    return _restore_cube("destripe", job, console, direction=job.direction)
+
+
+@main.command(cls=Verb, epilog=terminal.EXIT_CODES)
+@options(
+    INPUTS,
+    LINES,
+    OUTPUT,
+    BANDS,
+    SOLVING,
+    RUNNING,
+    TALKING,
+)
+def fill_deadlines(job: Job, console: Console) -> int:
+    """Find dead lines of a hyperspectral cube, and fill them.
+
+    \b
+      ngr-geo fill-deadlines cube.nc -o whole.nc
+      ngr-geo fill-deadlines cube.tif --lines 17,18,r40 -o whole.tif
+    """
+    return _restore_cube("fill_deadlines", job, console, lines=_lines(job.lines))
 
 
 @main.command(cls=Verb, epilog=terminal.EXIT_CODES)
@@ -166,6 +250,83 @@ def _restore(verb: str, job: Job, console: Console) -> int:
     return _report(summary, written, console)
 
 
+def _lines(words: tuple[str, ...]) -> dict[str, list[int]] | None:
+    """The dead lines that were named, or None."""
+    if not words:
+        return None
+    table: dict[str, list[int]] = {"columns": [], "rows": []}
+    for word in words:
+        number = word[1:] if word[0] in "rR" else word
+        if not number.isdigit():
+            msg = (
+                f"{word!r} names no line. Expected columns as whole numbers from 0, and rows as r12: --lines 17,18,r12"
+            )
+            raise InputError(msg)
+        table["rows" if word[0] in "rR" else "columns"].append(int(number))
+    return table
+
+
+def _restore_cube(verb: str, job: Job, console: Console, **chosen: Any) -> int:
+    """Read a cube, check, restore, write, report."""
+    import ngr_geo
+
+    from .cube import read
+    from .io import check_output, read_back, read_stack, write_stack
+
+    start = time.monotonic()
+    stack = read_stack(job.inputs, None, job.bands or None, None)
+    check_output(job.output, stack, job.overwrite)
+    _check_picture(job, stack)
+    cube = read(stack.raster)
+    console.note(f"{cube.shape[-1]} x {cube.shape[-2]} pixels, {cube.shape[1]} bands.")
+    bad = [name if name in cube.bands or not name.isdigit() else int(name) - 1 for name in job.bad_bands]
+    sizes = {name: size for name, size in (("tile", job.tile), ("overlap", job.overlap)) if size is not None}
+    common = {"method": job.method, "device": job.device, "seed": job.seed, "steps": job.steps, **sizes}
+    with console.progress() as progress:
+        result = getattr(stack.raster.ngr, verb)(**chosen, bad_bands=bad or None, progress=progress, **common)
+        if stack.lazy:
+            with terminal.counted_tasks(progress):
+                written = write_stack(result, stack, job.output, job.overwrite)
+    if not stack.lazy:
+        with terminal.hushed():
+            written = write_stack(result, stack, job.output, job.overwrite)
+    if job.quicklook:
+        from .report import quicklook
+
+        quicklook(stack.raster, read_back(written, stack) if stack.lazy else result, path=job.quicklook)
+    rows = json.loads(result.attrs.get("ngr_dates", "[]"))
+    for row in rows:
+        errors = [f"{name} {row[f'{name}_rmse']:.4g}" for name in ("guide", "ngr") if row[f"{name}_rmse"] is not None]
+        console.say(
+            f"{row['kind'] or 'nothing to do'}: {row['method']}; {row['made_up']:.1%} of the values made up"
+            + (f"; error on hidden values: {', '.join(errors)}" if errors else "")
+        )
+    left_out = json.loads(result.attrs.get("ngr_bands_left_out", "[]"))
+    if left_out:
+        console.say(f"Left as they were, as flagged bad: {len(left_out)} bands")
+    console.say(f"Wrote {written.rasters[0]}")
+    if job.quicklook:
+        console.say(f"Picture: {job.quicklook}")
+    seconds = round(time.monotonic() - start, 2)
+    console.note(f"Took {_duration(seconds)}.")
+    console.finish(
+        {
+            "command": verb.replace("_", "-"),
+            "version": ngr_geo.__version__,
+            "inputs": list(stack.inputs),
+            "output": job.output,
+            "files": [str(path) for path in written.rasters],
+            "filled_files": [str(path) for path in written.filled],
+            "quicklook": job.quicklook,
+            "dates": rows,
+            "bands_left_out": left_out,
+            "seconds": seconds,
+            "exit_code": terminal.OK,
+        }
+    )
+    return terminal.OK
+
+
 def _read(verb: str, job: Job) -> "tuple[Stack, xr.DataArray | str | None]":
     """The stack and its mask: clouds as codes or by name, missing pixels as booleans."""
     from .io import read_stack
@@ -238,7 +399,14 @@ def _plan(verb: str, job: Job, stack: "Stack", mask: "xr.DataArray | str | None"
         dates=job.dates or None,
         classes=job.classes or None,
         dilate=job.dilate,
-        options=Options(job.method, job.tile, job.overlap, job.device, job.seed, job.steps),
+        options=Options(
+            job.method,
+            job.tile or 256,
+            DEFAULT_OVERLAP if job.overlap is None else job.overlap,
+            job.device,
+            job.seed,
+            job.steps,
+        ),
     )
 
 
@@ -269,8 +437,8 @@ def _call(
     common: dict[str, Any] = {
         "dates": job.dates or None,
         "method": job.method,
-        "tile": job.tile,
-        "overlap": job.overlap,
+        "tile": job.tile or 256,
+        "overlap": DEFAULT_OVERLAP if job.overlap is None else job.overlap,
         "device": job.device,
         "seed": job.seed,
         "steps": job.steps,

@@ -119,11 +119,12 @@ def read(raster: xr.DataArray | xr.Dataset, exclude: Collection[Hashable] = ()) 
     return Cube(values, valid, days, dates, bands, raster, names, dims)
 
 
-def write(cube: Cube, restored: Any, filled: Any) -> xr.DataArray | xr.Dataset:
+def write(cube: Cube, restored: Any, filled: Any, made: Any = None) -> xr.DataArray | xr.Dataset:
     """Return the raster with `restored` values in the `filled` pixels, both (time, band, y, x), and nothing else changed.
 
     Integers are rounded, clipped to their dtype and kept off nodata; what is NaN becomes nodata, or stays as it was in an
-    integer raster without nodata. A boolean coordinate `filled` says which pixels are new. Lazy where the raster is.
+    integer raster without nodata. A boolean coordinate `filled` says which pixels are new: those of `made`, where that is
+    given because others were corrected and not made up. Lazy where the raster is.
     """
     if cube.lazy:
         chunks = cube.values.chunks
@@ -136,7 +137,36 @@ def write(cube: Cube, restored: Any, filled: Any) -> xr.DataArray | xr.Dataset:
     else:
         raster = _filled_in(raster, cube, restored, filled)
     known = da.isfinite(restored) if cube.lazy else np.isfinite(restored)
-    return raster.assign_coords(filled=_filled_coordinate(cube, filled & known))
+    new = _filled_coordinate(cube, (filled if made is None else made) & known, by_band=made is not None)
+    return raster.assign_coords(filled=new)
+
+
+def bad_bands(cube: Cube) -> NDArray[np.bool_]:
+    """Return which bands (B,) the raster itself flags as bad.
+
+    Known are, along the band dimension or as a list among the attributes: `bbl` and `good_wavelengths` (ENVI, EnMAP, EMIT: 0 is
+    bad) and `bad_bands` (1 is bad).
+    """
+    count = cube.shape[1]
+    bad = np.zeros(count, bool)
+    parts = [cube.raster[n] for n in cube.names] if isinstance(cube.raster, xr.Dataset) else [cube.raster]
+    for name, flag in (("bbl", 0), ("good_wavelengths", 0), ("bad_bands", 1)):
+        for part in parts:
+            found = part.coords[name].values if name in part.coords else part.attrs.get(name)
+            if found is None or isinstance(found, str):
+                continue
+            listed = np.ravel(np.asarray(found, dtype=float))
+            if len(parts) > 1 and listed.size == 1:
+                bad[parts.index(part)] |= bool(listed[0] == flag)
+            elif listed.size == count:
+                bad |= listed == flag
+            elif listed.size > 1:  # one alone tells of something else than these bands
+                msg = (
+                    f"Found {listed.size} entries in the bad-band list {name!r} of a raster with {count} bands, expected one per "
+                    f"band: mend it, or drop it with raster.drop_vars({name!r}) or del raster.attrs[{name!r}]."
+                )
+                raise InputError(msg)
+    return bad
 
 
 def nodata(variable: xr.DataArray) -> float | None:
@@ -363,9 +393,13 @@ def _fresh(attrs: Mapping[Any, Any]) -> dict[Any, Any]:
     return {k: v for k, v in attrs.items() if not str(k).startswith(STALE)}
 
 
-def _filled_coordinate(cube: Cube, filled: Any) -> tuple[tuple[Hashable, ...], Any]:
-    """Return dimensions and data of the coordinate `filled`: without bands where they agree (or where that is not known)."""
-    has_bands = cube.dims[1] is not None and not cube.lazy and bool((filled != filled[:, :1]).any())
+def _filled_coordinate(cube: Cube, filled: Any, by_band: bool) -> tuple[tuple[Hashable, ...], Any]:
+    """Return dimensions and data of the coordinate `filled`: without bands where they agree.
+
+    Where that is not known, because the raster is lazy, `by_band` tells whether they may differ.
+    """
+    has_bands = cube.dims[1] is not None
+    has_bands &= by_band if cube.lazy else bool((filled != filled[:, :1]).any())
     variable = cube.raster[cube.names[0]] if isinstance(cube.raster, xr.Dataset) else cube.raster
     dims = [d for d in cube.dims if d is not None and (d != cube.dims[1] or has_bands)]
     data = filled if has_bands else filled.any(axis=1)

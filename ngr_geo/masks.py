@@ -1,4 +1,7 @@
-"""Cloud masks: found, decoded from the classes of the common products, brought to the raster's grid, and grown a little."""
+"""Cloud masks: found, decoded from the classes of the common products, brought to the raster's grid, and grown a little.
+
+And the masks of dead lines of imaging spectrometers.
+"""
 
 from __future__ import annotations
 
@@ -7,12 +10,15 @@ from typing import Any
 
 import dask.array as da
 import numpy as np
+import pandas as pd
 import xarray as xr
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from . import cube as cubes
 from .cube import TIME_NAMES, resolution, spatial_dims
-from .errors import GridError, MaskError
+from .errors import GridError, InputError, MaskError
+from .guides import deadlines
 
 CLOUD_VARIABLES = ("SCL", "QA_PIXEL", "pixel_qa", "Fmask", "cloud_mask", "clouds", "cloud")
 """Names under which a mask is looked for, whatever their case; the first that is there is taken."""
@@ -339,3 +345,39 @@ def _nearest(mask: xr.DataArray, raster: xr.DataArray | xr.Dataset, dim: str) ->
 def _step(centres: NDArray[np.float64]) -> float:
     """Return the pixel size along an axis; 1 for a single pixel."""
     return float(np.median(np.abs(np.diff(centres)))) if len(centres) > 1 else 1.0
+
+
+def dead_lines(raster: xr.DataArray) -> tuple[xr.DataArray, pd.DataFrame]:
+    """Return the dead lines of a cube: a boolean mask with the raster's dimensions, and a table with a row for each line.
+
+    A line is dead where one value repeats along it for at least 12 pixels and a twentieth of the image, at most five lines
+    wide, and stands out from both sides; or where it is nodata between data. It needs the pixels: a lazy raster is computed.
+
+    Args:
+        raster: DataArray (band, y, x), or (time, band, y, x), in any order; numbers, raw or scaled.
+
+    Returns:
+        The mask, and columns `date`, `band` (names), `direction` ("column" or "row"), `index` of the column or row, `start` and
+        `stop` along it (from 0, stop excluded), `value`, `kind` ("zero", "saturated", "constant", "nodata").
+
+    Raises:
+        InputError: not a DataArray, or no numbers.
+    """
+    if not isinstance(raster, xr.DataArray):
+        msg = f"Found {type(raster).__name__}, expected a DataArray (band, y, x): of a Dataset, pass ds.to_dataarray('band')."
+        raise InputError(msg)
+    cube = cubes.read(raster)
+    values, valid = np.asarray(cube.values), np.asarray(cube.valid)
+    good = ~cubes.bad_bands(cube)
+    found = [deadlines.find(v, ok & good[:, None, None]) for v, ok in zip(values, valid, strict=True)]
+    tables = []
+    for date, lines in zip(cube.dates, found, strict=True):
+        table = pd.DataFrame(lines.table)
+        table["band"] = [cube.bands[b] for b in table["band"]]
+        table.insert(0, "date", date)
+        tables.append(table)
+    dims = [d for d in cube.dims if d is not None]
+    mask = np.stack([f.mask for f in found])[tuple(slice(None) if d is not None else 0 for d in cube.dims)]
+    coords = {n: c for n, c in raster.coords.items() if set(c.dims) <= set(dims)}
+    result = xr.DataArray(mask, dims=dims, coords=coords, name="dead_lines").transpose(*raster.dims)
+    return result, pd.concat(tables, ignore_index=True)

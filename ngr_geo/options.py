@@ -24,9 +24,13 @@ class Job:
     bands: tuple[str, ...] = ()
     classes: tuple[int, ...] = ()
     dilate: int | None = None
+    noise: str = "auto"
+    direction: str | None = None
+    lines: tuple[str, ...] = ()
+    bad_bands: tuple[str, ...] = ()
     method: str = "auto"
-    tile: int = 256
-    overlap: int = 32
+    tile: int | None = None
+    overlap: int | None = None
     device: str | None = None
     seed: int = 0
     steps: int | None = None
@@ -138,7 +142,7 @@ OUTPUT = click.option(
     "--output",
     required=True,
     metavar="OUT",
-    help="A folder for GeoTIFFs (each with NAME_filled.tif: 1 = filled), out.nc or out.zarr.",
+    help="A folder for GeoTIFFs (each with NAME_filled.tif: 1 = filled), out.tif, out.img (ENVI), out.nc or out.zarr.",
 )
 SELECTION = options(
     click.option(
@@ -159,9 +163,11 @@ MASKING = options(
 )
 SOLVING = options(
     click.option("--method", type=click.Choice(METHODS), default="auto", show_default=True, help="How to fill."),
-    click.option("--tile", type=click.IntRange(min=8), default=256, show_default=True, help="Pixels solved at once."),
     click.option(
-        "--overlap", type=click.IntRange(min=0), default=32, show_default=True, help="Pixels shared by tiles."
+        "--tile", type=click.IntRange(min=8), help="Pixels solved at once.  [default: 256; spectral cubes: 512]"
+    ),
+    click.option(
+        "--overlap", type=click.IntRange(min=0), help="Pixels shared by tiles.  [default: 32; spectral cubes: 16]"
     ),
     click.option("--steps", type=click.IntRange(min=1), help="Steps of the solver.  [default: until it is best]"),
 )
@@ -170,6 +176,25 @@ RUNNING = options(
     click.option("--seed", type=int, default=0, show_default=True, help="The same seed gives the same answer."),
     click.option("--overwrite", is_flag=True, help="Replace outputs that are there. Inputs are never replaced."),
     click.option("--quicklook", metavar="PNG", help="Write a picture: before, mask and after."),
+)
+BANDS = options(
+    click.option(
+        "--bad-bands",
+        multiple=True,
+        callback=_split,
+        metavar="NAME,...",
+        help="Bands to leave as they are, by name or number from 1, with those flagged in the file (bbl).",
+    ),
+    click.option(
+        "--bands", multiple=True, callback=_split, metavar="NAME,...", help="Work on these, leave out the others."
+    ),
+)
+LINES = click.option(
+    "--lines",
+    multiple=True,
+    callback=_split,
+    metavar="N,...",
+    help="Columns that are dead, from 0; rows as rN (r12).  [default: found]",
 )
 TALKING = options(
     click.option("--json", is_flag=True, help="Print a machine-readable summary on stdout, all else on stderr."),

@@ -104,11 +104,15 @@ def inpaint(
     raster: xr.DataArray | xr.Dataset, missing: Any, dates: Dates, options: Options
 ) -> xr.DataArray | xr.Dataset:
     """Return the raster with its missing pixels filled: those of a mask, or without one nodata and NaN; see `accessor`."""
+    cube, gap = gaps(raster, missing)
+    fillable = np.ones((1, 1, 1, 1), bool) if missing is None else gap
+    return _restore(cube, cube.valid & ~gap, fillable, dates, "inpaint", options)
+
+
+def gaps(raster: xr.DataArray | xr.Dataset, missing: Any) -> tuple[Cube, Any]:
+    """Return the cube of a raster, and what of it is missing (time, band, y, x)."""
     cube = cubes.read(raster, exclude=[missing] if isinstance(missing, str) else ())
-    if missing is None:
-        return _restore(cube, cube.valid, np.ones((1, 1, 1, 1), bool), dates, "inpaint", options)
-    gap = _missing(cube, missing)
-    return _restore(cube, cube.valid & ~gap, gap, dates, "inpaint", options)
+    return cube, ~cube.valid if missing is None else missing_mask(cube, missing)
 
 
 def plan(
@@ -129,9 +133,9 @@ def plan(
         gap = mask[:, None] | ~cube.valid
         gap = gap & cube.valid.any(axis=0, keepdims=True)
     else:
-        cube = cubes.read(raster, exclude=[missing] if isinstance(missing, str) else ())
-        gap = ~cube.valid if missing is None else _missing(cube, missing) | ~cube.valid
-    targets = _targets(cube, dates)
+        cube, gap = gaps(raster, missing)
+        gap = gap | ~cube.valid
+    targets = date_indices(cube, dates)
     missing_at = np.asarray(gap.any(axis=1))  # (time, y, x)
     clear_somewhere = np.asarray((cube.valid & ~gap).any(axis=(0, 1)))  # (y, x)
     if not clear_somewhere.any():
@@ -171,8 +175,8 @@ def _restore(
         verb: for the record.
         options: see `Options`.
     """
-    settings = _settings(options)
-    targets = _targets(cube, dates)
+    settings = settings_of(options)
+    targets = date_indices(cube, dates)
     chosen = np.isin(np.arange(len(cube.dates)), targets)[:, None, None, None]
     fill = ~observed & fillable & chosen  # (time, band, y, x)
     pieces = tiles.grid(cube.shape[-2:], options.tile, options.overlap)
@@ -187,8 +191,8 @@ def _restore(
         warnings.warn("Nothing is missing in the chosen dates: the result is the input.", UserWarning, stacklevel=4)
         return _recorded(cubes.write(cube, cube.values, fill), cube, None, [], verb, settings, observed, fill)
 
-    regions = _regions(cube.shape)
-    values, seen, gaps = ([a[(..., *r)] for r in regions] for a in (cube.values, observed, fill))
+    windows = regions(cube.shape)
+    values, seen, gaps = ([a[(..., *r)] for r in windows] for a in (cube.values, observed, fill))
     learnt = _learn(values, seen, gaps, targets, cube.days, settings, tell)
     del values, seen, gaps
     states = _solve_all(learnt, cube, observed, fill, targets, pieces, settings, tell)
@@ -292,8 +296,8 @@ def _lazily(
 ) -> xr.DataArray | xr.Dataset:
     """Return the restored raster as a Dask graph: one task that learns, one per tile, and the blending."""
     observed, fill = da.asarray(observed), da.asarray(fill)
-    regions = _regions(cube.shape)
-    sample = [[a[(..., *r)] for r in regions] for a in (cube.values, observed, fill)]
+    windows = regions(cube.shape)
+    sample = [[a[(..., *r)] for r in windows] for a in (cube.values, observed, fill)]
     learnt = dask.delayed(_learn)(*sample, list(targets), cube.days, settings)
     solve = dask.delayed(_solve_tile)
     solved = [
@@ -361,7 +365,7 @@ def _scaling(
     return center[..., None, None].astype(np.float32), spread[..., None, None].astype(np.float32)
 
 
-def _regions(shape: tuple[int, int, int, int]) -> list[Region]:
+def regions(shape: tuple[int, int, int, int]) -> list[Region]:
     """Return the windows of a scene that it is learnt from: all of it, or evenly spread ones where it is large."""
     dates, bands, height, width = shape
     room = SAMPLE_VALUES // (dates * bands)
@@ -403,7 +407,7 @@ def _on_cube(cube: Cube, mask: xr.DataArray) -> Any:
     )
 
 
-def _missing(cube: Cube, missing: Any) -> Any:
+def missing_mask(cube: Cube, missing: Any) -> Any:
     """Return a boolean mask of missing pixels as (time, band or 1, y, x)."""
     if isinstance(missing, str):
         if isinstance(cube.raster, xr.DataArray) or missing not in cube.raster:
@@ -438,7 +442,7 @@ def _missing(cube: Cube, missing: Any) -> Any:
     return data[tuple(slice(None) if d in here else None for d in cube.dims)]
 
 
-def _targets(cube: Cube, dates: Dates) -> list[int]:
+def date_indices(cube: Cube, dates: Dates) -> list[int]:
     """Return the indices of the dates to fill."""
     if dates is None:
         return list(range(len(cube.dates)))
@@ -453,7 +457,7 @@ def _targets(cube: Cube, dates: Dates) -> list[int]:
     return sorted(set(found))
 
 
-def _settings(options: Options) -> Settings:
+def settings_of(options: Options) -> Settings:
     """Return checked settings for the task."""
     if options.method not in METHODS:
         msg = f"Found method={options.method!r}, expected one of {', '.join(METHODS)}."

@@ -1,4 +1,5 @@
-"""Quality and speed, measured side by side: `python workflows/benchmark.py decloud [--cases R S M N] [--paper STEPS]`.
+"""Quality and speed, measured side by side: `python workflows/benchmark.py decloud [--cases R S M N] [--paper STEPS]`,
+`python workflows/benchmark.py hyperspectral [--cubes reno jasper] [--tasks ...] [--paper STEPS]` (see `hyperspectral.py`).
 
 Needs the development data that NGR_GEO_DATA names (default ../shared/data). Scored on missing pixels only; PSNR with peak 1
 (reflectance) per band, then averaged; SAM in degrees. Prints a table and writes it as CSV and as a picture. Every method of a
@@ -20,6 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import hyperspectral
 import numpy as np
 import xarray as xr
 
@@ -377,15 +379,46 @@ def equal_time(seconds: float) -> None:
     show(rows)
 
 
+def all_hyperspectral(chosen: argparse.Namespace) -> None:
+    """Run the hyperspectral tasks, print their table and write it as CSV."""
+    context = multiprocessing.get_context("spawn")
+    rows: list[dict[str, Any]] = []
+    for cube in chosen.cubes:
+        for task in chosen.tasks or hyperspectral.TASKS:
+            methods = ["input", *hyperspectral.baselines(task), "guide", "ngr", "auto"]
+            methods += ["paper"] if chosen.paper else []
+            mine = []
+            for method in methods:
+                here, there = context.Pipe()
+                seeds = (0,) if method == "paper" else tuple(range(chosen.seeds))
+                steps = chosen.paper if method == "paper" else None
+                arguments = (there, DATA, cube, task, method, seeds, steps)
+                process = context.Process(target=hyperspectral.measure, args=arguments)
+                process.start()
+                there.close()
+                mine.append(here.recv())
+                process.join()
+            hyperspectral.show(mine)
+            rows += mine
+    chosen.out.mkdir(parents=True, exist_ok=True)
+    names = list(dict.fromkeys(key for row in rows for key in row))
+    with (chosen.out / "hyperspectral.csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, fieldnames=names)
+        writer.writeheader()
+        writer.writerows(rows)
+    print(f"wrote {chosen.out / 'hyperspectral.csv'}")
+
+
 def main() -> None:
     """Run what the command line asks for."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("task", choices=["decloud", "equal-time"])
+    parser.add_argument("task", choices=["decloud", "equal-time", "hyperspectral"])
     parser.add_argument("--cases", nargs="+", default=["R", "S", "M", "N"], choices=list(PROTOCOLS))
-    parser.add_argument(
-        "--paper", type=int, metavar="STEPS", help="also the published algorithm, with so many steps (R only)"
-    )
+    parser.add_argument("--paper", type=int, metavar="STEPS", help="also the published algorithm, with so many steps")
     parser.add_argument("--seconds", type=float, default=0.0, help="equal-time: the budget; default: what auto takes")
+    parser.add_argument("--cubes", nargs="+", default=["reno", "jasper"], choices=["reno", "jasper"])
+    parser.add_argument("--tasks", nargs="+", choices=hyperspectral.TASKS)
+    parser.add_argument("--seeds", type=int, default=3, help="hyperspectral: how many draws of the faults")
     parser.add_argument("--out", type=Path, default=Path("benchmark"))
     chosen = parser.parse_args()
     os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -393,6 +426,9 @@ def main() -> None:
         parser.error(f"the development data is not at {DATA}: set NGR_GEO_DATA")
     if chosen.task == "equal-time":
         equal_time(chosen.seconds)
+        return
+    if chosen.task == "hyperspectral":
+        all_hyperspectral(chosen)
         return
     rows = []
     for protocol in chosen.cases:

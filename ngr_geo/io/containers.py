@@ -67,7 +67,7 @@ def _with_crs(dataset: xr.Dataset) -> xr.Dataset:
 def choose(
     dataset: xr.Dataset, path: str, bands: Sequence[str] | None, clouds: str | None
 ) -> xr.Dataset | xr.DataArray:
-    """What the verbs work on: the only four-dimensional variable where there is one, else the Dataset.
+    """What the verbs work on: the only variable with bands of its own where there is one, else the Dataset.
 
     Args:
         dataset: all that is in the file.
@@ -84,6 +84,7 @@ def choose(
         msg = f"{path} holds no variable over y and x, only {', '.join(map(str, dataset.variables)) or 'nothing'}."
         raise InputError(msg)
     deep = [name for name in images if dataset[name].ndim == 4]
+    deep = deep or [name for name in images if _is_cube(dataset[name])]
     if len(deep) == 1:
         cube = dataset[deep[0]]
         if not bands:
@@ -97,6 +98,12 @@ def choose(
     _check_names(path, bands, [str(name) for name in images])
     keep = {*bands, *([clouds] if clouds else []), *_masks(images)}
     return dataset.drop_vars([name for name in images if str(name) not in keep])
+
+
+def _is_cube(variable: xr.DataArray) -> bool:
+    """Whether a variable has bands of its own, and y and x: its third dimension is neither time nor space."""
+    rest = set(map(str, variable.dims)) - _SPATIAL
+    return variable.ndim == 3 and len(rest) == 1 and "time" not in rest
 
 
 def _check_names(path: str, bands: Sequence[str], known: Sequence[str]) -> None:
@@ -157,6 +164,8 @@ def assemble(result: xr.Dataset | xr.DataArray, dataset: xr.Dataset | None) -> x
         )]  # fmt: skip
         out = result.to_dataset(name=result.name).assign(rest.drop_vars(strangers).variables)
         return out.assign_attrs({**dataset.attrs, **notes})
+    if "time" not in result.dims and "wavelength" in result.coords:  # a spectrometer's cube: one variable
+        return result.to_dataset(name=result.name or "image").assign_attrs(notes)
     filled = result.coords["filled"]
     if "band" in filled.dims:
         filled = filled.any("band")

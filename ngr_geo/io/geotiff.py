@@ -62,6 +62,27 @@ class Header:
         return self.structure.get("LAYOUT") == "COG"
 
 
+SPECTRAL = ("wavelength", "fwhm", "bbl")
+"""Numbers that files of imaging spectrometers hold for every band; `bbl`, the bad-band list, has 0 for bad."""
+
+
+def spectral(header: Header) -> dict[str, tuple[float, ...]]:
+    """The numbers in SPECTRAL, one per band, from the bands' own tags or from an ENVI header, where all bands have them."""
+    found: dict[str, tuple[float, ...]] = {}
+    listed = header.tags.get("ENVI", {})
+    for name in SPECTRAL:
+        texts = [tags.get(name, tags.get(name.upper(), "")) for tags in header.band_tags]
+        if not all(texts) and name in listed:
+            texts = listed[name].strip("{} ").split(",")
+        try:
+            values = tuple(float(text) for text in texts)
+        except ValueError:
+            continue
+        if len(values) == header.count:
+            found[name] = values
+    return found
+
+
 @contextmanager
 def opened(path: str) -> Iterator[rasterio.DatasetReader]:
     """The file open for reading; an InputError that says why where GDAL cannot."""

@@ -16,7 +16,7 @@ from rasterio.windows import Window
 from ..errors import GridError, InputError, MaskError
 from ..masks import CLOUD_VARIABLES
 from .dates import HELP, acquired
-from .geotiff import Header, read_header, read_window, windows
+from .geotiff import Header, read_header, read_window, spectral, windows
 from .target import FILLED_TAG
 
 LARGE = 512 * 2**20  # bytes; above this a stack is read lazily
@@ -309,6 +309,11 @@ def read_raster(
     raster = xr.DataArray(values, dims=("time", "band", "y", "x"), coords={"band": [names[n - 1] for n in numbers]})
     if times is not None:
         raster = raster.assign_coords(time=times)
+    for name, values_of_bands in spectral(first).items():
+        raster = raster.assign_coords({name: ("band", [values_of_bands[n - 1] for n in numbers])})
+        units = first.band_tags[0].get("wavelength_units", first.tags.get("ENVI", {}).get("wavelength_units"))
+        if units and name != "bbl":
+            raster[name].attrs["units"] = units
     if first.transform.b == first.transform.d == 0:  # a rotated grid has no x and y of its own
         rows, columns = first.shape
         x = first.transform.c + first.transform.a * (np.arange(columns) + 0.5)

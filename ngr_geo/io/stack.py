@@ -12,6 +12,7 @@ import xarray as xr
 from ..errors import InputError, MaskError
 from . import containers, rasters
 from .geotiff import Header, read_header
+from .target import ENVI
 
 PathLike = str | os.PathLike[str]
 
@@ -100,12 +101,26 @@ def expand(paths: PathLike | Sequence[PathLike]) -> tuple[str, ...]:
                 raise InputError(msg)
             found.extend(matches)
         else:
-            found.append(path)
+            found.append(_envi_data(path))
     twice = sorted({path for path in found if found.count(path) > 1})
     if twice:
         msg = f"{twice[0]} is named twice among the inputs. Name each file once."
         raise InputError(msg)
     return tuple(found)
+
+
+def _envi_data(path: str) -> str:
+    """The data file that an ENVI header belongs to, which is what GDAL opens; any other path as it is."""
+    stem, suffix = os.path.splitext(path)
+    if suffix.lower() != ".hdr" or not os.path.exists(path):
+        return path
+    for candidate in (stem, *(stem + ending for ending in ENVI)):
+        if os.path.isfile(candidate):
+            return candidate
+    msg = (
+        f"{path} is an ENVI header, and the image it belongs to is not beside it ({stem}, {stem}.img, {stem}.dat, ...)."
+    )
+    raise InputError(msg)
 
 
 def _names(paths: PathLike | Sequence[PathLike] | None) -> tuple[str, ...]:

@@ -17,7 +17,7 @@ from rasterio.errors import NotGeoreferencedWarning, RasterioError
 from rasterio.windows import Window
 
 from ..errors import InputError, OutputError
-from .geotiff import Header, first_line, read_header, read_window, windows
+from .geotiff import Header, first_line, read_header, read_window, spectral, windows
 
 # Compressions that give back what was put in. Anything else (JPEG, WEBP, ...) would change observed pixels when written
 # again, so DEFLATE takes its place. The LERC family is lossless unless a tolerance is asked for, which we never do.
@@ -29,6 +29,8 @@ _COG_PREDICTORS = {"2": "STANDARD", "3": "FLOATING_POINT"}
 _OPTIONS = {"GDAL_PAM_ENABLED": "NO"}
 
 FILLED_TAG = "NGR_CONTENT"
+ENVI = (".img", ".dat", ".bsq", ".bil", ".bip", ".raw")
+"""Endings of ENVI images; the header is beside them, with the ending .hdr."""
 
 
 class Target:
@@ -83,6 +85,9 @@ class Target:
                 resampling = Resampling.nearest if FILLED_TAG in self.header.tags[""] else Resampling.average
                 with rasterio.open(self.temporary, "r+") as dataset:
                     dataset.build_overviews(list(self.header.overviews), resampling)
+            if self.path.suffix.lower() in ENVI:
+                self._to_envi()
+                return
             if self.header.is_cog:
                 self._translate()
             try:
@@ -93,6 +98,8 @@ class Target:
     def publish(self) -> None:
         """Give the finished file its name."""
         with naming_errors(self.path):
+            if self.path.suffix.lower() in ENVI:
+                os.replace(self._translated.with_suffix(".hdr"), self.path.with_suffix(".hdr"))
             os.replace(self.temporary, self.path)
 
     def discard(self) -> None:
@@ -102,7 +109,7 @@ class Target:
                 self._close()
             except (RasterioError, OSError):
                 pass  # closing flushes, and that may fail for the very reason we discard
-        for leftover in (self.temporary, self._translated):
+        for leftover in (self.temporary, self._translated, self._translated.with_suffix(".hdr")):
             leftover.unlink(missing_ok=True)
 
     @property
@@ -113,6 +120,28 @@ class Target:
         if not self._closed:
             self._closed = True
             self._dataset.close()
+
+    def _to_envi(self) -> None:
+        """Turn the temporary file into an ENVI image and its header, with the bands' wavelengths and bad-band list."""
+        interleave = self.path.suffix[1:].upper() if self.path.suffix.lower() in (".bil", ".bip") else "BSQ"
+        rows, columns = self.header.shape
+        with rasterio.open(self.temporary) as source:
+            profile = {"height": rows, "width": columns, "count": source.count, "dtype": source.dtypes[0]}
+            profile |= {"crs": source.crs, "transform": source.transform, "nodata": source.nodata}
+            with rasterio.open(self._translated, "w", driver="ENVI", INTERLEAVE=interleave, **profile) as envi:
+                envi.descriptions = [name or f"band {n}" for n, name in enumerate(source.descriptions, start=1)]
+                lists = {
+                    name: "{" + ", ".join(f"{v:g}" for v in values) + "}"
+                    for name, values in spectral(self.header).items()
+                }
+                units = self.header.band_tags[0].get("wavelength_units")
+                envi.update_tags(ns="ENVI", **lists, **({"wavelength_units": units} if units else {}))
+                for window in windows(self.header.shape, 1024):
+                    envi.write(source.read(window=window), window=window)
+        head = self._translated.with_suffix(".hdr")
+        text = head.read_text().replace(str(self._translated), self.path.name)
+        head.write_text(text)
+        os.replace(self._translated, self.temporary)
 
     def _translate(self) -> None:
         """Turn the temporary file into a COG: that driver wants finished pixels and overviews, not blocks."""
@@ -221,7 +250,7 @@ def _profile(header: Header) -> dict[str, object]:
         profile["compress"] = compression
     if compression in _PREDICTABLE and header.structure.get("PREDICTOR", "1") != "1":
         profile["predictor"] = header.structure["PREDICTOR"]
-    if "INTERLEAVE" in header.structure and header.count > 1:
+    if header.structure.get("INTERLEAVE") in ("PIXEL", "BAND") and header.count > 1:  # ENVI has LINE, too
         profile["interleave"] = header.structure["INTERLEAVE"]
     block_rows, block_columns = header.blocks or (256, 256)
     if block_columns != columns or block_rows == block_columns:  # else the blocks are strips

@@ -9,7 +9,7 @@ import math
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -25,9 +25,9 @@ from rasterio.enums import ColorInterp
 from .. import cube as cubes
 from ..errors import OutputError
 from . import containers, rasters
-from .geotiff import Header, read_header, windows
+from .geotiff import SPECTRAL, Header, read_header, windows
 from .stack import PathLike, Stack, read_stack
-from .target import Target, existing_folder, filled_header, free_space, naming_errors, subset
+from .target import ENVI, Target, existing_folder, filled_header, free_space, naming_errors, subset
 
 _NETCDF = {".nc", ".nc4"}
 _TIFF = {".tif", ".tiff"}
@@ -65,7 +65,7 @@ def outputs(out: PathLike, stack: Stack) -> Written:
     if suffix in _NETCDF or suffix == ".zarr":
         return Written((target,))
     headers = _headers(stack.raster, stack)
-    if suffix in _TIFF and not target.is_dir():
+    if (suffix in _TIFF or suffix in ENVI) and not target.is_dir():
         if len(headers) > 1:
             folder = f"{target.with_suffix('')}{os.sep}"
             msg = f"{out} is one file, and there are {len(headers)} dates. Give a folder, a .nc or a .zarr: -o {folder}"
@@ -100,7 +100,10 @@ def check_output(out: PathLike, stack: Stack, overwrite: bool = False) -> Writte
     if folder.exists() and not folder.is_dir():
         msg = f"{folder} is a file, and a folder is expected. Choose another place with -o."
         raise OutputError(msg)
-    there = [path for path in planned.all if path.exists() or path.is_symlink()]
+    headers = [path.with_suffix(".hdr") for path in planned.rasters if path.suffix.lower() in ENVI]
+    for path in headers:
+        _check_not_input(path, stack)
+    there = [path for path in (*planned.all, *headers) if path.exists() or path.is_symlink()]
     if there and not overwrite:
         more = f" (and {len(there) - 1} more)" if len(there) > 1 else ""
         msg = f"{there[0]}{more} is already there. Use --overwrite (overwrite=True in Python), or another -o."
@@ -348,7 +351,7 @@ def _invented_headers(raster: xr.DataArray | xr.Dataset, source: str) -> list[He
         offsets=(float(one.attrs.get("add_offset", 0.0)),) * count,
         units=(one.attrs.get("units"),) * count,
         tags={"": {}},
-        band_tags=({},) * count,
+        band_tags=_band_tags(one, cube.dims[1], count),
         blocks=None,
         structure={"COMPRESSION": "DEFLATE", "PREDICTOR": "3" if kind == "f" else "2"},
         overviews=(),
@@ -357,6 +360,20 @@ def _invented_headers(raster: xr.DataArray | xr.Dataset, source: str) -> list[He
     names = [name.replace(":", "").replace("/", "-") for name in cube.dates]
     named = [stem] if len(names) == 1 and cube.dims[0] is None else [f"{stem}_{name}" for name in names]
     return [replace(header, path=f"{name}.tif") for name in named]
+
+
+def _band_tags(raster: xr.DataArray, dim: Hashable | None, count: int) -> tuple[dict[str, str], ...]:
+    """What a NetCDF file or Zarr store says of every band, as a GeoTIFF does."""
+    tags: tuple[dict[str, str], ...] = tuple({} for _ in range(count))
+    for name in SPECTRAL:
+        if name not in raster.coords or raster[name].dims != (dim,):
+            continue
+        units = raster[name].attrs.get("units")
+        for band, value in zip(tags, raster[name].values, strict=True):
+            band[name] = f"{float(value):g}"
+            if name == "wavelength" and units:
+                band["wavelength_units"] = str(units)
+    return tags
 
 
 def _stem(name: str) -> str:

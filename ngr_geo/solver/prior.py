@@ -16,17 +16,19 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from .gradient import Neumann
-from .network import Small
+
+Net = TypeVar("Net", bound=nn.Module)
+"""Maps (1, C_in, h, w) to the potential (1, B, h, w)."""
 
 
 class Example(NamedTuple):
-    """A window of one date to learn from: `inputs` (C_in, h, w), `residual` (B, h, w) = (Y - guide) / s, `observed` (h, w)."""
+    """A window to learn from: `inputs` (C_in, h, w), `residual` (B, h, w) = (Y - guide) / s, `observed` (h, w) or (B, h, w)."""
 
     inputs: Tensor
     residual: Tensor
@@ -59,21 +61,21 @@ def misfit(potential: Tensor, residual: Tensor, observed: Tensor, value: float) 
 
     Args:
         potential: V, (B, h, w).
-        residual: R, (B, h, w); anything where not observed.
-        observed: (h, w).
+        residual: R, (B, h, w); anything finite where not observed.
+        observed: (h, w) or (B, h, w).
         value: η.
     """
     boundary = Neumann()
-    seen = observed.to(potential.dtype)
+    seen = observed.to(potential.dtype).expand_as(potential)
     error = (potential - residual) * seen
     total = value * error.square().sum() / seen.sum().clamp(min=1)
-    for axis, pairs in ((-2, seen[1:] * seen[:-1]), (-1, seen[:, 1:] * seen[:, :-1])):
+    for axis, pairs in ((-2, seen[:, 1:] * seen[:, :-1]), (-1, seen[:, :, 1:] * seen[:, :, :-1])):
         step = boundary.difference(error, axis).narrow(axis, 0, error.shape[axis] - 1)
         total = total + (step.square() * pairs).sum() / pairs.sum().clamp(min=1)
-    return total / len(potential)
+    return total
 
 
-def train(network: Small, examples: Sequence[Example], settings: Training, seed: int) -> Iterator[Small]:
+def train(network: Net, examples: Sequence[Example], settings: Training, seed: int) -> Iterator[Net]:
     """Yield, after each Adam step on one random window, the network with averaged weights (the same object every time)."""
     generator = torch.Generator().manual_seed(seed)
     optimiser = torch.optim.AdamW(network.parameters(), lr=settings.rate, weight_decay=settings.decay)
@@ -83,9 +85,11 @@ def train(network: Small, examples: Sequence[Example], settings: Training, seed:
     while True:
         step += 1
         example = examples[int(torch.multinomial(share, 1, generator=generator))]
-        rows, columns = (_place(size, settings.crop, generator) for size in example.observed.shape)
+        rows, columns = (_place(size, settings.crop, generator) for size in example.observed.shape[-2:])
         potential = network(example.inputs[None, :, rows, columns])[0]
-        loss = misfit(potential, example.residual[:, rows, columns], example.observed[rows, columns], settings.value)
+        loss = misfit(
+            potential, example.residual[:, rows, columns], example.observed[..., rows, columns], settings.value
+        )
         optimiser.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]  # missing in torch's stubs
         optimiser.step()

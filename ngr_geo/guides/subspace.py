@@ -1,0 +1,187 @@
+"""Gaussian noise: the cube in the spectral subspace that stands out of the noise, each coefficient image shrunk.
+
+Bands are divided by their noise (whitened), so that the eigenvalues of pure noise lie below a known edge. What noise cannot
+explain is put back: directions that only smooth maps reveal (plumes, narrow features), and single pixels (targets).
+
+Ref.: Bioucas-Dias & Nascimento 2008 (HySime: noise by regression between bands), Marchenko & Pastur 1967 (the edge), Zhuang &
+Bioucas-Dias 2018 (FastHyDe: denoising of the coefficient images).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from .shrinkage import shrink
+
+EDGE = 1.05
+"""Margin over the largest eigenvalue of noise."""
+SMOOTH = 5
+"""Side of the box that the residual is averaged over when smooth maps are looked for."""
+MOST_EXTRA = 8
+RARE = 4.5
+"""Standard deviations that noise passes once in 150 000 values."""
+FEW_BANDS = 6
+"""With fewer bands than this, noise is told from neighbouring pixels and not from neighbouring bands."""
+GAP_SWEEPS = 4
+
+
+@dataclass(frozen=True)
+class Denoised:
+    """`image` (B, h, w); `sigma` (B,), the noise found; `rank` of the subspace."""
+
+    image: Tensor
+    sigma: Tensor
+    rank: int
+
+
+def denoise(cube: Tensor, observed: Tensor, sigma: Tensor | None = None, rare: bool = True) -> Denoised:
+    """Return a cube less its Gaussian noise.
+
+    Args:
+        cube: (B, h, w), finite.
+        observed: (B, h, w). Every band has observed entries. What is missing is completed on the way.
+        sigma: (B,), the noise if it is known.
+        rare: put back what noise cannot explain: targets, narrow features. Not where impulses are left.
+    """
+    inside = observed.any(0)
+    pixels, seen = cube[:, inside].double(), observed[:, inside]
+    gaps = not bool(seen.all())
+    if gaps:
+        pixels = _complete(pixels, seen)
+    level = noise_level(cube, observed, pixels) if sigma is None else sigma.double()
+    moving = level > 1e-7  # a constant band, or one without any noise, comes back as it is
+    rank = 0
+    image = cube.clone()
+    for _ in range(GAP_SWEEPS if gaps else 1):
+        if not moving.any():
+            break
+        result, rank = _project(pixels[moving], inside, level[moving], rare)
+        clean = pixels.clone()
+        clean[moving] = result
+        if gaps:
+            pixels = torch.where(seen, pixels, clean)
+        image[:, inside] = clean.to(cube.dtype)
+    return Denoised(image, level.to(cube.dtype), rank)
+
+
+def noise_level(cube: Tensor, observed: Tensor, pixels: Tensor) -> Tensor:
+    """Return the standard deviation of each band's noise (B,), float64.
+
+    The part of a band that no linear mix of the others predicts; with few bands, or fewer pixels than that needs, what a
+    second difference over rows and columns leaves (Immerkær 1996, with the median for the mean).
+    """
+    bands, count = pixels.shape
+    if bands >= FEW_BANDS and count > 5 * bands:
+        centred = pixels - pixels.mean(1, keepdim=True)
+        gram = centred @ centred.T / count
+        scale = gram.diagonal().clamp(min=1e-30).sqrt()
+        correlation = gram / scale[:, None] / scale[None] + 1e-9 * torch.eye(bands, dtype=torch.float64)
+        left = 1 / torch.linalg.inv(correlation).diagonal()
+        found: Tensor = (left.clamp(min=0) * count / (count - bands)).sqrt() * scale
+        return torch.where(scale > 1e-9, found, 0)
+    return spatial_level(cube, observed)
+
+
+def spatial_level(cube: Tensor, observed: Tensor) -> Tensor:
+    """Return the noise of each band (B,) told from its own neighbouring pixels, float64."""
+    kernel = torch.tensor([[1.0, -2, 1], [-2, 4, -2], [1, -2, 1]], dtype=torch.float64) / 6
+    result = torch.zeros(len(cube), dtype=torch.float64)
+    if min(cube.shape[1:]) < 3:
+        return result
+    for band in range(len(cube)):
+        left = functional.conv2d(cube[band].double()[None, None], kernel[None, None])[0, 0]
+        whole = functional.max_pool2d((~observed[band]).double()[None, None], 3, 1)[0, 0] == 0
+        if whole.any():
+            result[band] = 1.4826 * left[whole].abs().median()
+    return result
+
+
+def _project(pixels: Tensor, inside: Tensor, sigma: Tensor, rare: bool) -> tuple[Tensor, int]:
+    """Return pixels (B, n) denoised, and the rank; `inside` (h, w) tells where they lie."""
+    bands, count = pixels.shape
+    mean = pixels.mean(1, keepdim=True)
+    white = (pixels - mean) / sigma[:, None]
+    values, vectors = torch.linalg.eigh(white @ white.T / count)  # ascending
+    edge = EDGE * (1 + (bands / count) ** 0.5) ** 2
+    vectors = vectors[:, values > edge].flip(1)
+    vectors = _extended(vectors, white, inside) if rare else vectors
+    rank = vectors.shape[1]
+    maps = torch.zeros(rank, *inside.shape, dtype=torch.float32)
+    maps[:, inside] = (vectors.T @ white).float()
+    _spread(maps, inside)
+    shrunk = shrink(maps, torch.ones(rank))[:, inside].double()
+    maps_in = maps[:, inside].double()
+    if rare and rank:
+        lost = maps_in - shrunk
+        energy = lost.square().sum(0)
+        scale = (energy.median() / max(rank - 2 / 3, 0.3)).clamp(min=1)
+        back = (lost.abs() > RARE).any(0) | (energy > _chi2_edge(rank) * scale)
+        shrunk[:, back] = maps_in[:, back]
+    return mean + sigma[:, None] * (vectors @ shrunk), rank
+
+
+def _chi2_edge(degrees: int) -> float:
+    """Return about the 1 - 3e-6 quantile of chi² (Wilson & Hilferty 1931)."""
+    if degrees == 0:
+        return float("inf")
+    spread = 2 / (9 * degrees)
+    return float(degrees * (1 - spread + RARE * spread**0.5) ** 3)
+
+
+def _extended(vectors: Tensor, white: Tensor, inside: Tensor) -> Tensor:
+    """Return the subspace (B, r) with what its residual still holds: smooth maps, and pixels too bright for noise."""
+    bands = len(white)
+    for smooth in (True, False):
+        free = bands - vectors.shape[1]
+        if free < 1:
+            break
+        residual = white - vectors @ (vectors.T @ white)
+        if smooth:
+            maps = torch.zeros(bands, *inside.shape, dtype=torch.float32)
+            maps[:, inside] = residual.float()
+            weight = functional.avg_pool2d(inside.float()[None, None], SMOOTH, 1, SMOOTH // 2, count_include_pad=False)
+            maps = functional.avg_pool2d(maps[None], SMOOTH, 1, SMOOTH // 2, count_include_pad=False)[0]
+            part = maps[:, inside].double() / weight[0, 0][inside].double()
+            count = max(inside.sum().item() / SMOOTH**2, 1)
+            edge = 1.2 * EDGE * (1 + (free / count) ** 0.5) ** 2 / SMOOTH**2
+        else:
+            energy = residual.square().sum(0)
+            scale = energy.median().clamp(min=1e-12) / max(free - 2 / 3, 0.3)
+            rare = energy > _chi2_edge(free) * scale.clamp(min=1)
+            if not rare.any() or float(rare.double().mean()) > 0.02:
+                continue
+            part = residual[:, rare]
+            edge = EDGE * (1 + (free / part.shape[1]) ** 0.5) ** 2 * float(scale.clamp(min=1))
+        values, extra = torch.linalg.eigh(part @ part.T / part.shape[1])
+        take = (values > edge).nonzero().flatten().flip(0)[:MOST_EXTRA]
+        if len(take):
+            vectors = torch.linalg.qr(torch.cat([vectors, extra[:, take]], dim=1))[0]
+    return vectors
+
+
+def _spread(maps: Tensor, inside: Tensor) -> None:
+    """Give pixels outside, in place, the value of the nearest one inside, so that no edge is seen there."""
+    if inside.all() or not inside.any():
+        return
+    from scipy.ndimage import distance_transform_edt
+
+    rows, columns = distance_transform_edt(~inside.numpy(), return_distances=False, return_indices=True)
+    maps.copy_(maps[:, torch.from_numpy(rows).long(), torch.from_numpy(columns).long()])
+
+
+def _complete(pixels: Tensor, seen: Tensor) -> Tensor:
+    """Return pixels (B, n) with what is not `seen` at its band's mean, then predicted from the leading spectra."""
+    count = seen.sum(1).clamp(min=1)
+    mean = (pixels * seen).sum(1) / count
+    filled = torch.where(seen, pixels, mean[:, None])
+    for _ in range(2 * GAP_SWEEPS):
+        centre = filled.mean(1, keepdim=True)
+        centred = filled - centre
+        _, vectors = torch.linalg.eigh(centred @ centred.T)
+        leading = vectors[:, -min(8, max(1, len(pixels) // 3)) :]
+        filled = torch.where(seen, filled, centre + leading @ (leading.T @ centred))
+    return filled

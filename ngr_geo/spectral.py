@@ -1,0 +1,355 @@
+"""From a raster with noise, stripes or dead lines to a restored one. Read `_restore` from top to bottom: it is the whole story.
+
+raster -> cube (time, band, y, x) -> one scale for the scene -> tiles, each solved by itself (`spectral_tasks.solve`) -> the
+*corrections* blended -> the raster, corrected. A value whose correction is 0 comes back bit for bit. With a raster in memory the
+steps run here; with one backed by Dask the same functions become tasks, and nothing is computed.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+import warnings
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import dask
+import dask.array as da
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from . import cube as cubes
+from . import restore, tiles
+from .cube import Cube
+from .errors import InputError, MaskError
+from .restore import Dates, Options, regions, settings_of
+from .tiles import Tile
+
+if TYPE_CHECKING:
+    from .spectral_tasks import Task, Verdict
+    from .tasks import Settings
+
+NOISES = ("auto", "gaussian", "mixed")
+DIRECTIONS = (None, "columns", "rows")
+QUANTILE = 0.999
+SPECTRAL_BANDS = 8
+"""A single date with at least so many bands is a spectral cube."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """One verb on one raster: the task, what of each date and band may be changed, and the user's options."""
+
+    verb: str
+    task: Task
+    gaps: Any
+    """(time, band, y, x) True where a value is missing and to be filled; None: dead lines are looked for, or nothing is filled."""
+    find_lines: bool
+    options: Options
+
+
+class Piece(NamedTuple):
+    """A tile solved: correction and made-up (time, band, h, w), noise (time, band), and a verdict per date; units of the raster."""
+
+    correction: NDArray[np.float32]
+    made: NDArray[np.float32]
+    noise: NDArray[np.float64]
+    verdicts: tuple[tuple[str, Verdict], ...]
+
+
+def denoise(
+    raster: xr.DataArray | xr.Dataset, noise: str, bad_bands: Sequence[Any] | None, options: Options
+) -> xr.DataArray | xr.Dataset:
+    """Return the raster with less noise; see `accessor`."""
+    from .spectral_tasks import Task
+
+    if noise not in NOISES:
+        msg = f"Found noise={noise!r}, expected one of {', '.join(NOISES)}."
+        raise InputError(msg)
+    kinds: dict[str, Any] = {"auto": None, "gaussian": "gaussian", "mixed": "mixed"}
+    return _restore(raster, bad_bands, Job("denoise", Task("denoise", kinds[noise]), None, False, options))
+
+
+def destripe(
+    raster: xr.DataArray | xr.Dataset, direction: str | None, bad_bands: Sequence[Any] | None, options: Options
+) -> xr.DataArray | xr.Dataset:
+    """Return the raster without stripes; see `accessor`."""
+    from .spectral_tasks import Task
+
+    if direction not in DIRECTIONS:
+        msg = f"Found direction={direction!r}, expected 'columns', 'rows', or None to find it."
+        raise InputError(msg)
+    task = Task("destripe", "stripes", direction)  # type: ignore[arg-type]  # checked above
+    return _restore(raster, bad_bands, Job("destripe", task, None, False, options))
+
+
+def fill_deadlines(
+    raster: xr.DataArray | xr.Dataset, lines: Any, bad_bands: Sequence[Any] | None, options: Options
+) -> xr.DataArray | xr.Dataset:
+    """Return the raster with its dead lines filled; see `accessor`."""
+    from .spectral_tasks import Task
+
+    cube = cubes.read(raster)
+    gaps = None if lines is None else _lines(cube, lines)
+    return _restore(
+        raster, bad_bands, Job("fill_deadlines", Task("fill_deadlines", "gaps"), gaps, lines is None, options)
+    )
+
+
+def inpaint(
+    raster: xr.DataArray | xr.Dataset, missing: Any, dates: Dates, options: Options
+) -> xr.DataArray | xr.Dataset:
+    """Return the raster with what is missing filled; see `accessor`.
+
+    One date of many bands is filled here, as a spectral cube: there the other bands tell more than other dates could.
+    """
+    cube, gaps = restore.gaps(raster, missing)
+    if cube.shape[0] > 1 or cube.shape[1] < SPECTRAL_BANDS:
+        return restore.inpaint(raster, missing, dates, options)
+    from .spectral_tasks import Task
+
+    restore.date_indices(cube, dates)  # there is one date, so this only finds wrong names
+    return _restore(raster, None, Job("inpaint", Task("inpaint", "gaps"), gaps, False, options))
+
+
+def _restore(raster: xr.DataArray | xr.Dataset, bad_bands: Sequence[Any] | None, job: Job) -> xr.DataArray | xr.Dataset:
+    """Return the raster restored."""
+    settings = settings_of(job.options)
+    cube = cubes.read(raster)
+    good = _good_bands(cube, bad_bands)
+    usable = cube.valid & good[:, None, None]  # (time, band, y, x)
+    gaps = None if job.gaps is None else job.gaps & good[:, None, None]
+    observed = usable if gaps is None else usable & ~gaps
+    pieces = tiles.grid(cube.shape[-2:], job.options.tile, job.options.overlap)
+    for note in _notes(cube, good):
+        warnings.warn(note, UserWarning, stacklevel=4)
+    sample = [tuple(a[(..., *r)] for a in (cube.values, observed)) for r in regions(cube.shape)]
+    if cube.lazy:
+        return _lazily(cube, observed, gaps, sample, pieces, job, settings)
+    if not observed.any():
+        msg = (
+            f"No value of the raster {dict(cube.raster.sizes)} can be used, expected some: all are nodata, NaN or in bad bands. "
+            "Check the nodata value, the bad-band list and bad_bands=[...]."
+        )
+        raise InputError(msg)
+
+    scale = _scale(sample)
+    solved = _solve_all(cube, observed, gaps, scale, pieces, job, settings)
+    whole = slice(0, cube.shape[-2]), slice(0, cube.shape[-1])
+    correction = tiles.blend(pieces, [p.correction for p in solved], whole, cube.shape[:2])
+    made = tiles.blend(pieces, [p.made for p in solved], whole, cube.shape[:2]) > 0.5
+    return _recorded(_written(cube, observed, correction, made, gaps), cube, good, solved, job, settings)
+
+
+def _solve_all(
+    cube: Cube, observed: Any, gaps: Any, scale: float, pieces: Sequence[Tile], job: Job, settings: Settings
+) -> list[Piece]:
+    """Return all tiles, solved side by side in threads."""
+    tell = job.options.progress or (lambda stage, done, total: None)
+    done, lock = 0, threading.Lock()
+    tell("tiles", 0, len(pieces))
+
+    def solve_one(tile: Tile) -> Piece:
+        nonlocal done
+        here = (..., *tile.window)
+        gap = None if gaps is None else gaps[here]
+        piece = _solve_tile(cube.values[here], observed[here], gap, scale, job.task, job.find_lines, settings)
+        with lock:
+            done += 1
+            tell("tiles", done, len(pieces))
+        return piece
+
+    with ThreadPoolExecutor(1 if settings.device != "cpu" else os.cpu_count() or 1) as pool:
+        futures = [pool.submit(solve_one, t) for t in pieces]
+        try:
+            return [f.result() for f in futures]
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+
+
+def _solve_tile(
+    values: NDArray[Any],
+    observed: NDArray[np.bool_],
+    gaps: NDArray[np.bool_] | None,
+    scale: float,
+    task: Task,
+    find_lines: bool,
+    settings: Settings,
+) -> Piece:
+    """Return one tile solved, date by date. A function of its arguments alone: it does not matter where and when it runs."""
+    import torch
+
+    from .guides import deadlines
+    from .spectral_tasks import Verdict, solve
+
+    correction, made = np.zeros(values.shape, np.float32), np.zeros(values.shape, np.float32)
+    noise = np.full(values.shape[:2], np.nan)
+    verdicts = []
+    for date in range(len(values)):
+        seen = observed[date]
+        cube = np.where(seen, values[date].astype(np.float64) / scale, 0).astype(np.float32)
+        gap = None if gaps is None else np.broadcast_to(gaps[date], cube.shape)
+        if find_lines:
+            gap = deadlines.find(cube, seen).mask
+            seen = seen & ~gap
+            cube = np.where(seen, cube, 0)
+        if not seen.any() or (gap is not None and not gap.any()):
+            verdicts.append(("none", Verdict("none", float("nan"), float("nan"))))
+            continue
+        # What is neither observed nor to be filled (nodata regions) takes no part: it is as unknown as the gaps, and left alone.
+        answer = solve(task, torch.from_numpy(cube), torch.from_numpy(seen.copy()), settings)
+        image = answer.image.numpy()
+        change = (image.astype(np.float64) - cube) * scale
+        where = seen if gap is None else gap & seen.any(axis=(1, 2), keepdims=True)
+        original = values[date].astype(np.float64) if gap is None else np.where(observed[date], values[date], 0)
+        change = change if gap is None else image.astype(np.float64) * scale - original
+        correction[date] = np.where(where, change, 0)
+        made[date] = (answer.made.numpy() if gap is None else gap) & where
+        noise[date] = answer.noise.numpy() * scale
+        found = answer.verdict
+        found = found._replace(guide_rmse=found.guide_rmse * scale, ngr_rmse=found.ngr_rmse * scale)
+        verdicts.append((answer.note, found))
+    return Piece(correction, made, noise, tuple(verdicts))
+
+
+def _lazily(
+    cube: Cube, observed: Any, gaps: Any, sample: Any, pieces: Sequence[Tile], job: Job, settings: Settings
+) -> xr.DataArray | xr.Dataset:
+    """Return the restored raster as a Dask graph: one task for the scale, one per tile, and the blending."""
+    observed = da.asarray(observed)
+    gaps = None if gaps is None else da.broadcast_to(da.asarray(gaps), cube.shape)
+    scale = dask.delayed(_scale)(sample)
+    solve = dask.delayed(_solve_tile)
+    solved = [
+        solve(
+            cube.values[(..., *t.window)],
+            observed[(..., *t.window)],
+            None if gaps is None else gaps[(..., *t.window)],
+            scale,
+            job.task,
+            job.find_lines,
+            settings,
+        )
+        for t in pieces
+    ]
+    chunks = cube.values.chunks[-2:]
+    correction = tiles.blend_lazy(pieces, [s.correction for s in solved], cube.shape[:2], chunks)
+    made = tiles.blend_lazy(pieces, [s.made for s in solved], cube.shape[:2], chunks) > 0.5
+    return _written(cube, observed, correction, made, gaps)
+
+
+def _written(cube: Cube, observed: Any, correction: Any, made: Any, gaps: Any) -> xr.DataArray | xr.Dataset:
+    """Return the raster with the corrections added; `filled` tells what was made up."""
+    xp = da if cube.lazy else np
+    base = xp.where(cube.valid, cube.values, 0).astype(np.float64)
+    changed = correction != 0
+    if gaps is not None:
+        changed = changed | (made & gaps)  # a gap may be filled with a true 0
+    return cubes.write(cube, base + correction, changed, made)
+
+
+def _scale(sample: Sequence[tuple[NDArray[Any], NDArray[np.bool_]]]) -> float:
+    """Return the 99.9 % quantile of the magnitude of what is observed, in windows of the scene: its unit."""
+    parts = [np.abs(v[o].astype(np.float64)) for v, o in sample]
+    seen = np.concatenate(parts)
+    value = float(np.quantile(seen, QUANTILE)) if seen.size else 1.0
+    return value if value > 0 else max(float(seen.max(initial=0.0)), 1.0)
+
+
+def _good_bands(cube: Cube, bad_bands: Sequence[Any] | None) -> NDArray[np.bool_]:
+    """Return which bands take part (B,): not those flagged bad by the raster (`cube.bad_bands`) or by the user."""
+    good = ~cubes.bad_bands(cube)
+    for wanted in bad_bands or ():
+        if isinstance(wanted, str) and wanted in cube.bands:
+            good[cube.bands.index(wanted)] = False
+        elif isinstance(wanted, int | np.integer) and -len(good) <= wanted < len(good):
+            good[wanted] = False
+        else:
+            names = ", ".join(cube.bands[:4]) + (", ..." if len(cube.bands) > 4 else "")
+            msg = (
+                f"Found no band {wanted!r} in bad_bands, expected names ({names}) or indices from 0 to {len(good) - 1}."
+            )
+            raise InputError(msg)
+    if not good.any():
+        msg = f"All {len(good)} bands are flagged bad, expected some good ones: check the raster's bad-band list and bad_bands=."
+        raise InputError(msg)
+    return good
+
+
+def _notes(cube: Cube, good: NDArray[np.bool_]) -> list[str]:
+    """Return what a user should know before the work starts."""
+    notes = []
+    if good.sum() < SPECTRAL_BANDS:
+        notes.append(
+            f"Only {int(good.sum())} band(s) can be used: there is little spectral redundancy, so results rest on neighbouring "
+            "pixels. Hyperspectral cubes have tens of bands; is the band dimension named 'band'?"
+        )
+    return notes
+
+
+def _lines(cube: Cube, lines: Any) -> Any:
+    """Return lines given by hand as a mask: a boolean array or DataArray, column indices, or {'columns': [...], 'rows': [...]}."""
+    _, bands, height, width = cube.shape
+    if isinstance(lines, xr.DataArray) or (isinstance(lines, np.ndarray) and lines.dtype.kind == "b"):
+        return restore.missing_mask(cube, lines)
+    table = lines if isinstance(lines, dict) else {"columns": lines}
+    unknown = set(table) - {"columns", "rows"}
+    if unknown:
+        msg = f"Found lines={lines!r}, expected column indices, {{'columns': [...], 'rows': [...]}} or a boolean mask."
+        raise MaskError(msg)
+    mask = np.zeros((1, 1, height, width), bool)
+    for name, size in (("columns", width), ("rows", height)):
+        picked = np.atleast_1d(np.asarray(table.get(name, []), dtype=object)).tolist()
+        wrong = [i for i in picked if not isinstance(i, int | np.integer) or not -size <= i < size]
+        if wrong:
+            msg = f"Found {name} {wrong[:5]}, expected whole numbers from 0 to {size - 1}: pixel indices, not coordinates."
+            raise MaskError(msg)
+        for index in picked:
+            mask[..., index] |= name == "columns"
+            if name == "rows":
+                mask[..., index, :] = True
+    return np.broadcast_to(mask, (1, bands, height, width))
+
+
+def _recorded(
+    result: xr.DataArray | xr.Dataset,
+    cube: Cube,
+    good: NDArray[np.bool_],
+    solved: Sequence[Piece],
+    job: Job,
+    settings: Settings,
+) -> xr.DataArray | xr.Dataset:
+    """Return the result with what was done written into its attributes."""
+    rows = []
+    for index, name in enumerate(cube.dates):
+        found = [p.verdicts[index] for p in solved if p.verdicts[index][1].method != "none"]
+        methods = sorted({v.method for _, v in found})
+        row: dict[str, Any] = {"date": name, "method": "+".join(methods) or "none"}
+        row["kind"] = "+".join(sorted({kind for kind, _ in found}))
+        for key in ("guide_rmse", "ngr_rmse"):
+            errors = [getattr(v, key) for _, v in found if np.isfinite(getattr(v, key))]
+            row[key] = float(np.sqrt(np.mean(np.square(errors)))) if errors else None
+        row["made_up"] = round(float(np.mean([p.made[index].mean() for p in solved])), 6)
+        rows.append(row)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # bands that took no part have no noise
+        noise = np.nanmean([p.noise for p in solved], axis=(0, 1))
+    keep = {"method": settings.method, "steps": settings.steps, "seed": settings.seed, "device": settings.device}
+    extra = {}
+    if job.verb == "denoise":
+        extra["ngr_noise"] = json.dumps([None if not np.isfinite(s) else float(f"{s:.6g}") for s in noise])
+    return result.assign_attrs(
+        ngr_version=version("ngr_geo"),
+        ngr_verb=job.verb,
+        ngr_settings=json.dumps(keep),
+        ngr_dates=json.dumps(rows),
+        ngr_tiles=json.dumps({"total": len(solved), "solved": len(solved), "unsolvable": 0}),
+        ngr_bands_left_out=json.dumps([cube.bands[i] for i in np.flatnonzero(~good)]),
+        **extra,
+    )

@@ -1,0 +1,440 @@
+"""What the spectral verbs are: for each a guide, what NGR makes of it, and hidden data that stops and judges.
+
+`solve` is called for every tile of a cube (B, h, w) of one date, scaled to about [0, 1]. Tensors only: rasters and units stay
+in `spectral.py`. Two forms of NGR, both refining the guide in the subspace of its own leading spectra:
+
+- *Noise and stripes* go through the solver's loop (`iterate`): the residual E is Gaussian or striped, the network sees the
+  guide and predicts the correction to its gradients. A few entries are hidden (`Masked`), and it stops when they are met best.
+- *Gaps* have a guide that meets the observed entries, so there its error has nothing to teach. The network learns from
+  entries that were hidden from its guide, and is then applied to a guide made of all of them; what is observed is held.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from copy import deepcopy
+from dataclasses import dataclass
+from itertools import islice
+from typing import Literal, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from .guides import entries, lines, mixed, stripes, subspace
+from .solver import Neumann, Small, hold, iterate
+from .solver import Settings as Loop
+from .solver.fidelity import Fidelity, Gaussian, Stripes
+from .solver.prior import Example, Training, train
+from .solver.published import Case
+from .tasks import Settings, solve_as_published, threads
+
+Kind = Literal["gaussian", "mixed", "stripes", "gaps"]
+
+TRIAL_SIZE, NOISE_TRIAL_SIZE = 96, 64
+"""Sides of the windows that NGR is tried on: for gaps, and for noise, of which a smaller one has enough."""
+SHARE = 0.03
+"""Share of the observed entries that is hidden."""
+MOST_STEPS, CHECK_EVERY, PATIENCE = 60, 10, 1
+LEADING = 8
+"""Spectra of the guide that the network works in, at most."""
+HOLD_STEPS = 16
+IMPULSIVE = 2e-3
+"""Share of residuals beyond `FAR` standard deviations that tells mixed noise from Gaussian, which has 7e-6 there."""
+FAR = 4.5
+PILED = 0.01
+"""Share of entries that stand alone at the end of their band's range, which tells impulses or censoring."""
+BETTER = 0.98
+"""NGR is kept where its error on hidden data is below this part of the guide's: it was the best of several looks at them."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """What a verb asks for. `kind` None: to be found out; `direction` and `lines` as the user gave them, if so."""
+
+    verb: str
+    kind: Kind | None = None
+    direction: Literal["columns", "rows"] | None = None
+
+
+class Verdict(NamedTuple):
+    """What was kept, and the error of guide and NGR on hidden data, in the cube's scale; NaN where it was not judged."""
+
+    method: str
+    guide_rmse: float
+    ngr_rmse: float
+
+
+class Answer(NamedTuple):
+    """A cube solved: `image` (B, h, w); `made` (B, h, w), True where a value is made up and not measured; `noise` (B,)."""
+
+    image: Tensor
+    made: Tensor
+    noise: Tensor
+    verdict: Verdict
+    note: str = ""
+
+
+class Estimate(NamedTuple):
+    """What a guide says.
+
+    `image` (B, h, w); `clean`, the observation without what the guide saw as a fault; `made`, True where a value is made up;
+    `noise` (B,); `axis` along which stripes run.
+    """
+
+    image: Tensor
+    clean: Tensor
+    made: Tensor
+    noise: Tensor
+    axis: int = -2
+
+
+Guide = Callable[[Tensor, Tensor], Estimate]
+"""Maps a cube (B, h, w), 0 where not observed, and `observed` to an estimate."""
+
+
+class Hidden(NamedTuple):
+    """The cube and what is observed of it in a trial; the entries that stop it; those that score it; what they should be."""
+
+    cube: Tensor
+    observed: Tensor
+    stop: Tensor
+    score: Tensor
+    truth: Tensor
+
+
+class Subspace(NamedTuple):
+    """The leading spectra of a guide: values = mean + unit · (vectors @ coefficients). (B, 1, 1), (B, 1, 1), (B, r)."""
+
+    mean: Tensor
+    unit: Tensor
+    vectors: Tensor
+
+    def down(self, image: Tensor) -> Tensor:
+        """Return the coefficients (r, h, w) of a cube (B, h, w)."""
+        return torch.einsum("br,bhw->rhw", self.vectors, (image - self.mean) / self.unit)
+
+    def up(self, coefficients: Tensor) -> Tensor:
+        """Return the deviation from the mean (B, h, w) of coefficients (r, h, w)."""
+        return self.unit * torch.einsum("br,rhw->bhw", self.vectors, coefficients)
+
+
+def solve(task: Task, cube: Tensor, observed: Tensor, settings: Settings) -> Answer:
+    """Return a cube restored.
+
+    Args:
+        task: what to do.
+        cube: (B, h, w), finite everywhere, 0 where not observed.
+        observed: (B, h, w). Bands without any observed entry take no part and come back as they are.
+        settings: method, steps, seed, device.
+    """
+    with threads(1):
+        active = observed.flatten(1).any(1)
+        if not active.any():
+            return Answer(cube, torch.zeros_like(observed), torch.zeros(len(cube)), Verdict("none", np.nan, np.nan))
+        part, seen = cube[active], observed[active]
+        kind, estimate = (task.kind, None) if task.kind else _told(part, seen)
+        if settings.method == "paper":
+            inner = _published(kind, part, seen, settings)
+        else:
+            inner = _guided(kind, task, part, seen, estimate, settings)
+        image, made, noise = cube.clone(), torch.zeros_like(observed), torch.full((len(cube),), float("nan"))
+        image[active], made[active], noise[active] = inner.image, inner.made, inner.noise
+        return Answer(image, made, noise, inner.verdict, kind)
+
+
+def _guided(
+    kind: Kind, task: Task, cube: Tensor, observed: Tensor, estimate: Estimate | None, settings: Settings
+) -> Answer:
+    """Return the guide, which may be known already, or what NGR makes of it where that meets hidden data better."""
+    guide = _guide(kind, task)
+    estimate = estimate or guide(cube, observed)
+    verdict = Verdict("guide", float("nan"), float("nan"))
+    image = estimate.image
+    if settings.method != "guide":
+        refine = _refine_gaps if kind == "gaps" else _refine_noise
+        verdict, better = refine(kind, guide, cube, observed, estimate, settings)
+        image = better if better is not None else image
+    return Answer(image, estimate.made, estimate.noise, verdict)
+
+
+def _guide(kind: Kind, task: Task) -> Guide:
+    """Return the guide of a kind of fault."""
+
+    def gaussian(cube: Tensor, observed: Tensor) -> Estimate:
+        found = subspace.denoise(cube, observed)
+        return Estimate(found.image, cube, torch.zeros_like(observed), found.sigma)
+
+    def impulses(cube: Tensor, observed: Tensor) -> Estimate:
+        found = mixed.restore(cube, observed)
+        return Estimate(found.image, found.clean, torch.zeros_like(observed), found.sigma)
+
+    def striped(cube: Tensor, observed: Tensor) -> Estimate:
+        found = stripes.remove(cube, observed, task.direction)
+        return Estimate(found.image, cube, torch.zeros_like(observed), torch.zeros(len(cube)))
+
+    def gaps(cube: Tensor, observed: Tensor) -> Estimate:
+        return Estimate(fill(cube, observed), cube, ~observed, torch.zeros(len(cube)))
+
+    return {"gaussian": gaussian, "mixed": impulses, "stripes": striped, "gaps": gaps}[kind]
+
+
+def fill(cube: Tensor, observed: Tensor) -> Tensor:
+    """Return a cube (B, h, w) with its gaps filled: by `lines` where most of them reach through all bands, else by `entries`."""
+    through = ~observed.any(dim=0)
+    gaps = int((~observed).sum())
+    whole = int(through.sum()) * len(cube)
+    return (lines.fill if 2 * whole > gaps else entries.complete)(cube, observed)
+
+
+def _told(cube: Tensor, observed: Tensor) -> tuple[Kind, Estimate | None]:
+    """Return which noise a cube has, and the estimate that this was told from where it is the guide.
+
+    Mixed noise piles up values, scattered, at the ends of the range, or leaves the tails of impulses in a Gaussian fit's residual.
+    """
+    if mixed.scattered_at_limits(cube, observed) > PILED:
+        return "mixed", None
+    estimate = _guide("gaussian", Task(""))(cube, observed)
+    z = ((cube - estimate.image) / estimate.noise.clamp(min=1e-6)[:, None, None])[observed].abs()
+    return ("mixed", None) if float((z > FAR).double().mean()) > IMPULSIVE else ("gaussian", estimate)
+
+
+# --- noise and stripes: the solver's loop ----------------------------------------------------------------------------
+
+
+def _refine_noise(
+    kind: Kind,
+    guide: Guide,
+    cube: Tensor,
+    observed: Tensor,
+    estimate: Estimate,
+    settings: Settings,
+) -> tuple[Verdict, Tensor | None]:
+    """Return the verdict of a trial on a part of the cube, and the refined image where it is to be used."""
+    window = _busiest(observed, TRIAL_SIZE if kind == "stripes" else NOISE_TRIAL_SIZE)
+    truth, seen = cube[:, *window], observed[:, *window]
+    hide = _plant_stripes if kind == "stripes" else _hide_entries
+    part = estimate._replace(image=estimate.image[:, *window])
+    trial_cube, trial_seen, stop, score, truth = hide(truth, seen, part, settings.seed)
+    trial = guide(trial_cube, trial_seen)
+    best, best_steps, errors = trial.image, 0, [_error(trial.image, truth, stop, trial.noise)]
+    most = settings.steps or MOST_STEPS
+    image, step = trial.image, 0
+    for step, image in enumerate(_loop(kind, trial, trial_seen, settings)):
+        if step and step % CHECK_EVERY == 0 and not settings.steps:
+            errors.append(_error(image, truth, stop, trial.noise))
+            if errors[-1] < min(errors[:-1]):
+                best, best_steps = image, step
+        if step >= most or len(errors) - 1 - int(np.argmin(errors)) > PATIENCE:
+            break
+    if settings.steps or (settings.method == "ngr" and not best_steps):
+        best, best_steps = image, step
+        errors.append(_error(image, truth, stop, trial.noise))
+    by_guide, by_ngr = (_error(x, truth, score, trial.noise) for x in (trial.image, best))
+    if not best_steps:
+        return Verdict("guide", by_guide, float("nan")), None
+    if settings.method == "auto" and not min(errors[1:]) < BETTER * errors[0]:
+        return Verdict("guide", by_guide, by_ngr), None
+    *_, image = islice(_loop(kind, estimate, observed, settings), best_steps + 1)
+    return Verdict("ngr", by_guide, by_ngr), image
+
+
+def _loop(kind: Kind, estimate: Estimate, observed: Tensor, settings: Settings) -> Iterator[Tensor]:
+    """Yield the image (B, h, w) after each step of the loop on the guide's coefficients, the guide itself first."""
+    space = _subspace(estimate.image, estimate.noise)
+    known = torch.where(observed & ~estimate.made, estimate.clean, estimate.image)
+    target, start = space.down(known), space.down(estimate.image)
+    rest = estimate.image - space.mean - space.up(start)  # what the guide keeps outside the subspace stays
+    fidelity: Fidelity = Stripes(1e-3, 1e-2, estimate.axis) if kind == "stripes" else Gaussian(0.5)
+    loop = Loop(weights=(50.0, 50.0, 0.0), learning_rate=1e-3, hold_steps=0, seed=settings.seed)
+    network = _Fields(Small(len(start), len(start), seed=settings.seed), (target - start).flatten(1).std(1))
+    device = settings.device
+    states = iterate(
+        target.to(device),
+        network.to(device),
+        _standard(start)[None].to(device),
+        fidelity,
+        loop,
+        guide=start.to(device),
+    )
+    for state in states:
+        yield space.mean + space.up(state.image.cpu()) + rest
+
+
+class _Fields(nn.Module):
+    """A network's potential as fields, (1, 3, r, h, w), in units of what there is to explain."""
+
+    scale: Tensor
+
+    def __init__(self, network: nn.Module, scale: Tensor) -> None:
+        """Take the network, and the scale (r,)."""
+        super().__init__()
+        self.network = network
+        self.register_buffer("scale", scale.clamp(min=1e-6)[:, None, None])
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the gradient of the potential."""
+        return Neumann().gradient(self.scale * self.network(x)[0])[None]
+
+
+def _hide_entries(truth: Tensor, observed: Tensor, estimate: Estimate, seed: int) -> Hidden:
+    """Return a cube without `SHARE` of its observed entries, half of them to stop and half to score."""
+    draw = torch.rand(observed.shape, generator=torch.Generator().manual_seed(seed))
+    stop, score = observed & (draw < SHARE / 2), observed & (draw > 1 - SHARE / 2)
+    seen = observed & ~stop & ~score
+    return Hidden(torch.where(seen, truth, 0), seen, stop, score, truth)
+
+
+def _plant_stripes(truth: Tensor, observed: Tensor, estimate: Estimate, seed: int) -> Hidden:
+    """Return the destriped cube with new stripes, as strong as those found, on some lines of each band."""
+    offset, axis = truth - estimate.image, estimate.axis
+    struck = (offset != 0) & observed
+    strength = float(offset[struck].double().std()) if int(struck.sum()) > 1 else 0.0
+    lines = observed.any(dim=axis, keepdim=True)
+    generator = torch.Generator().manual_seed(seed)
+    draw = torch.rand(lines.shape, generator=generator)
+    new = strength * torch.randn(lines.shape, generator=generator)
+    stop, score = lines & (draw < 2 * SHARE), lines & (draw > 1 - 2 * SHARE)
+    planted = torch.where(stop | score, estimate.image + new, estimate.image)
+    return Hidden(planted, observed, stop & observed, score & observed, estimate.image)
+
+
+def _error(image: Tensor, truth: Tensor, where: Tensor, noise: Tensor) -> float:
+    """Return the RMSE on hidden data, bands weighted by their noise; beyond `FAR` deviations it is cut: an impulse is none."""
+    if not where.any():
+        return float("nan")
+    unit = noise.clamp(min=1e-2 * float(noise.max()))[:, None, None] if float(noise.max()) > 0 else torch.ones(1, 1, 1)
+    z = ((image - truth) / unit)[where]
+    z = z.clamp(-FAR, FAR) if float(noise.max()) > 0 else z
+    return float(z.double().square().mean().sqrt() * unit.double().mean())
+
+
+# --- gaps: a network that learns from what was hidden from its guide --------------------------------------------------
+
+
+def _refine_gaps(
+    kind: Kind, guide: Guide, cube: Tensor, observed: Tensor, estimate: Estimate, settings: Settings
+) -> tuple[Verdict, Tensor | None]:
+    """Return the verdict of a trial on a part of the cube, and the refined image where it is to be used."""
+    window = _busiest(observed, TRIAL_SIZE)
+    truth, seen = cube[:, *window], observed[:, *window]
+    learn, stop, score = _hide_gaps(seen, settings.seed)
+    if not (learn.any() and stop.any() and score.any()):
+        return Verdict("guide", float("nan"), float("nan")), None
+    kept = seen & ~learn & ~stop & ~score
+    trial = guide(torch.where(kept, truth, 0), kept).image
+    none = torch.zeros(len(cube))
+    space = _subspace(estimate.image, none)
+    scale = float((truth - trial)[learn].double().std()) + 1e-9
+    network = _Spectra(Small(space.vectors.shape[1] + 1, space.vectors.shape[1], seed=settings.seed), space)
+    example = Example(_inputs(space, trial, kept), (truth - trial) / scale, learn)
+    best, best_steps, errors = trial, 0, [_error(trial, truth, stop, none)]
+    chosen: nn.Module = network
+    most = settings.steps or MOST_STEPS
+    for step, averaged in enumerate(train(network, [example], Training(), settings.seed), start=1):
+        if step % CHECK_EVERY == 0 or step >= most:
+            image = _integrate(averaged, space, trial, truth, kept, scale)
+            errors.append(_error(image, truth, stop, none))
+            if errors[-1] < min(errors[:-1]) or (step >= most and (settings.steps or not best_steps)):
+                best, best_steps, chosen = image, step, deepcopy(averaged)
+        if step >= most or len(errors) - 1 - int(np.argmin(errors)) > PATIENCE:
+            break
+    by_guide, by_ngr = (_error(x, truth, score, none) for x in (trial, best))
+    if settings.method == "auto" and not min(errors[1:]) < BETTER * errors[0]:
+        return Verdict("guide", by_guide, by_ngr if best_steps else float("nan")), None
+    return Verdict("ngr", by_guide, by_ngr), _integrate(chosen, space, estimate.image, cube, observed, scale)
+
+
+class _Spectra(nn.Module):
+    """A network's coefficients as a potential of all bands, (1, B, h, w)."""
+
+    unit: Tensor
+    vectors: Tensor
+
+    def __init__(self, network: nn.Module, space: Subspace) -> None:
+        """Take the network, and the spectra that its answers are coefficients of."""
+        super().__init__()
+        self.network = network
+        self.register_buffer("vectors", space.vectors)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the potential."""
+        return torch.einsum("br,nrhw->nbhw", self.vectors, self.network(x))
+
+
+@torch.no_grad()
+def _integrate(
+    network: nn.Module, space: Subspace, guide: Tensor, cube: Tensor, observed: Tensor, scale: float
+) -> Tensor:
+    """Return the image that follows  D(guide + s·V)  in the gaps and holds what is observed."""
+    estimate = guide + scale * network(_inputs(space, guide, observed)[None])[0]
+    start = torch.where(observed, cube, estimate)
+    return hold(start, Neumann().gradient(estimate), observed, (1.0, 1.0, 0.0), Neumann(), HOLD_STEPS, guide=estimate)
+
+
+def _inputs(space: Subspace, guide: Tensor, observed: Tensor) -> Tensor:
+    """Return what the network sees: the guide's coefficients and how much of a pixel is observed, (r + 1, h, w)."""
+    return torch.cat([_standard(space.down(guide)), observed.to(guide.dtype).mean(0, keepdim=True)])
+
+
+def _hide_gaps(observed: Tensor, seed: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Return three disjoint sets of hidden entries (B, h, w), shaped like the gaps: to learn from, to stop, to score.
+
+    The gaps themselves, moved; at most 4 `SHARE` of what is observed, in blocks of pixels that go to one set each.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    down, across = (int(torch.randint(3, max(4, n - 3), (1,), generator=generator)) for n in observed.shape[1:])
+    moved = ~torch.roll(observed, (down, across), (1, 2)) & observed
+    through = moved.all(0) | ~observed.any(0)
+    block = torch.rand(*(-(-n // 8) for n in observed.shape[1:]), generator=generator)
+    block = block.repeat_interleave(8, 0).repeat_interleave(8, 1)[: observed.shape[1], : observed.shape[2]]
+    share = float(moved.double().sum() / observed.double().sum().clamp(min=1))
+    keep = torch.rand(moved.shape, generator=generator) < 4 * SHARE / max(share, 1e-9)
+    if through.any() and share < 0.3:
+        keep = torch.ones_like(moved)
+    moved = moved & keep
+    return moved & (block < 0.5), moved & (block >= 0.5) & (block < 0.75), moved & (block >= 0.75)
+
+
+# --- common ----------------------------------------------------------------------------------------------------------
+
+
+def _subspace(image: Tensor, noise: Tensor) -> Subspace:
+    """Return the leading spectra of an image (B, h, w), in units of the noise (B,) where there is any, else of each band."""
+    flat = image.flatten(1).double()
+    mean = flat.mean(1, keepdim=True)
+    unit = noise.double()[:, None] if float(noise.max()) > 0 else flat.std(1, keepdim=True)
+    unit = unit.clamp(min=1e-3 * float(unit.max()) + 1e-9)
+    standard = (flat - mean) / unit
+    _, vectors = torch.linalg.eigh(standard @ standard.T / standard.shape[1])
+    leading = vectors[:, -min(LEADING, len(image)) :].flip(1)
+    return Subspace(mean[..., None].float(), unit[..., None].float(), leading.float())
+
+
+def _standard(maps: Tensor) -> Tensor:
+    """Return maps (n, h, w) with mean 0 and deviation 1."""
+    flat = maps.flatten(1)
+    mean, spread = flat.mean(1)[:, None, None], flat.std(1).clamp(min=1e-6)[:, None, None]
+    return (maps - mean) / spread
+
+
+def _busiest(observed: Tensor, size: int) -> tuple[slice, slice]:
+    """Return the window of at most `size` with most pixels that are partly observed, else with most observed ones."""
+    height, width = observed.shape[1:]
+    some = observed.any(0).double()
+    best, window = -1.0, (slice(0, height), slice(0, width))
+    for top in range(0, max(height - size, 0) + 1, 16):
+        for left in range(0, max(width - size, 0) + 1, 16):
+            here = slice(top, min(top + size, height)), slice(left, min(left + size, width))
+            count = float(some[here].sum())
+            if count > best:
+                best, window = count, here
+    return window
+
+
+def _published(kind: Kind, cube: Tensor, observed: Tensor, settings: Settings) -> Answer:
+    """Return what the published algorithm makes of a cube; stripes are to it a kind of mixed noise."""
+    case: Case = "inpaint" if kind == "gaps" else "gaussian" if kind == "gaussian" else "mixed"
+    image = torch.from_numpy(solve_as_published(cube[None].numpy(), observed[None].numpy(), settings, case)[0])
+    made = ~observed if kind == "gaps" else torch.zeros_like(observed)
+    return Answer(image, made, torch.full((len(cube),), float("nan")), Verdict("paper", float("nan"), float("nan")))

@@ -1,0 +1,240 @@
+"""Spectral verbs on xarray: what a user of denoise, destripe, fill_deadlines and inpaint gets back, and what is refused."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import xarray as xr
+from small_cube import BANDS, SIZE, clean_cube, psnr, raster
+from test_spectral_guides import faulty, noisy, striped
+
+from ngr_geo import masks
+from ngr_geo.errors import InputError, MaskError
+
+DEAD = [12, 13, 40]
+
+
+def dead() -> np.ndarray:
+    cube = clean_cube().copy()
+    cube[:, :, DEAD] = 0
+    return cube
+
+
+def holes() -> np.ndarray:
+    return np.where(np.random.default_rng(0).random(clean_cube().shape) < 0.2, clean_cube(), np.nan)
+
+
+VERBS: dict[str, tuple[Callable[[], np.ndarray], Callable[..., xr.DataArray], float]] = {
+    "denoise": (noisy, lambda da, **k: da.ngr.denoise(**k), 33),
+    "mixed": (faulty, lambda da, **k: da.ngr.denoise("mixed", **k), 27),
+    "destripe": (striped, lambda da, **k: da.ngr.destripe(**k), 45),
+    "fill_deadlines": (dead, lambda da, **k: da.ngr.fill_deadlines(**k), 35),
+    "inpaint": (holes, lambda da, **k: da.ngr.inpaint(**k), 30),
+}
+
+
+@pytest.mark.parametrize("verb", VERBS)
+@pytest.mark.parametrize("method", ["guide", "auto"])
+def test_one_call_restores_a_cube_and_says_how(verb: str, method: str) -> None:
+    fault, call, least = VERBS[verb]
+    da = raster(fault(), note="kept")
+    result = call(da, method=method)
+    assert psnr(result.values, clean_cube()) > least
+    assert result.dims == da.dims
+    assert result.dtype == da.dtype
+    assert result.rio.crs == da.rio.crs
+    assert result.attrs["note"] == "kept"
+    assert np.array_equal(result["wavelength"], da["wavelength"])
+    row = json.loads(result.attrs["ngr_dates"])[0]
+    assert row["method"] in ("guide", "ngr")
+    if method == "auto":
+        assert row["guide_rmse"] is not None
+
+
+def test_noise_and_its_kind_are_told() -> None:
+    assert json.loads(raster(noisy()).ngr.denoise(method="guide").attrs["ngr_dates"])[0]["kind"] == "gaussian"
+    result = raster(faulty()).ngr.denoise(method="guide")
+    assert json.loads(result.attrs["ngr_dates"])[0]["kind"] == "mixed"
+    levels = json.loads(raster(noisy(0.04)).ngr.denoise(method="guide").attrs["ngr_noise"])
+    assert np.allclose(levels, 0.04, rtol=0.2)
+
+
+@pytest.mark.parametrize("verb", ["denoise", "fill_deadlines", "inpaint", "destripe"])
+def test_ngr_and_paper_are_there_for_every_verb(verb: str) -> None:
+    fault, call, _ = VERBS[verb]
+    small = raster(fault()).isel(band=slice(0, 10), y=slice(0, 32), x=slice(0, 48))
+    for method in ("ngr", "paper"):
+        result = call(small, method=method, steps=3)
+        assert np.isfinite(result.values).all()
+        assert json.loads(result.attrs["ngr_dates"])[0]["method"] == method
+
+
+def test_dimensions_come_in_any_order() -> None:
+    da = raster(noisy())
+    one = da.ngr.denoise(method="guide")
+    other = da.transpose("x", "band", "y").ngr.denoise(method="guide")
+    assert other.dims == ("x", "band", "y")
+    assert np.array_equal(other.transpose(*one.dims).values, one.values)
+
+
+def test_lazy_in_lazy_out_with_the_same_bits() -> None:
+    for verb in ("destripe", "fill_deadlines"):
+        fault, call, _ = VERBS[verb]
+        da = raster(fault())
+        eager = call(da, method="guide", tile=40, overlap=8)
+        lazy = call(da.chunk(y=32, x=32), method="guide", tile=40, overlap=8)
+        assert lazy.chunks is not None
+        assert np.array_equal(lazy.compute().values, eager.values)
+
+
+def test_tiles_join_without_seams() -> None:
+    da = raster(noisy())
+    whole, tiled = (da.ngr.denoise(method="guide", tile=t, overlap=8).values for t in (512, 36))
+    assert psnr(tiled, clean_cube()) > psnr(whole, clean_cube()) - 2
+    step = np.abs(np.diff(tiled - clean_cube(), axis=2)).mean((0, 1))
+    assert step[26:38].max() < 2.0 * np.median(step)
+
+
+def test_what_needs_no_change_comes_back_bit_for_bit() -> None:
+    da = raster(dead())
+    result = da.ngr.fill_deadlines(method="guide")
+    kept = np.ones(SIZE, bool)
+    kept[DEAD] = False
+    assert np.array_equal(result.values[:, :, kept], da.values[:, :, kept])
+    filled = np.broadcast_to(result["filled"].values, da.shape)
+    assert filled[:, :, DEAD].all() and not filled[:, :, kept].any()
+    gaps = raster(holes())
+    known = np.isfinite(gaps.values)
+    assert np.array_equal(gaps.ngr.inpaint(method="guide").values[known], gaps.values[known])
+    clean = raster(clean_cube())
+    assert np.array_equal(clean.ngr.fill_deadlines(method="guide").values, clean.values)
+
+
+def test_lines_may_be_given_by_hand() -> None:
+    da = raster(clean_cube())
+    result = da.ngr.fill_deadlines(lines={"columns": [5, -1], "rows": [9]}, method="guide")
+    filled = np.broadcast_to(result["filled"].values, da.shape)
+    assert filled[:, :, 5].all() and filled[:, :, -1].all() and filled[:, 9].all()
+    assert filled.mean() == pytest.approx((3 * SIZE - 2) / SIZE**2)
+
+
+def test_dead_lines_alone_come_as_a_mask_and_a_table() -> None:
+    da = raster(dead())
+    mask, table = masks.dead_lines(da.transpose("y", "band", "x"))
+    assert mask.dims == ("y", "band", "x")
+    assert mask.isel(x=DEAD).all() and int(mask.sum()) == len(DEAD) * SIZE * BANDS
+    assert set(table.columns) >= {"band", "direction", "index", "start", "stop", "value", "kind"}
+    assert len(table) == len(DEAD) * BANDS
+    assert set(table["index"]) == set(DEAD)
+
+
+def test_bad_bands_and_nodata_regions_stay_and_do_no_harm() -> None:
+    cube = noisy()
+    reference = psnr(raster(cube).ngr.denoise(method="guide").values[:20], clean_cube()[:20])
+    cube[30], cube[31] = np.random.default_rng(5).random((SIZE, SIZE)), np.nan
+    cube[:, :16, :16] = np.nan
+    da = raster(cube).assign_coords(bbl=("band", np.where(np.arange(BANDS) == 30, 0, 1)))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        result = da.ngr.denoise(method="guide")
+    assert np.array_equal(result.values[30], da.values[30], equal_nan=True)
+    assert np.isnan(result.values[31]).all()
+    assert np.isnan(result.values[:, :16, :16]).all()
+    assert json.loads(result.attrs["ngr_bands_left_out"]) == ["31"]
+    assert psnr(result.values[:20, 16:, 16:], clean_cube()[:20, 16:, 16:]) > reference - 1
+
+
+def test_integers_are_rounded_and_do_not_overflow() -> None:
+    cube = np.clip(np.round(noisy() * 255), 0, 255).astype(np.uint8)
+    result = (
+        raster(clean_cube()).copy(data=cube.astype(np.float32)).astype(np.uint8).ngr.denoise("gaussian", method="guide")
+    )
+    assert result.dtype == np.uint8
+    assert np.abs(result.values.astype(int) - np.round(clean_cube() * 255)).max() < 60
+
+
+def test_a_dataset_of_bands_is_a_cube_too() -> None:
+    ds = (
+        raster(dead())
+        .assign_coords(band=[f"b{i}" for i in range(BANDS)])
+        .drop_vars("wavelength")
+        .to_dataset(dim="band")
+    )
+    result = ds.ngr.fill_deadlines(method="guide")
+    assert psnr(np.stack([result[v].values for v in ds.data_vars]), clean_cube()) > 35
+
+
+def with_(change: Callable[[xr.DataArray], xr.DataArray]) -> Callable[[], xr.DataArray]:
+    return lambda: change(raster(noisy()))
+
+
+@pytest.mark.parametrize(
+    ("make", "call", "error", "words"),
+    [
+        (with_(lambda d: d), lambda d: d.ngr.denoise("salt"), InputError, "expected one of auto, gaussian, mixed"),
+        (with_(lambda d: d), lambda d: d.ngr.destripe("up"), InputError, "'columns', 'rows'"),
+        (with_(lambda d: d), lambda d: d.ngr.denoise(bad_bands=["b99"]), InputError, "no band 'b99'"),
+        (with_(lambda d: d), lambda d: d.ngr.denoise(bad_bands=list(range(BANDS))), InputError, "flagged bad"),
+        (with_(lambda d: d), lambda d: d.ngr.fill_deadlines(lines=[999]), MaskError, "pixel indices"),
+        (with_(lambda d: d), lambda d: d.ngr.fill_deadlines(lines={"diagonals": [1]}), MaskError, "columns"),
+        (with_(lambda d: d), lambda d: d.ngr.denoise(method="best"), InputError, "auto, ngr, guide, paper"),
+        (with_(lambda d: d.where(False)), lambda d: d.ngr.denoise(), InputError, "all are nodata"),
+        (with_(lambda d: d.astype(complex)), lambda d: d.ngr.denoise(), InputError, "complex"),
+        (with_(lambda d: d.assign_attrs(bbl=[1, 0])), lambda d: d.ngr.denoise(), InputError, "2 entries"),
+        (with_(lambda d: d.rename(band="depth")), lambda d: d.ngr.denoise(), InputError, "rename"),
+    ],
+)
+def test_what_cannot_be_done_is_refused_in_clear_words(
+    make: Callable[[], xr.DataArray], call: Callable[[xr.DataArray], Any], error: type[Exception], words: str
+) -> None:
+    with pytest.raises(error, match=words):
+        call(make())
+
+
+@pytest.mark.parametrize("bands", [1, 2, 4])
+def test_few_bands_work_with_a_warning(bands: int) -> None:
+    few = raster(noisy()[:bands])
+    with pytest.warns(UserWarning, match=r"band\(s\)"):
+        result = few.ngr.denoise("gaussian", method="guide")
+    assert psnr(result.values, clean_cube()[:bands]) > psnr(few.values, clean_cube()[:bands]) + 3
+    image = few.isel(band=0, drop=True)
+    with pytest.warns(UserWarning, match=r"band\(s\)"):
+        assert image.ngr.denoise("gaussian", method="guide").dims == ("y", "x")
+
+
+def test_constant_and_infinite_values_end_as_they_were() -> None:
+    cube = noisy()
+    cube[4], cube[5, 3, 3], cube[6, 9, 9] = 0.5, np.inf, np.nan
+    result = raster(cube).ngr.denoise(method="guide")
+    assert np.allclose(result.values[4], 0.5)
+    assert np.isinf(result.values[5, 3, 3])
+    assert np.isnan(result.values[6, 9, 9])
+    assert np.isfinite(result.values).sum() == cube.size - 2
+    flat = raster(np.full((10, 20, 20), 3.0))
+    for verb in ("denoise", "destripe", "fill_deadlines"):
+        assert np.array_equal(getattr(flat.ngr, verb)(method="guide").values, flat.values)
+
+
+# --- real cubes ---
+
+
+@pytest.mark.shared_data
+def test_the_stripes_of_a_real_cube_go_and_its_good_bands_stay(shared_data: Path) -> None:
+    import rioxarray
+
+    path = shared_data / "hsi" / "enmap_potsdam.tif"
+    cube = rioxarray.open_rasterio(path)
+    assert isinstance(cube, xr.DataArray)
+    result = cube.ngr.destripe(method="guide")
+    valid = cube.values != -32768
+    assert np.array_equal(result.values[~valid], cube.values[~valid])
+    change = np.abs(result.values.astype(float) - cube.values)
+    typical = {band: np.median(change[band - 1][valid[band - 1]]) for band in (30, 60, 163)}
+    assert typical[30] < typical[163]
+    assert typical[60] < 0.01 * np.std(cube.values[59][valid[59]])
