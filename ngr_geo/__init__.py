@@ -1,6 +1,8 @@
 """Restore satellite imagery: importing this registers the accessor `.ngr` on xarray's DataArray and Dataset."""
 
+from importlib import import_module
 from importlib.metadata import version
+from types import ModuleType
 
 from . import accessor as accessor
 from .errors import GridError, InputError, MaskError, NgrError, OutputError
@@ -15,6 +17,15 @@ __all__ = [
     "NgrError",
     "OutputError",
     "__version__",
+    "masks",
     "sample",
     "sample_path",
 ]
+
+
+def __getattr__(name: str) -> ModuleType:
+    """Import `ngr_geo.masks` when it is first asked for."""
+    if name != "masks":
+        msg = f"module 'ngr_geo' has no attribute {name!r}"
+        raise AttributeError(msg)
+    return import_module(".masks", __name__)

@@ -37,6 +37,8 @@ if TYPE_CHECKING:
 NOISES = ("auto", "gaussian", "mixed")
 DIRECTIONS = (None, "columns", "rows")
 QUANTILE = 0.999
+MOST_VALUES = 60_000_000
+"""Values in the tiles that are solved at one time: each takes about 80 bytes while it is."""
 SPECTRAL_BANDS = 8
 """A single date with at least so many bands is a spectral cube."""
 
@@ -164,7 +166,11 @@ def _solve_all(
             tell("tiles", done, len(pieces))
         return piece
 
-    with ThreadPoolExecutor(1 if settings.device != "cpu" else os.cpu_count() or 1) as pool:
+    values = max(
+        cube.shape[1] * (t.window[0].stop - t.window[0].start) * (t.window[1].stop - t.window[1].start) for t in pieces
+    )
+    together = 1 if settings.device != "cpu" else max(1, min(os.cpu_count() or 1, MOST_VALUES // values))
+    with ThreadPoolExecutor(together) as pool:
         futures = [pool.submit(solve_one, t) for t in pieces]
         try:
             return [f.result() for f in futures]

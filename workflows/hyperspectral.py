@@ -110,7 +110,7 @@ def total_variation(fault: Fault) -> np.ndarray:
 
 def mnf(fault: Fault) -> np.ndarray:
     """Return SPy's minimum noise fraction transform, with the components of signal-to-noise above one kept."""
-    import spectral  # type: ignore[import-not-found]  # optional: not among the test requirements
+    import spectral  # optional: not among the test requirements
 
     cube = fault.seen.transpose(1, 2, 0)
     transform = spectral.mnf(spectral.calc_stats(cube), spectral.noise_from_diffs(cube))
