@@ -109,6 +109,18 @@ def test_a_summary_for_machines_tells_the_method_and_the_bands_left_out(tmp_path
     assert summary["seconds"] > 0
 
 
+def test_wavelengths_that_cannot_be_right_are_left_out(tmp_path: Path) -> None:
+    path = as_file(tmp_path / "in.img", striped())
+    header = path.with_suffix(".hdr")
+    path.with_name("in.img.aux.xml").unlink(missing_ok=True)  # it repeats them
+    head, _, rest = header.read_text().partition("wavelength = {")
+    header.write_text(head + "wavelength = {400.0, 500.0}" + rest.partition("}")[2])
+    result = run("destripe", path, "--method", "guide", "-o", tmp_path / "out.nc")
+    assert result.exit_code == 0, result.output
+    with xr.open_dataset(tmp_path / "out.nc") as ds:
+        assert "wavelength" not in ds.variables
+
+
 def test_entries_and_lines_by_hand(tmp_path: Path) -> None:
     cube = clean_cube().astype(np.float32).copy()
     cube[:, :, 20] = -9999
