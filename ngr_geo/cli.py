@@ -43,7 +43,7 @@ DEFAULT_OVERLAP = 32
 @click.group("ngr", epilog=terminal.EXIT_CODES, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="ngr-geo", prog_name="ngr-geo")
 def main() -> None:  # named ngr for rio, which goes by the command's own name
-    """Take clouds off dated satellite images, and fill what is missing, with the Neural Gradient Regularizer."""
+    """Restore satellite images with the Neural Gradient Regularizer: clouds, gaps, noise, stripes, dead lines."""
 
 
 @main.command(cls=Verb, epilog=terminal.EXIT_CODES)

@@ -195,8 +195,9 @@ def _told(cube: Tensor, observed: Tensor) -> tuple[Kind, Estimate | None]:
     if mixed.scattered_at_limits(cube, observed) > PILED:
         return "mixed", None
     estimate = _guide("gaussian", Task(""))(cube, observed)
-    z = ((cube - estimate.image) / estimate.noise.clamp(min=1e-6)[:, None, None])[observed].abs()
-    return ("mixed", None) if float((z > FAR).double().mean()) > IMPULSIVE else ("gaussian", estimate)
+    far = (cube - estimate.image).abs() > FAR * estimate.noise.clamp(min=1e-6)[:, None, None]
+    share = float((far & observed).sum()) / max(float(observed.sum()), 1.0)
+    return ("mixed", None) if share > IMPULSIVE else ("gaussian", estimate)
 
 
 # --- noise and stripes: the solver's loop ----------------------------------------------------------------------------

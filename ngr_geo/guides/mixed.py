@@ -129,6 +129,8 @@ def scattered_at_limits(cube: Tensor, observed: Tensor) -> float:
     _, _, at_low, at_high = _limits(cube, observed)
     count = 0.0
     for limit in (at_low, at_high):
+        if not limit.any():
+            continue
         padded = functional.pad(limit.to(cube.dtype), (1, 1, 1, 1))
         beside = padded[:, 2:, 1:-1] + padded[:, :-2, 1:-1] + padded[:, 1:-1, 2:] + padded[:, 1:-1, :-2]
         count += float((limit & (beside <= 1)).sum())
