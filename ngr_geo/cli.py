@@ -37,9 +37,6 @@ if TYPE_CHECKING:
     from .restore import Plan
 
 
-DEFAULT_OVERLAP = 32
-
-
 @click.group("ngr", epilog=terminal.EXIT_CODES, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="ngr-geo", prog_name="ngr-geo")
 def main() -> None:  # named ngr for rio, which goes by the command's own name
@@ -209,7 +206,7 @@ def _restore(verb: str, job: Job, console: Console) -> int:
     """Read, check, plan, restore, write, report."""
     import ngr_geo
 
-    from .io import check_output, read_back, write_stack
+    from .io import check_output
 
     start = time.monotonic()
     stack, mask = _read(verb, job)
@@ -223,18 +220,7 @@ def _restore(verb: str, job: Job, console: Console) -> int:
         f"{len(plan.dates)} dates, up to {max(plan.missing):.0%} missing; {plan.tiles_to_solve} of {plan.tiles} tiles "
         f"to solve, about {_duration(plan.seconds)}."
     )
-    with console.progress() as progress:
-        result = _call(verb, job, stack, mask, progress)
-        if stack.lazy:  # computed while it is written
-            with terminal.counted_tasks(progress):
-                written = write_stack(result, stack, job.output, job.overwrite)
-    if not stack.lazy:
-        with terminal.hushed():
-            written = write_stack(result, stack, job.output, job.overwrite)
-    if job.quicklook:
-        from .report import quicklook
-
-        quicklook(stack.raster, read_back(written, stack) if stack.lazy else result, path=job.quicklook)
+    result, written = _compute(lambda progress: _call(verb, job, stack, mask, progress), job, stack, console)
     summary = {
         "command": verb,
         "version": ngr_geo.__version__,
@@ -248,6 +234,36 @@ def _restore(verb: str, job: Job, console: Console) -> int:
         "seconds": round(time.monotonic() - start, 2),
     }
     return _report(summary, written, console)
+
+
+def _compute(
+    call: Callable[[Callable[[str, int, int], None]], "xr.DataArray | xr.Dataset"],
+    job: Job,
+    stack: "Stack",
+    console: Console,
+) -> "tuple[xr.DataArray | xr.Dataset, Written]":
+    """Call a verb with a progress bar, write what it gives and draw the quicklook; a lazy result is computed while written."""
+    from .io import read_back, write_stack
+
+    with console.progress() as progress:
+        result = call(progress)
+        if stack.lazy:
+            with terminal.counted_tasks(progress):
+                written = write_stack(result, stack, job.output, job.overwrite)
+    if not stack.lazy:
+        with terminal.hushed():
+            written = write_stack(result, stack, job.output, job.overwrite)
+    if job.quicklook:
+        from .report import quicklook
+
+        quicklook(stack.raster, read_back(written, stack) if stack.lazy else result, path=job.quicklook)
+    return result, written
+
+
+def _solving(job: Job) -> dict[str, Any]:
+    """How to solve, as keywords of the verbs; sizes that were not given are the verb's own."""
+    sizes = {name: size for name, size in (("tile", job.tile), ("overlap", job.overlap)) if size is not None}
+    return {"method": job.method, "device": job.device, "seed": job.seed, "steps": job.steps, **sizes}
 
 
 def _lines(words: tuple[str, ...]) -> dict[str, list[int]] | None:
@@ -271,7 +287,7 @@ def _restore_cube(verb: str, job: Job, console: Console, **chosen: Any) -> int:
     import ngr_geo
 
     from .cube import read
-    from .io import check_output, read_back, read_stack, write_stack
+    from .io import check_output, read_stack
 
     start = time.monotonic()
     stack = read_stack(job.inputs, None, job.bands or None, None)
@@ -280,20 +296,11 @@ def _restore_cube(verb: str, job: Job, console: Console, **chosen: Any) -> int:
     cube = read(stack.raster)
     console.note(f"{cube.shape[-1]} x {cube.shape[-2]} pixels, {cube.shape[1]} bands.")
     bad = [name if name in cube.bands or not name.isdigit() else int(name) - 1 for name in job.bad_bands]
-    sizes = {name: size for name, size in (("tile", job.tile), ("overlap", job.overlap)) if size is not None}
-    common = {"method": job.method, "device": job.device, "seed": job.seed, "steps": job.steps, **sizes}
-    with console.progress() as progress:
-        result = getattr(stack.raster.ngr, verb)(**chosen, bad_bands=bad or None, progress=progress, **common)
-        if stack.lazy:
-            with terminal.counted_tasks(progress):
-                written = write_stack(result, stack, job.output, job.overwrite)
-    if not stack.lazy:
-        with terminal.hushed():
-            written = write_stack(result, stack, job.output, job.overwrite)
-    if job.quicklook:
-        from .report import quicklook
-
-        quicklook(stack.raster, read_back(written, stack) if stack.lazy else result, path=job.quicklook)
+    common = _solving(job)
+    call = getattr(stack.raster.ngr, verb)
+    result, written = _compute(
+        lambda progress: call(**chosen, bad_bands=bad or None, progress=progress, **common), job, stack, console
+    )
     rows = json.loads(result.attrs.get("ngr_dates", "[]"))
     for row in rows:
         errors = [f"{name} {row[f'{name}_rmse']:.4g}" for name in ("guide", "ngr") if row[f"{name}_rmse"] is not None]
@@ -399,14 +406,7 @@ def _plan(verb: str, job: Job, stack: "Stack", mask: "xr.DataArray | str | None"
         dates=job.dates or None,
         classes=job.classes or None,
         dilate=job.dilate,
-        options=Options(
-            job.method,
-            job.tile or 256,
-            DEFAULT_OVERLAP if job.overlap is None else job.overlap,
-            job.device,
-            job.seed,
-            job.steps,
-        ),
+        options=Options(**_solving(job)),
     )
 
 
@@ -436,13 +436,8 @@ def _call(
 
     common: dict[str, Any] = {
         "dates": job.dates or None,
-        "method": job.method,
-        "tile": job.tile or 256,
-        "overlap": DEFAULT_OVERLAP if job.overlap is None else job.overlap,
-        "device": job.device,
-        "seed": job.seed,
-        "steps": job.steps,
         "progress": progress,
+        **_solving(job),
     }
     if verb == "inpaint":
         return stack.raster.ngr.inpaint(mask if job.missing else None, **common)

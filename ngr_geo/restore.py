@@ -9,10 +9,8 @@ from __future__ import annotations
 
 import json
 import os
-import threading
 import warnings
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
@@ -270,25 +268,13 @@ def _solve_all(
     tell: Progress,
 ) -> list[NDArray[np.float32] | None]:
     """Return all tiles, solved side by side in threads."""
-    done, lock = 0, threading.Lock()
-    tell("tiles", 0, len(pieces))
 
     def solve_one(tile: Tile) -> NDArray[np.float32] | None:
-        nonlocal done
         here = (..., *tile.window)
-        answer = _solve_tile(learnt, cube.values[here], observed[here], fill[here], tile, settings)
-        with lock:
-            done += 1
-            tell("tiles", done, len(pieces))
-        return answer
+        return _solve_tile(learnt, cube.values[here], observed[here], fill[here], tile, settings)
 
-    with ThreadPoolExecutor(1 if settings.device != "cpu" else os.cpu_count() or 1) as pool:
-        futures = [pool.submit(solve_one, t) for t in pieces]
-        try:
-            return [f.result() for f in futures]
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
+    together = 1 if settings.device != "cpu" else os.cpu_count() or 1
+    return tiles.each(pieces, solve_one, together, tell)
 
 
 def _lazily(

@@ -9,10 +9,8 @@ from __future__ import annotations
 
 import json
 import os
-import threading
 import warnings
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -145,7 +143,7 @@ def _restore(raster: xr.DataArray | xr.Dataset, bad_bands: Sequence[Any] | None,
     whole = slice(0, cube.shape[-2]), slice(0, cube.shape[-1])
     correction = tiles.blend(pieces, [p.correction for p in solved], whole, cube.shape[:2])
     made = tiles.blend(pieces, [p.made for p in solved], whole, cube.shape[:2]) > 0.5
-    return _recorded(_written(cube, observed, correction, made, gaps), cube, good, solved, job, settings)
+    return _recorded(_written(cube, correction, made, gaps), cube, good, solved, job, settings)
 
 
 def _solve_all(
@@ -153,30 +151,17 @@ def _solve_all(
 ) -> list[Piece]:
     """Return all tiles, solved side by side in threads."""
     tell = job.options.progress or (lambda stage, done, total: None)
-    done, lock = 0, threading.Lock()
-    tell("tiles", 0, len(pieces))
 
     def solve_one(tile: Tile) -> Piece:
-        nonlocal done
         here = (..., *tile.window)
         gap = None if gaps is None else gaps[here]
-        piece = _solve_tile(cube.values[here], observed[here], gap, scale, job.task, job.find_lines, settings)
-        with lock:
-            done += 1
-            tell("tiles", done, len(pieces))
-        return piece
+        return _solve_tile(cube.values[here], observed[here], gap, scale, job.task, job.find_lines, settings)
 
     values = max(
         cube.shape[1] * (t.window[0].stop - t.window[0].start) * (t.window[1].stop - t.window[1].start) for t in pieces
     )
     together = 1 if settings.device != "cpu" else max(1, min(os.cpu_count() or 1, MOST_VALUES // values))
-    with ThreadPoolExecutor(together) as pool:
-        futures = [pool.submit(solve_one, t) for t in pieces]
-        try:
-            return [f.result() for f in futures]
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
+    return tiles.each(pieces, solve_one, together, tell)
 
 
 def _solve_tile(
@@ -247,10 +232,10 @@ def _lazily(
     chunks = cube.values.chunks[-2:]
     correction = tiles.blend_lazy(pieces, [s.correction for s in solved], cube.shape[:2], chunks)
     made = tiles.blend_lazy(pieces, [s.made for s in solved], cube.shape[:2], chunks) > 0.5
-    return _written(cube, observed, correction, made, gaps)
+    return _written(cube, correction, made, gaps)
 
 
-def _written(cube: Cube, observed: Any, correction: Any, made: Any, gaps: Any) -> xr.DataArray | xr.Dataset:
+def _written(cube: Cube, correction: Any, made: Any, gaps: Any) -> xr.DataArray | xr.Dataset:
     """Return the raster with the corrections added; `filled` tells what was made up."""
     xp = da if cube.lazy else np
     base = xp.where(cube.valid, cube.values, 0).astype(np.float64)

@@ -50,7 +50,7 @@ BETTER = 0.98
 
 @dataclass(frozen=True)
 class Task:
-    """What a verb asks for. `kind` None: to be found out; `direction` and `lines` as the user gave them, if so."""
+    """What a verb asks for. `kind` None: to be found out; `direction` as the user gave it, if so."""
 
     verb: str
     kind: Kind | None = None

@@ -1,4 +1,4 @@
-"""Tiles: where they lie, how much each counts, how they are blended. NumPy and Dask only.
+"""Tiles: where they lie, how much each counts, how they are solved side by side and blended. NumPy and Dask only.
 
 The scene is cut into cores, which partition it; a tile is a core grown by a halo on every side, and is what gets solved.
 Across the halo its weight falls from one to zero while its neighbour's rises: the weights sum to one at every pixel. Dask's
@@ -8,8 +8,10 @@ Across the halo its weight falls from one to zero while its neighbour's rises: t
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
-from typing import Any, NamedTuple
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, NamedTuple, TypeVar
 
 import dask
 import dask.array as da
@@ -19,6 +21,7 @@ from numpy.typing import NDArray
 from .errors import InputError
 
 Region = tuple[slice, slice]
+Answer = TypeVar("Answer")
 
 
 class Span(NamedTuple):
@@ -174,3 +177,27 @@ def blend_lazy(
 def _ramp(position: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return a raised cosine from 0 at 0 to 1 at 1 and beyond."""
     return 0.5 - 0.5 * np.cos(np.pi * np.clip(position, 0.0, 1.0))
+
+
+def each(
+    pieces: Sequence[Tile], solve: Callable[[Tile], Answer], together: int, tell: Callable[[str, int, int], None]
+) -> list[Answer]:
+    """Return what `solve` makes of each tile, in their order, `together` at a time in threads; the first error stops all."""
+    done, lock = 0, threading.Lock()
+    tell("tiles", 0, len(pieces))
+
+    def solve_one(tile: Tile) -> Answer:
+        nonlocal done
+        answer = solve(tile)
+        with lock:
+            done += 1
+            tell("tiles", done, len(pieces))
+        return answer
+
+    with ThreadPoolExecutor(together) as pool:
+        futures = [pool.submit(solve_one, t) for t in pieces]
+        try:
+            return [f.result() for f in futures]
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise

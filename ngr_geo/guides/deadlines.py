@@ -18,7 +18,6 @@ PART = 20
 """A line is at least 1/PART of the image long."""
 WHOLE = 0.9
 """Share of the image's length from which a line needs no contrast to its sides."""
-KINDS = ("zero", "saturated", "constant", "nodata")
 
 
 @dataclass(frozen=True)
@@ -51,15 +50,12 @@ def find(cube: NDArray[np.generic], observed: NDArray[np.bool_]) -> DeadLines:
                 continue
             mask[band] |= dead if direction == "column" else dead.T
             for column in np.flatnonzero(dead.any(0)):
-                edges = np.flatnonzero(np.diff(np.concatenate([[0], dead[:, column].astype(int), [0]])))
-                for start, stop in zip(edges[::2], edges[1::2], strict=True):
+                for start, stop in _pieces(dead[:, column]):
                     value, known = image[start, column], have[start, column]
                     kind = (
                         "nodata" if not known else "zero" if value == 0 else "saturated" if value == top else "constant"
                     )
-                    rows.append(
-                        (band, direction, int(column), int(start), int(stop), float(value) if known else np.nan, kind)
-                    )
+                    rows.append((band, direction, int(column), start, stop, float(value) if known else np.nan, kind))
     names = ("band", "direction", "index", "start", "stop", "value", "kind")
     columns = list(zip(*rows, strict=True)) if rows else [()] * len(names)
     types: tuple[type, ...] = (int, object, int, int, int, float, object)
@@ -104,12 +100,17 @@ def _standing_out(
         differs &= np.where(observed, ~inside | (known & (np.abs(value - image) > usual)), known)
     out = np.zeros(image.shape, bool)
     for column in np.flatnonzero(dead.any(0)):
-        edges = np.flatnonzero(np.diff(np.concatenate([[0], dead[:, column].astype(int), [0]])))
-        for start, stop in zip(edges[::2], edges[1::2], strict=True):
+        for start, stop in _pieces(dead[:, column]):
             share = differs[start:stop, column].mean()
             whole = length[start, column] >= WHOLE * height and observed[start, column]
             out[start:stop, column] = share > 0.6 or whole
     return out
+
+
+def _pieces(dead: NDArray[np.bool_]) -> list[tuple[int, int]]:
+    """Return where the dead pieces of one line (h,) start and stop."""
+    edges = np.flatnonzero(np.diff(np.concatenate([[0], dead.astype(int), [0]]))).tolist()
+    return list(zip(edges[::2], edges[1::2], strict=True))
 
 
 def _runs(joined: NDArray[np.bool_]) -> NDArray[np.int64]:

@@ -62,7 +62,7 @@ def restore(cube: Tensor, observed: Tensor) -> Mixed:
     count = known.flatten(1).sum(1).clamp(min=1)
     for _ in range(ROUNDS):
         expected = image + stripes
-        belief = _believe(cube, expected, sigma, impulses, low, high, at_low & known, at_high & known, known)
+        belief = _believe(cube, expected, sigma, impulses, low, high, at_low & known, at_high & known)
         pull, variance, gauss = belief  # E[z] - expected and Var[z] for what is Gaussian, and how probably that is
         weight = (gauss * known).flatten(1).sum(1).clamp(min=1)
         impulses = (((1 - gauss) * known).flatten(1).sum(1) / count).clamp(0, 0.6)
@@ -87,7 +87,6 @@ def _believe(
     high: Tensor,
     at_low: Tensor,
     at_high: Tensor,
-    known: Tensor,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Return for each entry E[z] - expected, Var[z] if it is Gaussian, and the probability that it is: three (B, h, w)."""
     unit = sigma[:, None, None]
@@ -143,7 +142,7 @@ def _dead(cube: Tensor, observed: Tensor, at_low: Tensor, at_high: Tensor) -> Te
     for limit in (at_low, at_high):
         for axis in (1, 2):
             size = observed.sum(axis, keepdim=True).clamp(min=1)
-            share = (limit & observed).sum(axis, keepdim=True) / size
+            share = limit.sum(axis, keepdim=True) / size
             usual = share.flatten(1).median(1).values[:, None, None]
             dead |= ((share > usual + DEAD) & (share > 0.6)).expand_as(dead)
     return dead & observed
