@@ -182,7 +182,7 @@ def _restore(
         warnings.warn(note, UserWarning, stacklevel=4)
 
     if cube.lazy:
-        return _lazily(cube, observed, fill, targets, pieces, settings)
+        return _lazily(cube, observed, fill, targets, pieces, verb, settings)
     _check_observed(cube, observed, fill, targets)
     tell = options.progress or (lambda stage, done, total: None)
     if not fill.any():
@@ -278,7 +278,7 @@ def _solve_all(
 
 
 def _lazily(
-    cube: Cube, observed: Any, fill: Any, targets: Sequence[int], pieces: Sequence[Tile], settings: Settings
+    cube: Cube, observed: Any, fill: Any, targets: Sequence[int], pieces: Sequence[Tile], verb: str, settings: Settings
 ) -> xr.DataArray | xr.Dataset:
     """Return the restored raster as a Dask graph: one task that learns, one per tile, and the blending."""
     observed, fill = da.asarray(observed), da.asarray(fill)
@@ -291,7 +291,7 @@ def _lazily(
         for t in pieces
     ]
     restored = tiles.blend_lazy(pieces, solved, cube.shape[:2], cube.values.chunks[-2:])
-    result = cubes.write(cube, restored, fill)
+    result = stamped(cubes.write(cube, restored, fill), verb, settings)
     time = cube.dims[0]
     if time is None or settings.method == "paper":
         return result
@@ -535,16 +535,15 @@ def _recorded(
         "solved": sum(s is not None for s in states) - sum(spoilt),
         "unsolvable": sum(spoilt),
     }
-    keep = {"method": settings.method, "steps": settings.steps, "seed": settings.seed, "device": settings.device}
     if learnt and learnt.scene:
-        keep["steps"] = learnt.scene.steps
-    return result.assign_attrs(
-        ngr_version=version("ngr_geo"),
-        ngr_verb=verb,
-        ngr_settings=json.dumps(keep),
-        ngr_dates=json.dumps(rows),
-        ngr_tiles=json.dumps(counts),
-    )
+        settings = replace(settings, steps=learnt.scene.steps)
+    return stamped(result, verb, settings).assign_attrs(ngr_dates=json.dumps(rows), ngr_tiles=json.dumps(counts))
+
+
+def stamped(result: xr.DataArray | xr.Dataset, verb: str, settings: Settings) -> xr.DataArray | xr.Dataset:
+    """Return the result with the version, verb and settings that it was made with in its attributes."""
+    keep = {"method": settings.method, "steps": settings.steps, "seed": settings.seed, "device": settings.device}
+    return result.assign_attrs(ngr_version=version("ngr_geo"), ngr_verb=verb, ngr_settings=json.dumps(keep))
 
 
 def _memory(shape: tuple[int, int, int, int], options: Options) -> int:

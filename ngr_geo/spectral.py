@@ -12,7 +12,6 @@ import os
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import dask
@@ -130,7 +129,7 @@ def _restore(raster: xr.DataArray | xr.Dataset, bad_bands: Sequence[Any] | None,
         warnings.warn(note, UserWarning, stacklevel=4)
     sample = [tuple(a[(..., *r)] for a in (cube.values, observed)) for r in regions(cube.shape)]
     if cube.lazy:
-        return _lazily(cube, observed, gaps, sample, pieces, job, settings)
+        return _lazily(cube, observed, gaps, sample, pieces, good, job, settings)
     if not observed.any():
         msg = (
             f"No value of the raster {dict(cube.raster.sizes)} can be used, expected some: all are nodata, NaN or in bad bands. "
@@ -210,9 +209,16 @@ def _solve_tile(
 
 
 def _lazily(
-    cube: Cube, observed: Any, gaps: Any, sample: Any, pieces: Sequence[Tile], job: Job, settings: Settings
+    cube: Cube,
+    observed: Any,
+    gaps: Any,
+    sample: Any,
+    pieces: Sequence[Tile],
+    good: NDArray[np.bool_],
+    job: Job,
+    settings: Settings,
 ) -> xr.DataArray | xr.Dataset:
-    """Return the restored raster as a Dask graph: one task for the scale, one per tile, and the blending."""
+    """Return the restored raster as a Dask graph: one task for the scale, one per tile, the blending, and the record."""
     observed = da.asarray(observed)
     gaps = None if gaps is None else da.broadcast_to(da.asarray(gaps), cube.shape)
     scale = dask.delayed(_scale)(sample)
@@ -232,7 +238,17 @@ def _lazily(
     chunks = cube.values.chunks[-2:]
     correction = tiles.blend_lazy(pieces, [s.correction for s in solved], cube.shape[:2], chunks)
     made = tiles.blend_lazy(pieces, [s.made for s in solved], cube.shape[:2], chunks) > 0.5
-    return _written(cube, correction, made, gaps)
+    result = restore.stamped(_written(cube, correction, made, gaps), job.verb, settings)
+    rows, noise = dask.delayed(_summary, nout=2)([s.verdicts for s in solved], [s.noise for s in solved], cube.dates)
+    time, band = cube.dims[:2]
+    along, shape = ((), ()) if time is None else ((time,), cube.shape[:1])
+    columns = {
+        f"ngr_{key}": (along, da.from_delayed(dask.delayed(_column)(rows, key, shape), shape, kind))
+        for key, kind in (("method", "U16"), ("kind", "U24"), ("guide_rmse", float), ("ngr_rmse", float))
+    }
+    if job.verb == "denoise" and band in result.dims:
+        columns["ngr_noise"] = ((band,), da.from_delayed(noise, cube.shape[1:2], float))
+    return _with_bands_left_out(result.assign_coords(columns), cube, good)
 
 
 def _written(cube: Cube, correction: Any, made: Any, gaps: Any) -> xr.DataArray | xr.Dataset:
@@ -317,30 +333,43 @@ def _recorded(
     settings: Settings,
 ) -> xr.DataArray | xr.Dataset:
     """Return the result with what was done written into its attributes."""
+    rows, noise = _summary([p.verdicts for p in solved], [p.noise for p in solved], cube.dates)
+    for index, row in enumerate(rows):
+        row["made_up"] = round(float(np.mean([p.made[index].mean() for p in solved])), 6)
+    if job.verb == "denoise":
+        levels = [float(f"{s:.6g}") if np.isfinite(s) else None for s in noise]
+        result = result.assign_attrs(ngr_noise=json.dumps(levels))
+    counts = {"total": len(solved), "solved": len(solved), "unsolvable": 0}
+    result = restore.stamped(result, job.verb, settings)
+    result = result.assign_attrs(ngr_dates=json.dumps(rows), ngr_tiles=json.dumps(counts))
+    return _with_bands_left_out(result, cube, good)
+
+
+def _summary(
+    verdicts: Sequence[Sequence[tuple[str, Verdict]]], noises: Sequence[NDArray[np.float64]], dates: Sequence[str]
+) -> tuple[list[dict[str, Any]], NDArray[np.float64]]:
+    """Return a record for each date, from what each tile says of it, and the noise of each band (B,)."""
     rows = []
-    for index, name in enumerate(cube.dates):
-        found = [p.verdicts[index] for p in solved if p.verdicts[index][1].method != "none"]
-        methods = sorted({v.method for _, v in found})
-        row: dict[str, Any] = {"date": name, "method": "+".join(methods) or "none"}
+    for index, name in enumerate(dates):
+        found = [v[index] for v in verdicts if v[index][1].method != "none"]
+        row: dict[str, Any] = {"date": name, "method": "+".join(sorted({v.method for _, v in found})) or "none"}
         row["kind"] = "+".join(sorted({kind for kind, _ in found}))
         for key in ("guide_rmse", "ngr_rmse"):
             errors = [getattr(v, key) for _, v in found if np.isfinite(getattr(v, key))]
             row[key] = float(np.sqrt(np.mean(np.square(errors)))) if errors else None
-        row["made_up"] = round(float(np.mean([p.made[index].mean() for p in solved])), 6)
         rows.append(row)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # bands that took no part have no noise
-        noise = np.nanmean([p.noise for p in solved], axis=(0, 1))
-    keep = {"method": settings.method, "steps": settings.steps, "seed": settings.seed, "device": settings.device}
-    extra = {}
-    if job.verb == "denoise":
-        extra["ngr_noise"] = json.dumps([None if not np.isfinite(s) else float(f"{s:.6g}") for s in noise])
-    return result.assign_attrs(
-        ngr_version=version("ngr_geo"),
-        ngr_verb=job.verb,
-        ngr_settings=json.dumps(keep),
-        ngr_dates=json.dumps(rows),
-        ngr_tiles=json.dumps({"total": len(solved), "solved": len(solved), "unsolvable": 0}),
-        ngr_bands_left_out=json.dumps([cube.bands[i] for i in np.flatnonzero(~good)]),
-        **extra,
-    )
+        return rows, np.nanmean(noises, axis=(0, 1))
+
+
+def _column(rows: Sequence[dict[str, Any]], key: str, shape: tuple[int, ...]) -> NDArray[Any]:
+    """Return one entry of the records of all dates; the only date's, shaped (), where the raster has no time."""
+    values = [np.nan if row[key] is None else row[key] for row in rows]
+    return np.asarray(values).reshape(shape)
+
+
+def _with_bands_left_out(
+    result: xr.DataArray | xr.Dataset, cube: Cube, good: NDArray[np.bool_]
+) -> xr.DataArray | xr.Dataset:
+    return result.assign_attrs(ngr_bands_left_out=json.dumps([cube.bands[i] for i in np.flatnonzero(~good)]))

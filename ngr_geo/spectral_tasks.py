@@ -171,7 +171,8 @@ def _guide(kind: Kind, task: Task) -> Guide:
 
     def striped(cube: Tensor, observed: Tensor) -> Estimate:
         found = stripes.remove(cube, observed, task.direction)
-        return Estimate(found.image, cube, torch.zeros_like(observed), torch.zeros(len(cube)))
+        axis = -1 if found.direction == "rows" else -2
+        return Estimate(found.image, cube, torch.zeros_like(observed), torch.zeros(len(cube)), axis)
 
     def gaps(cube: Tensor, observed: Tensor) -> Estimate:
         return Estimate(fill(cube, observed), cube, ~observed, torch.zeros(len(cube)))

@@ -10,8 +10,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 import xarray as xr
-from small_cube import BANDS, SIZE, clean_cube, psnr, raster
+from small_cube import BANDS, SIZE, clean_cube, everywhere, psnr, raster, tensor
 from test_spectral_guides import faulty, noisy, striped
 
 from ngr_geo import masks
@@ -91,6 +92,34 @@ def test_lazy_in_lazy_out_with_the_same_bits() -> None:
         lazy = call(da.chunk(y=32, x=32), method="guide", tile=40, overlap=8)
         assert lazy.chunks is not None
         assert np.array_equal(lazy.compute().values, eager.values)
+
+
+def test_lazy_results_tell_how_they_were_made() -> None:
+    da = raster(noisy()).chunk(y=32, x=32)
+    lazy = da.ngr.denoise(method="auto", tile=40, overlap=8)
+    assert lazy.attrs["ngr_verb"] == "denoise" and json.loads(lazy.attrs["ngr_settings"])["method"] == "auto"
+    assert lazy["ngr_method"].chunks is not None
+    done = lazy.compute()
+    assert set(str(done["ngr_method"].values).split("+")) <= {"guide", "ngr"}
+    assert str(done["ngr_kind"].values) == "gaussian"
+    assert done["ngr_guide_rmse"] > 0
+    assert np.allclose(done["ngr_noise"], 0.05, rtol=0.3)
+
+
+def test_stripes_along_rows_are_tried_along_rows() -> None:
+    """The hidden stripes by which NGR is judged, and its fidelity, run as those that were found."""
+    from ngr_geo.spectral_tasks import Task, _guide, _plant_stripes
+
+    fault, _, _ = VERBS["destripe"]
+    for turned in (False, True):
+        cube = np.swapaxes(fault(), 1, 2) if turned else fault()
+        seen = everywhere(cube)
+        estimate = _guide("stripes", Task("destripe"))(tensor(cube), seen)
+        assert estimate.axis == (-1 if turned else -2)
+        hidden = _plant_stripes(tensor(cube), seen, estimate, 0)
+        planted = hidden.cube - hidden.truth
+        assert planted.any()
+        assert torch.allclose(planted.diff(dim=estimate.axis), torch.zeros(1), atol=1e-6)
 
 
 def test_tiles_join_without_seams() -> None:

@@ -42,7 +42,9 @@ CLIP = 2.5
 LEAST = 8
 """Pixels that a line needs."""
 BROAD = 25
-"""Lines over which shared stripes are averaged away: what is wider is the scene."""
+"""Lines over which stripes in the scene's own spectra are averaged away: what is wider is the scene."""
+WIDE = 51
+"""The same for offsets that are not mixes of these spectra: a detector drifts more broadly than a scene has other colours."""
 DARK = -0.6
 """Brightness relative to the rest of a line, less one, below which an area is dark."""
 PARTS = 8
@@ -159,7 +161,7 @@ def _offsets(values: Array, seen: NDArray[np.bool_], slope: float) -> Array:
     means, size = lines.mean(pixels, weight)  # (lines, B)
     offset = _regress(means, size, vectors, noise)
     used = size.max(1) >= LEAST
-    offset[used] -= median_filter(offset[used], (BROAD, 1), mode="mirror")  # what is that wide is the scene
+    offset[used] -= median_filter(offset[used], (WIDE, 1), mode="mirror")  # what is that wide is the scene
     offset = offset * (size >= LEAST)
     clean = _projected(pixels - lines.spread(offset), weight, vectors, noise)
     offset *= _sure(lines, (pixels - clean) * weight, weight, offset)
@@ -264,7 +266,7 @@ def _sure(lines: Lines, residual: Array, weight: Array, offset: Array) -> Array:
     there = np.stack([size >= 2 for _, size in parts])
     used = there.any((0, 2))
     means = np.stack([mean for mean, _ in parts])
-    means[:, used] -= median_filter(means[:, used], (1, BROAD, 1), mode="mirror")
+    means[:, used] -= median_filter(means[:, used], (1, WIDE, 1), mode="mirror")
     means = np.where(there, means, 0)
     count = np.maximum(there.sum(0), 1)
     middle = means.sum(0) / count
