@@ -30,6 +30,10 @@ Mask = NDArray[np.bool_]
 
 STEEPEST = 0.4
 """Tilts tried, in columns per row."""
+TILTED = 3.0
+"""How many times better than upright lines tilted ones have to agree."""
+BLOCK = 3
+"""Rows that are added up before tilts are tried."""
 MOST_SPECTRA = 12
 ROUNDS = 20
 TUKEY = 4.7
@@ -132,24 +136,27 @@ def _tilt(values: Array, seen: NDArray[np.bool_]) -> tuple[float, float]:
     whole: Mask = np.any(both, axis=0)
     if whole.sum() < 8 or height < 8:
         return 0.0, 0.0
-    steps = np.where(both, np.diff(left, axis=2), 0)[:, whole].T  # (n, B): across the lines
-    sigma = 1.4826 * np.median(np.abs(steps), axis=0) + 1e-12
-    steps = np.ascontiguousarray(np.clip(steps / sigma, -CLIP, CLIP), np.float32)
+    steps = np.where(both, np.diff(left, axis=2), 0)  # (B, h, w - 1): across the lines
+    sigma = 1.4826 * np.median(np.abs(steps[:, whole]), axis=1) + 1e-12
+    steps = np.clip(steps / sigma[:, None, None], -CLIP, CLIP)
+    starts = np.arange(0, height, BLOCK)  # no line moves half a column within a block of rows
+    size = np.add.reduceat(whole.astype(np.float32), starts, axis=0)
+    blocks = np.add.reduceat(steps, starts, axis=1)[:, size > 0].T.astype(np.float32)  # (n, B)
+
+    def score(slope: float) -> float:
+        """Return how many squared standard errors the means of the lines are away from 0, beyond chance, in all bands."""
+        lines = Lines(size > 0, BLOCK * slope)
+        z2 = (lines.sum @ blocks) ** 2 / np.maximum(lines.sum @ size[size > 0], 1)[:, None]
+        return float(np.maximum(z2 - SURE**2, 0).sum())
+
     slopes = np.linspace(-STEEPEST, STEEPEST, 2 * int(np.ceil(STEEPEST * height)) + 1)
     slopes = slopes[np.argsort(np.abs(slopes), kind="stable")]
-    upright = _score(Lines(whole, 0.0), steps)
-    trial = [_score(Lines(whole, float(s)), steps) for s in slopes[1 :: max(1, len(slopes) // 8)]]
-    if upright > 5 * max(trial):
+    upright = score(0.0)
+    if upright > 5 * max(score(float(s)) for s in slopes[1 :: max(1, len(slopes) // 8)]):
         return upright, 0.0
-    scores = [_score(Lines(whole, float(s)), steps) for s in slopes]
+    scores = [score(float(s)) for s in slopes]
     best = int(np.argmax(scores))
-    return (scores[best], float(slopes[best])) if scores[best] > 1.1 * scores[0] else (scores[0], 0.0)
-
-
-def _score(lines: Lines, steps: NDArray[np.float32]) -> float:
-    """Return how many squared standard errors the means of the lines are away from 0, beyond chance, in all bands."""
-    z2 = (lines.sum @ steps) ** 2 / np.maximum(lines.size, 1)[:, None]
-    return float(np.maximum(z2 - SURE**2, 0).sum())
+    return (scores[best], float(slopes[best])) if scores[best] > TILTED * scores[0] else (scores[0], 0.0)
 
 
 def _offsets(values: Array, seen: NDArray[np.bool_], slope: float) -> Array:
