@@ -59,13 +59,13 @@ def hold(
     change = torch.zeros_like(image)
     direction = precondition(residual)
     slope = dot(residual, direction)
-    tiny = torch.finfo(image.dtype).tiny  # nothing to do in a channel: 0 / tiny = 0 instead of 0 / 0
+    done = torch.finfo(image.dtype).eps ** 2 * slope  # a channel that is solved, to rounding, stays as it is
     for _ in range(steps):
         applied = missing * (boundary.laplacian(direction, weights) + tether * direction)
-        length = slope / dot(direction, applied).clamp(min=tiny)
+        length = torch.where(slope > done, slope / dot(direction, applied), 0)
         change = change + length * direction
         residual = residual - length * applied
         preconditioned = precondition(residual)
         previous, slope = slope, dot(residual, preconditioned)
-        direction = preconditioned + slope / previous.clamp(min=tiny) * direction
+        direction = preconditioned + torch.where(slope > done, slope / previous, 0) * direction
     return torch.where(observed, image, image + change)
