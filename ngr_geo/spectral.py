@@ -129,20 +129,22 @@ def _restore(raster: xr.DataArray | xr.Dataset, bad_bands: Sequence[Any] | None,
         warnings.warn(note, UserWarning, stacklevel=4)
     sample = [tuple(a[(..., *r)] for a in (cube.values, observed)) for r in regions(cube.shape)]
     if cube.lazy:
-        return _lazily(cube, observed, gaps, sample, pieces, good, job, settings)
-    if not observed.any():
-        msg = (
-            f"No value of the raster {dict(cube.raster.sizes)} can be used, expected some: all are nodata, NaN or in bad bands. "
-            "Check the nodata value, the bad-band list and bad_bands=[...]."
-        )
-        raise InputError(msg)
-
-    scale = _scale(sample)
-    solved = _solve_all(cube, observed, gaps, scale, pieces, job, settings)
-    whole = slice(0, cube.shape[-2]), slice(0, cube.shape[-1])
-    correction = tiles.blend(pieces, [p.correction for p in solved], whole, cube.shape[:2])
-    made = tiles.blend(pieces, [p.made for p in solved], whole, cube.shape[:2]) > 0.5
-    return _recorded(_written(cube, correction, made, gaps), cube, good, solved, job, settings)
+        result = _lazily(cube, observed, gaps, sample, pieces, job, settings)
+    else:
+        if not observed.any():
+            msg = (
+                f"No value of the raster {dict(cube.raster.sizes)} can be used, expected some: all are nodata, NaN or in bad "
+                "bands. Check the nodata value, the bad-band list and bad_bands=[...]."
+            )
+            raise InputError(msg)
+        scale = _scale(sample)
+        solved = _solve_all(cube, observed, gaps, scale, pieces, job, settings)
+        whole = slice(0, cube.shape[-2]), slice(0, cube.shape[-1])
+        correction = tiles.blend(pieces, [p.correction for p in solved], whole, cube.shape[:2])
+        made = tiles.blend(pieces, [p.made for p in solved], whole, cube.shape[:2]) > 0.5
+        result = _recorded(_written(cube, correction, made, gaps), cube, solved, job)
+    left_out = json.dumps([cube.bands[i] for i in np.flatnonzero(~good)])
+    return restore.stamped(result, job.verb, settings).assign_attrs(ngr_bands_left_out=left_out)
 
 
 def _solve_all(
@@ -209,14 +211,7 @@ def _solve_tile(
 
 
 def _lazily(
-    cube: Cube,
-    observed: Any,
-    gaps: Any,
-    sample: Any,
-    pieces: Sequence[Tile],
-    good: NDArray[np.bool_],
-    job: Job,
-    settings: Settings,
+    cube: Cube, observed: Any, gaps: Any, sample: Any, pieces: Sequence[Tile], job: Job, settings: Settings
 ) -> xr.DataArray | xr.Dataset:
     """Return the restored raster as a Dask graph: one task for the scale, one per tile, the blending, and the record."""
     observed = da.asarray(observed)
@@ -238,7 +233,7 @@ def _lazily(
     chunks = cube.values.chunks[-2:]
     correction = tiles.blend_lazy(pieces, [s.correction for s in solved], cube.shape[:2], chunks)
     made = tiles.blend_lazy(pieces, [s.made for s in solved], cube.shape[:2], chunks) > 0.5
-    result = restore.stamped(_written(cube, correction, made, gaps), job.verb, settings)
+    result = _written(cube, correction, made, gaps)
     rows, noise = dask.delayed(_summary, nout=2)([s.verdicts for s in solved], [s.noise for s in solved], cube.dates)
     time, band = cube.dims[:2]
     along, shape = ((), ()) if time is None else ((time,), cube.shape[:1])
@@ -248,7 +243,7 @@ def _lazily(
     }
     if job.verb == "denoise" and band in result.dims:
         columns["ngr_noise"] = ((band,), da.from_delayed(noise, cube.shape[1:2], float))
-    return _with_bands_left_out(result.assign_coords(columns), cube, good)
+    return result.assign_coords(columns)
 
 
 def _written(cube: Cube, correction: Any, made: Any, gaps: Any) -> xr.DataArray | xr.Dataset:
@@ -325,12 +320,7 @@ def _lines(cube: Cube, lines: Any) -> Any:
 
 
 def _recorded(
-    result: xr.DataArray | xr.Dataset,
-    cube: Cube,
-    good: NDArray[np.bool_],
-    solved: Sequence[Piece],
-    job: Job,
-    settings: Settings,
+    result: xr.DataArray | xr.Dataset, cube: Cube, solved: Sequence[Piece], job: Job
 ) -> xr.DataArray | xr.Dataset:
     """Return the result with what was done written into its attributes."""
     rows, noise = _summary([p.verdicts for p in solved], [p.noise for p in solved], cube.dates)
@@ -340,9 +330,7 @@ def _recorded(
         levels = [float(f"{s:.6g}") if np.isfinite(s) else None for s in noise]
         result = result.assign_attrs(ngr_noise=json.dumps(levels))
     counts = {"total": len(solved), "solved": len(solved), "unsolvable": 0}
-    result = restore.stamped(result, job.verb, settings)
-    result = result.assign_attrs(ngr_dates=json.dumps(rows), ngr_tiles=json.dumps(counts))
-    return _with_bands_left_out(result, cube, good)
+    return result.assign_attrs(ngr_dates=json.dumps(rows), ngr_tiles=json.dumps(counts))
 
 
 def _summary(
@@ -367,9 +355,3 @@ def _column(rows: Sequence[dict[str, Any]], key: str, shape: tuple[int, ...]) ->
     """Return one entry of the records of all dates; the only date's, shaped (), where the raster has no time."""
     values = [np.nan if row[key] is None else row[key] for row in rows]
     return np.asarray(values).reshape(shape)
-
-
-def _with_bands_left_out(
-    result: xr.DataArray | xr.Dataset, cube: Cube, good: NDArray[np.bool_]
-) -> xr.DataArray | xr.Dataset:
-    return result.assign_attrs(ngr_bands_left_out=json.dumps([cube.bands[i] for i in np.flatnonzero(~good)]))

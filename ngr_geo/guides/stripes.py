@@ -154,9 +154,9 @@ def _tilt(values: Array, seen: NDArray[np.bool_]) -> tuple[float, float]:
     upright = score(0.0)
     if upright > 5 * max(score(float(s)) for s in slopes[1 :: max(1, len(slopes) // 8)]):
         return upright, 0.0
-    scores = [score(float(s)) for s in slopes]
+    scores = [upright, *(score(float(s)) for s in slopes[1:])]
     best = int(np.argmax(scores))
-    return (scores[best], float(slopes[best])) if scores[best] > TILTED * scores[0] else (scores[0], 0.0)
+    return (scores[best], float(slopes[best])) if scores[best] > TILTED * upright else (upright, 0.0)
 
 
 def _offsets(values: Array, seen: NDArray[np.bool_], slope: float) -> Array:
