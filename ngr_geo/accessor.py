@@ -8,7 +8,14 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, cast
 import xarray as xr
 
 if TYPE_CHECKING:
-    from .restore import Dates, Options, Plan, Progress
+    import os
+
+    from .plan import Plan
+    from .prior import Prior
+    from .restore import Dates, Options, Progress
+    from .work import Folder
+
+    PathLike = str | os.PathLike[str]
 
 Raster = TypeVar("Raster", xr.DataArray, xr.Dataset)
 Method = Literal["auto", "ngr", "guide", "paper"]
@@ -35,6 +42,9 @@ class _Verbs(Generic[Raster]):
         device: str | None = None,
         seed: int = 0,
         steps: int | None = None,
+        prior: Prior | PathLike | None = None,
+        work: PathLike | None = None,
+        restart: bool = False,
         progress: bool | Progress | None = None,
     ) -> Raster:
         """Return the stack with its clouds removed.
@@ -55,6 +65,13 @@ class _Verbs(Generic[Raster]):
             device: "cpu", "cuda", "cuda:1", "mps"; None: CUDA where there is any.
             seed: of everything random; same seed, same answer.
             steps: of training; None: stopped on hidden pixels ("paper": 15 000).
+            prior: networks learnt from another scene or date with as many bands and reference dates, as `prior()` returns them, or
+                the file that it was saved to: used as they are, or trained for `steps` more steps. Still judged on this scene.
+            work: a folder that keeps every tile when it is finished, and what was learnt. The tiles are then solved by this call,
+                also where the raster is lazy (the result is still), and a call that was stopped goes on when it is repeated.
+                Tiles are read a few at a time and run on the active Dask cluster, if there is one; all its workers have to see
+                the folder. It can be removed when the result has been computed.
+            restart: start over, whatever the work folder holds.
             progress: True for a bar, or a function of (stage, done, total).
 
         Returns:
@@ -63,13 +80,14 @@ class _Verbs(Generic[Raster]):
 
         Raises:
             InputError, MaskError, GridError: each says what was found, what was expected, and the call that mends it.
+            TilesFailedError: with `work`, some tiles could not be read or solved; the others are kept.
 
         References:
             Xu et al., arXiv 2308.16612.
         """
         from . import restore
 
-        options = _options(method, tile, overlap, device, seed, steps, progress)
+        options = _options(method, tile, overlap, device, seed, steps, progress, prior, work, restart)
         return cast(Raster, restore.decloud(self._raster, clouds, dates, classes, dilate, options))
 
     def inpaint(
@@ -83,6 +101,9 @@ class _Verbs(Generic[Raster]):
         device: str | None = None,
         seed: int = 0,
         steps: int | None = None,
+        prior: Prior | PathLike | None = None,
+        work: PathLike | None = None,
+        restart: bool = False,
         progress: bool | Progress | None = None,
     ) -> Raster:
         """Return the raster with its missing pixels filled.
@@ -100,6 +121,9 @@ class _Verbs(Generic[Raster]):
             device: of torch.
             seed: of everything random.
             steps: of training.
+            prior: see `decloud`; not for a spectral cube.
+            work: a folder that keeps finished tiles: see `decloud`.
+            restart: start over, whatever the work folder holds.
             progress: True for a bar, or a function of (stage, done, total).
 
         Returns:
@@ -110,7 +134,7 @@ class _Verbs(Generic[Raster]):
         """
         from . import spectral
 
-        options = _options(method, tile, overlap, device, seed, steps, progress)
+        options = _options(method, tile, overlap, device, seed, steps, progress, prior, work, restart)
         return cast(Raster, spectral.inpaint(self._raster, missing, dates, options))
 
     def denoise(
@@ -124,6 +148,8 @@ class _Verbs(Generic[Raster]):
         device: str | None = None,
         seed: int = 0,
         steps: int | None = None,
+        work: PathLike | None = None,
+        restart: bool = False,
         progress: bool | Progress | None = None,
     ) -> Raster:
         """Return a cube of many bands with its noise removed.
@@ -142,6 +168,8 @@ class _Verbs(Generic[Raster]):
             device: of torch; None: CUDA where there is any.
             seed: of everything random.
             steps: of the solver; None: stopped on hidden entries ("paper": 4 000).
+            work: a folder that keeps finished tiles: see `decloud`.
+            restart: start over, whatever the work folder holds.
             progress: True for a bar, or a function of (stage, done, total).
 
         Returns:
@@ -156,7 +184,7 @@ class _Verbs(Generic[Raster]):
         """
         from . import spectral
 
-        options = _options(method, tile, overlap, device, seed, steps, progress)
+        options = _options(method, tile, overlap, device, seed, steps, progress, None, work, restart)
         return cast(Raster, spectral.denoise(self._raster, noise, bad_bands, options))
 
     def destripe(
@@ -170,6 +198,8 @@ class _Verbs(Generic[Raster]):
         device: str | None = None,
         seed: int = 0,
         steps: int | None = None,
+        work: PathLike | None = None,
+        restart: bool = False,
         progress: bool | Progress | None = None,
     ) -> Raster:
         """Return a cube without stripes: offsets of columns or rows, in some or all bands, also slightly tilted ones.
@@ -185,6 +215,8 @@ class _Verbs(Generic[Raster]):
             device: of torch.
             seed: of everything random.
             steps: of the solver.
+            work: a folder that keeps finished tiles: see `decloud`.
+            restart: start over, whatever the work folder holds.
             progress: True for a bar, or a function of (stage, done, total).
 
         Returns:
@@ -195,7 +227,7 @@ class _Verbs(Generic[Raster]):
         """
         from . import spectral
 
-        options = _options(method, tile, overlap, device, seed, steps, progress)
+        options = _options(method, tile, overlap, device, seed, steps, progress, None, work, restart)
         return cast(Raster, spectral.destripe(self._raster, direction, bad_bands, options))
 
     def fill_deadlines(
@@ -209,6 +241,8 @@ class _Verbs(Generic[Raster]):
         device: str | None = None,
         seed: int = 0,
         steps: int | None = None,
+        work: PathLike | None = None,
+        restart: bool = False,
         progress: bool | Progress | None = None,
     ) -> Raster:
         """Return a cube with its dead lines filled: whole or partial, constant, zero or saturated, in some or all bands.
@@ -225,6 +259,8 @@ class _Verbs(Generic[Raster]):
             device: of torch.
             seed: of everything random.
             steps: of training.
+            work: a folder that keeps finished tiles: see `decloud`.
+            restart: start over, whatever the work folder holds.
             progress: True for a bar, or a function of (stage, done, total).
 
         Returns:
@@ -235,7 +271,7 @@ class _Verbs(Generic[Raster]):
         """
         from . import spectral
 
-        options = _options(method, tile, overlap, device, seed, steps, progress)
+        options = _options(method, tile, overlap, device, seed, steps, progress, None, work, restart)
         return cast(Raster, spectral.fill_deadlines(self._raster, lines, bad_bands, options))
 
     def cloud_mask(
@@ -245,6 +281,29 @@ class _Verbs(Generic[Raster]):
         from . import masks
 
         return masks.cloud_mask(self._raster, clouds, classes, dilate)
+
+    def prior(
+        self,
+        clouds: Any = None,
+        *,
+        classes: Sequence[int] | None = None,
+        dilate: int | None = None,
+        method: Method = "auto",
+        device: str | None = None,
+        seed: int = 0,
+        steps: int | None = None,
+        prior: Prior | PathLike | None = None,
+        progress: bool | Progress | None = None,
+    ) -> Prior:
+        """Return what `decloud` learns of a scene before it solves tiles, with the same arguments; at once, also of a lazy raster.
+
+        Its `save("prior.safetensors")` keeps it; given to `decloud(prior=...)` on another scene or a later date its networks
+        take the place of training, which is most of the time that a small scene takes.
+        """
+        from . import restore
+
+        options = _options(method, 256, 32, device, seed, steps, progress, prior)
+        return restore.learn(self._raster, clouds, classes, dilate, options)
 
     def plan(
         self,
@@ -258,10 +317,10 @@ class _Verbs(Generic[Raster]):
         overlap: int = 32,
     ) -> Plan:
         """Return what `decloud` would do with the same arguments: dates, cloud shares, tiles, memory, time."""
-        from . import restore
+        from .plan import plan
 
         options = _options(method, tile, overlap, None, 0, None, None)
-        return restore.plan(self._raster, clouds, dates=dates, classes=classes, dilate=dilate, options=options)
+        return plan(self._raster, clouds, dates=dates, classes=classes, dilate=dilate, options=options)
 
 
 @xr.register_dataarray_accessor("ngr")
@@ -282,6 +341,9 @@ def _options(
     seed: int,
     steps: int | None,
     progress: bool | Progress | None,
+    prior: Prior | PathLike | None = None,
+    work: PathLike | Folder | None = None,
+    restart: bool = False,
 ) -> Options:
     from .restore import Options
 
@@ -289,4 +351,9 @@ def _options(
         from .console import progress_bar
 
         progress = progress_bar()
-    return Options(method, tile, overlap, device, seed, steps, progress or None)
+    folder = None
+    if work is not None:
+        from .work import Folder
+
+        folder = work if isinstance(work, Folder) else Folder(work, restart)
+    return Options(method, tile, overlap, device, seed, steps, progress or None, prior, folder)

@@ -17,10 +17,12 @@ from .errors import InputError, MaskError, OutputError
 from .options import (
     BANDS,
     CLOUDS,
+    CLUSTER,
     INPUTS,
     LINES,
     MASKING,
     OUTPUT,
+    PRIOR,
     RUNNING,
     SELECTION,
     SOLVING,
@@ -34,7 +36,8 @@ if TYPE_CHECKING:
     import xarray as xr
 
     from .io import Stack, Written
-    from .restore import Plan
+    from .plan import Plan
+    from .work import Folder
 
 
 @click.group("ngr", epilog=terminal.EXIT_CODES, context_settings={"help_option_names": ["-h", "--help"]})
@@ -44,7 +47,7 @@ def main() -> None:  # named ngr for rio, which goes by the command's own name
 
 
 @main.command(cls=Verb, epilog=terminal.EXIT_CODES)
-@options(INPUTS, CLOUDS, OUTPUT, SELECTION, MASKING, SOLVING, RUNNING, TALKING)
+@options(INPUTS, CLOUDS, OUTPUT, SELECTION, MASKING, SOLVING, PRIOR, CLUSTER, RUNNING, TALKING)
 def decloud(job: Job, console: Console) -> int:
     """Fill clouds from the other dates.
 
@@ -71,6 +74,8 @@ def decloud(job: Job, console: Console) -> int:
     OUTPUT,
     SELECTION,
     SOLVING,
+    PRIOR,
+    CLUSTER,
     RUNNING,
     TALKING,
 )
@@ -97,6 +102,7 @@ def inpaint(job: Job, console: Console) -> int:
     OUTPUT,
     BANDS,
     SOLVING,
+    CLUSTER,
     RUNNING,
     TALKING,
 )
@@ -119,6 +125,7 @@ def denoise(job: Job, console: Console) -> int:
     OUTPUT,
     BANDS,
     SOLVING,
+    CLUSTER,
     RUNNING,
     TALKING,
 )
@@ -138,6 +145,7 @@ def destripe(job: Job, console: Console) -> int:
     OUTPUT,
     BANDS,
     SOLVING,
+    CLUSTER,
     RUNNING,
     TALKING,
 )
@@ -211,7 +219,7 @@ def _restore(verb: str, job: Job, console: Console) -> int:
     start = time.monotonic()
     stack, mask = _read(verb, job)
     check_output(job.output, stack, job.overwrite)
-    _check_picture(job, stack)
+    _check_others(job, stack)
     plan = _plan(verb, job, stack, mask)
     for warning in plan.warnings:
         console.warn(warning)
@@ -220,7 +228,9 @@ def _restore(verb: str, job: Job, console: Console) -> int:
         f"{len(plan.dates)} dates, up to {max(plan.missing):.0%} missing; {plan.tiles_to_solve} of {plan.tiles} tiles "
         f"to solve, about {_duration(plan.seconds)}."
     )
-    result, written = _compute(lambda progress: _call(verb, job, stack, mask, progress), job, stack, console)
+    result, written = _compute(
+        lambda progress, work: _call(verb, job, stack, mask, progress, work), job, stack, console
+    )
     summary = {
         "command": verb,
         "version": ngr_geo.__version__,
@@ -237,16 +247,26 @@ def _restore(verb: str, job: Job, console: Console) -> int:
 
 
 def _compute(
-    call: Callable[[Callable[[str, int, int], None]], "xr.DataArray | xr.Dataset"],
+    call: "Callable[[Callable[[str, int, int], None], Folder | None], xr.DataArray | xr.Dataset]",
     job: Job,
     stack: "Stack",
     console: Console,
 ) -> "tuple[xr.DataArray | xr.Dataset, Written]":
-    """Call a verb with a progress bar, write what it gives and draw the quicklook; a lazy result is computed while written."""
-    from .io import read_back, write_stack
+    """Call a verb with a progress bar, write what it gives and draw the quicklook.
 
+    A raster too large for memory has its tiles solved into a work folder, wherever they run; then they are blended while the
+    result is written, here.
+    """
+    from .io import read_back, write_stack
+    from .work import cluster, remove
+
+    folder = _work_folder(job, stack)
     with console.progress() as progress:
-        result = call(progress)
+        if folder is None:
+            result = call(progress, None)
+        else:
+            with cluster(job.scheduler, job.workers):
+                result = call(progress, folder)
         if stack.lazy:
             with terminal.counted_tasks(progress):
                 written = write_stack(result, stack, job.output, job.overwrite)
@@ -257,7 +277,34 @@ def _compute(
         from .report import quicklook
 
         quicklook(stack.raster, read_back(written, stack) if stack.lazy else result, path=job.quicklook)
+    if folder is not None:
+        if job.save_prior:
+            from .prior import load
+
+            load(Path(folder.path) / "prior.safetensors").save(job.save_prior)
+        remove(Path(folder.path))
     return result, written
+
+
+def _work_folder(job: Job, stack: "Stack") -> "Folder | None":
+    """The folder that finished tiles are kept in: none for a raster that is solved in memory."""
+    from .work import Folder
+
+    if not stack.lazy:
+        return None
+    path = Path(job.work or f"{job.output.rstrip(os.sep)}.ngr-work")
+    if path.exists() and not path.is_dir():
+        msg = f"{path} is a file, and a work folder is expected. Choose another --work."
+        raise OutputError(msg)
+    if path.absolute() == Path(job.output).absolute():
+        msg = f"{path} is the output, too. Choose another --work; it is removed in the end."
+        raise OutputError(msg)
+    return Folder(path, job.restart, stack.inputs)
+
+
+def _asks_for_folder(job: Job) -> bool:
+    """Whether the tiles of a raster of any size are to be kept in a work folder."""
+    return bool(job.work or job.scheduler or job.workers or job.save_prior)
 
 
 def _solving(job: Job) -> dict[str, Any]:
@@ -290,16 +337,19 @@ def _restore_cube(verb: str, job: Job, console: Console, **chosen: Any) -> int:
     from .io import check_output, read_stack
 
     start = time.monotonic()
-    stack = read_stack(job.inputs, None, job.bands or None, None)
+    stack = read_stack(job.inputs, None, job.bands or None, None, lazy=_asks_for_folder(job))
     check_output(job.output, stack, job.overwrite)
-    _check_picture(job, stack)
+    _check_others(job, stack)
     cube = read(stack.raster)
     console.note(f"{cube.shape[-1]} x {cube.shape[-2]} pixels, {cube.shape[1]} bands.")
     bad = [name if name in cube.bands or not name.isdigit() else int(name) - 1 for name in job.bad_bands]
     common = _solving(job)
     call = getattr(stack.raster.ngr, verb)
     result, written = _compute(
-        lambda progress: call(**chosen, bad_bands=bad or None, progress=progress, **common), job, stack, console
+        lambda progress, work: call(**chosen, bad_bands=bad or None, progress=progress, work=work, **common),
+        job,
+        stack,
+        console,
     )
     rows = json.loads(result.attrs.get("ngr_dates", "[]"))
     for row in rows:
@@ -338,7 +388,8 @@ def _read(verb: str, job: Job) -> "tuple[Stack, xr.DataArray | str | None]":
     """The stack and its mask: clouds as codes or by name, missing pixels as booleans."""
     from .io import read_stack
 
-    stack = read_stack(job.inputs, job.clouds or job.missing or None, job.bands or None, job.date_pattern)
+    masks = job.clouds or job.missing or None
+    stack = read_stack(job.inputs, masks, job.bands or None, job.date_pattern, lazy=_asks_for_folder(job))
     if not job.missing:
         if verb == "decloud" and stack.clouds is None:
             _check_mask_is_there(stack)
@@ -379,8 +430,15 @@ def _check_mask_is_there(stack: "Stack") -> None:
         raise MaskError(msg)
 
 
-def _check_picture(job: Job, stack: "Stack") -> None:
-    """Raise where the picture would replace something, before hours of work."""
+def _check_others(job: Job, stack: "Stack") -> None:
+    """Raise where the prior or the picture could not be read or would replace something, before hours of work."""
+    if job.prior is not None:
+        from .prior import load
+
+        load(job.prior)
+    if job.save_prior is not None and Path(job.save_prior).exists() and not job.overwrite:
+        msg = f"{job.save_prior} is already there. Use --overwrite, or another --save-prior."
+        raise OutputError(msg)
     if job.quicklook is None:
         return
     path = Path(job.quicklook)
@@ -396,7 +454,8 @@ def _check_picture(job: Job, stack: "Stack") -> None:
 
 
 def _plan(verb: str, job: Job, stack: "Stack", mask: "xr.DataArray | str | None") -> "Plan":
-    from .restore import Options, plan
+    from .plan import plan
+    from .restore import Options
 
     return plan(
         stack.raster,
@@ -429,7 +488,12 @@ def _check_something_to_do(verb: str, plan: "Plan", raster: "xr.DataArray | xr.D
 
 
 def _call(
-    verb: str, job: Job, stack: "Stack", mask: "xr.DataArray | str | None", progress: Callable[[str, int, int], None]
+    verb: str,
+    job: Job,
+    stack: "Stack",
+    mask: "xr.DataArray | str | None",
+    progress: Callable[[str, int, int], None],
+    work: "Folder | None",
 ) -> "xr.DataArray | xr.Dataset":
     """The verb itself, as a user of Python would call it."""
     import ngr_geo  # noqa: F401  (registers .ngr)
@@ -437,6 +501,8 @@ def _call(
     common: dict[str, Any] = {
         "dates": job.dates or None,
         "progress": progress,
+        "prior": job.prior,
+        "work": work,
         **_solving(job),
     }
     if verb == "inpaint":

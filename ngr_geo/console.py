@@ -18,9 +18,9 @@ from typing import Any, NoReturn, TextIO
 
 import click
 
-from .errors import NgrError, OutputError
+from .errors import NgrError, OutputError, TilesFailedError
 
-OK, UNEXPECTED, BAD_INPUT, BAD_OUTPUT, PARTLY, INTERRUPTED = 0, 1, 2, 3, 4, 130
+OK, UNEXPECTED, BAD_INPUT, BAD_OUTPUT, PARTLY, FAILED_TILES, INTERRUPTED = 0, 1, 2, 3, 4, 5, 130
 
 EXIT_CODES = """\b
 Exit codes:
@@ -29,6 +29,7 @@ Exit codes:
   2    usage, or an input that cannot be worked with
   3    the output cannot be written
   4    done, but some pixels could not be filled
+  5    some tiles failed and nothing is written; the others are kept: run again
   130  interrupted; nothing half-written is left
 """
 
@@ -151,6 +152,9 @@ def run(command: Callable[[], int], console: Console, debug: bool) -> int:
             return command()
         except KeyboardInterrupt:
             return _fail(console, "Interrupted; nothing half-written was left behind.", INTERRUPTED)
+        except TilesFailedError as error:
+            _trace(debug)
+            return _fail(console, f"Error: {error}", FAILED_TILES, {"failures": error.failures})
         except NgrError as error:
             _trace(debug)
             return _fail(console, f"Error: {error}", BAD_OUTPUT if isinstance(error, OutputError) else BAD_INPUT)
@@ -176,10 +180,10 @@ def _trace(debug: bool) -> None:
         click.echo(traceback.format_exc(), err=True)
 
 
-def _fail(console: Console, text: str, code: int) -> int:
+def _fail(console: Console, text: str, code: int, more: dict[str, Any] | None = None) -> int:
     line = " ".join(text.split())
     click.echo(line, err=True)
-    console.finish({"error": line.removeprefix("Error: "), "exit_code": code})
+    console.finish({"error": line.removeprefix("Error: "), "exit_code": code} | (more or {}))
     return code
 
 

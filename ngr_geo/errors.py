@@ -19,3 +19,12 @@ class MaskError(InputError):
 
 class OutputError(NgrError, OSError):
     """The result cannot be written where it was asked for."""
+
+
+class TilesFailedError(NgrError, RuntimeError):
+    """Some tiles could not be solved, and the others are kept in the work folder; `failures` lists rows, columns and cause."""
+
+    def __init__(self, message: str, failures: list[dict[str, object]] | None = None) -> None:
+        """Take the message and what failed."""
+        super().__init__(message)
+        self.failures = failures or []

@@ -33,6 +33,12 @@ class Job:
     overlap: int | None = None
     device: str | None = None
     seed: int = 0
+    prior: str | None = None
+    save_prior: str | None = None
+    work: str | None = None
+    restart: bool = False
+    workers: int | None = None
+    scheduler: str | None = None
     steps: int | None = None
     date_pattern: str | None = None
     overwrite: bool = False
@@ -176,6 +182,22 @@ RUNNING = options(
     click.option("--seed", type=int, default=0, show_default=True, help="The same seed gives the same answer."),
     click.option("--overwrite", is_flag=True, help="Replace outputs that are there. Inputs are never replaced."),
     click.option("--quicklook", metavar="PNG", help="Write a picture: before, mask and after."),
+)
+PRIOR = options(
+    click.option("--prior", metavar="FILE", help="Networks learnt before (.safetensors), in place of training."),
+    click.option("--save-prior", metavar="FILE", help="Keep what was learnt of this scene, for --prior."),
+)
+CLUSTER = options(
+    click.option(
+        "--work",
+        metavar="FOLDER",
+        help="Keep finished tiles there, and go on from them.  [default for large rasters: OUT.ngr-work]",
+    ),
+    click.option("--restart", is_flag=True, help="Start over, whatever the work folder holds."),
+    click.option("--workers", type=click.IntRange(min=1), help="Solve in so many processes.  [default: threads]"),
+    click.option(
+        "--scheduler", metavar="ADDRESS", help="Solve on a Dask cluster: tcp://host:8786, or a scheduler file."
+    ),
 )
 BANDS = options(
     click.option(

@@ -1,8 +1,9 @@
 """From a raster with gaps to a restored raster. Read `_restore` from top to bottom: it is the whole story.
 
-raster -> cube (time, band, y, x) -> a sample of the scene, from which guide, network and scaling are learnt once -> tiles,
-each solved by itself -> blended -> the raster with its gaps filled and everything else as it was. With a raster in memory
-the steps run here; with one backed by Dask the same functions become tasks, and nothing is computed.
+raster -> cube (time, band, y, x) -> a sample of the scene, from which guide, network and scaling are learnt once (the `Prior`)
+-> tiles, each solved by itself -> blended -> the raster with its gaps filled and everything else as it was. With a raster in
+memory the steps run here; with one backed by Dask the same functions become tasks, and nothing is computed; with a work folder
+these tasks are run, and each tile is kept in a file from which it is blended later.
 """
 
 from __future__ import annotations
@@ -12,8 +13,9 @@ import os
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from importlib.metadata import version
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import dask
 import dask.array as da
@@ -22,13 +24,15 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from . import cube as cubes
-from . import masks, tiles
+from . import masks, tiles, work
 from .cube import Cube
 from .errors import InputError, MaskError
-from .tiles import Region, Tile
+from .prior import Prior
+from .prior import load as load_prior
+from .tiles import Region, Stored, Tile
 
 if TYPE_CHECKING:
-    from .tasks import Scene, Settings
+    from .tasks import Settings
 
 METHODS = ("auto", "ngr", "guide", "paper")
 SAMPLE_VALUES = 10_000_000
@@ -49,38 +53,16 @@ class Options:
     seed: int = 0
     steps: int | None = None
     progress: Progress | None = None
+    prior: Prior | str | os.PathLike[str] | None = None
+    work: work.Folder | None = None
 
 
-@dataclass(frozen=True)
-class Plan:
-    """What would be done: `missing` shares per date, tiles, `memory` in bytes at the peak and `seconds`, both estimated.
+class Shares(NamedTuple):
+    """What of each date (T,) was missing, and what was filled, as shares of its pixels; counts of tiles by outcome."""
 
-    Tiles without a clear pixel on any date are unsolvable: they stay as they are.
-    """
-
-    dates: tuple[str, ...]
-    bands: tuple[str, ...]
-    shape: tuple[int, int, int, int]
-    missing: tuple[float, ...]
-    tiles: int
-    tiles_to_solve: int
-    tiles_unsolvable: int
-    memory: int
-    seconds: float
-    warnings: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class Learnt:
-    """What is known of the scene as a whole: its scaling, (time, band, 1, 1) in the raster's units, and what `fit` learnt.
-
-    `limits` are the least and greatest observed value, for the paper's own scaling to [0, 1].
-    """
-
-    center: NDArray[np.float32]
-    spread: NDArray[np.float32]
-    limits: tuple[float, float]
-    scene: Scene | None
+    missing: NDArray[np.float64]
+    filled: NDArray[np.float64]
+    tiles: dict[str, int]
 
 
 def decloud(
@@ -92,10 +74,26 @@ def decloud(
     options: Options,
 ) -> xr.DataArray | xr.Dataset:
     """Return the raster with its clouds, and its nodata where another date has data, filled; see `accessor`."""
-    cube, mask = _clouds(raster, clouds, classes, dilate)
+    cube, mask = clouded(raster, clouds, classes, dilate)
     cloudy = mask[:, None]  # (time, 1, y, x)
     inside = cube.valid.any(axis=0, keepdims=True)  # beyond the footprint of all dates nothing is made up
     return _restore(cube, cube.valid & ~cloudy, inside, dates, "decloud", options)
+
+
+def learn(
+    raster: xr.DataArray | xr.Dataset,
+    clouds: Any,
+    classes: Sequence[int] | None,
+    dilate: int | None,
+    options: Options,
+) -> Prior:
+    """Return what `decloud` would learn of the scene before it solves tiles; see `accessor`."""
+    cube, mask = clouded(raster, clouds, classes, dilate)
+    observed = cube.valid & ~mask[:, None]
+    fill = ~observed & cube.valid.any(axis=0, keepdims=True)
+    values, seen, gaps = dask.compute(*_sample(cube, observed, fill))
+    targets = list(range(len(cube.dates)))
+    return _learn(values, seen, gaps, targets, cube.days, settings_of(options), _networks(options), options.progress)
 
 
 def inpaint(
@@ -111,53 +109,6 @@ def gaps(raster: xr.DataArray | xr.Dataset, missing: Any) -> tuple[Cube, Any]:
     """Return the cube of a raster, and what of it is missing (time, band, y, x)."""
     cube = cubes.read(raster, exclude=[missing] if isinstance(missing, str) else ())
     return cube, ~cube.valid if missing is None else missing_mask(cube, missing)
-
-
-def plan(
-    raster: xr.DataArray | xr.Dataset,
-    clouds: Any = None,
-    missing: Any = None,
-    *,
-    verb: str = "decloud",
-    dates: Dates = None,
-    classes: Sequence[int] | None = None,
-    dilate: int | None = None,
-    options: Options | None = None,
-) -> Plan:
-    """Return what `decloud` or `inpaint` would do with the same arguments; reads the mask, solves nothing."""
-    chosen = options or Options()
-    if verb == "decloud":
-        cube, mask = _clouds(raster, clouds, classes, dilate)
-        gap = mask[:, None] | ~cube.valid
-        gap = gap & cube.valid.any(axis=0, keepdims=True)
-    else:
-        cube, gap = gaps(raster, missing)
-        gap = gap | ~cube.valid
-    targets = date_indices(cube, dates)
-    missing_at = np.asarray(gap.any(axis=1))  # (time, y, x)
-    clear_somewhere = np.asarray((cube.valid & ~gap).any(axis=(0, 1)))  # (y, x)
-    if not clear_somewhere.any():
-        raise MaskError(_nothing_clear(cube))
-    pieces = tiles.grid(cube.shape[-2:], chosen.tile, chosen.overlap)
-    busy = [t for t in pieces if missing_at[targets][(slice(None), *t.window)].any()]
-    notes = _notes(cube)
-    notes += [
-        f"{cube.dates[d]} has no clear pixel at all: it can only be interpolated in time."
-        for d in targets
-        if missing_at[d].all()
-    ]
-    return Plan(
-        cube.dates,
-        cube.bands,
-        cube.shape,
-        tuple(float(m) for m in missing_at.mean((1, 2))),
-        len(pieces),
-        len(busy),
-        sum(not clear_somewhere[t.window].any() for t in busy),
-        _memory(cube.shape, chosen),
-        _seconds(cube.shape, targets, len(busy), chosen),
-        tuple(notes),
-    )
 
 
 def _restore(
@@ -178,25 +129,33 @@ def _restore(
     chosen = np.isin(np.arange(len(cube.dates)), targets)[:, None, None, None]
     fill = ~observed & fillable & chosen  # (time, band, y, x)
     pieces = tiles.grid(cube.shape[-2:], options.tile, options.overlap)
-    for note in _notes(cube):
+    for note in notes_on(cube):
         warnings.warn(note, UserWarning, stacklevel=4)
 
+    if options.work is not None:
+        return _in_folder(cube, observed, fill, targets, pieces, verb, settings, options)
     if cube.lazy:
-        return _lazily(cube, observed, fill, targets, pieces, verb, settings)
+        return _lazily(cube, observed, fill, targets, pieces, verb, settings, _networks(options))
     _check_observed(cube, observed, fill, targets)
-    tell = options.progress or (lambda stage, done, total: None)
+    tell = options.progress or silent
+    missing, filled = ~observed.all(axis=1), fill.any(axis=1)
+    shares = Shares(missing.mean((1, 2)), filled.mean((1, 2)), _counts([]))
     if not fill.any():
         warnings.warn("Nothing is missing in the chosen dates: the result is the input.", UserWarning, stacklevel=4)
-        return _recorded(cubes.write(cube, cube.values, fill), cube, None, [], verb, settings, observed, fill)
+        return _recorded(cubes.write(cube, cube.values, fill), cube, None, shares, verb, settings)
 
-    windows = regions(cube.shape)
-    values, seen, gaps = ([a[(..., *r)] for r in windows] for a in (cube.values, observed, fill))
-    learnt = _learn(values, seen, gaps, targets, cube.days, settings, tell)
-    del values, seen, gaps
-    states = _solve_all(learnt, cube, observed, fill, targets, pieces, settings, tell)
+    prior = _learn(*_sample(cube, observed, fill), targets, cube.days, settings, _networks(options), tell)
+    states = _solve_all(prior, cube, observed, fill, pieces, settings, tell)
     whole = slice(0, cube.shape[-2]), slice(0, cube.shape[-1])
     restored = tiles.blend(pieces, states, whole, cube.shape[:2])
-    return _recorded(cubes.write(cube, restored, fill), cube, learnt, states, verb, settings, observed, fill)
+    shares = shares._replace(tiles=_counts([_outcome(s) for s in states]))
+    return _recorded(cubes.write(cube, restored, fill), cube, prior, shares, verb, settings)
+
+
+def _sample(cube: Cube, observed: Any, fill: Any) -> tuple[list[Any], list[Any], list[Any]]:
+    """Return values, observed and fill of the windows that a scene is learnt from."""
+    values, seen, gaps = ([a[(..., *r)] for r in regions(cube.shape)] for a in (cube.values, observed, fill))
+    return values, seen, gaps
 
 
 def _learn(
@@ -206,9 +165,10 @@ def _learn(
     targets: Sequence[int],
     days: NDArray[np.float64],
     settings: Settings,
+    networks: Sequence[Any] = (),
     progress: Progress | None = None,
-) -> Learnt:
-    """Return what there is to learn from windows of the scene, (time, band, h, w) each."""
+) -> Prior:
+    """Return what there is to learn from windows of the scene, (time, band, h, w) each; `networks` were learnt elsewhere."""
     from .tasks import fit
 
     if not any(o.any() for o in observed):
@@ -219,17 +179,18 @@ def _learn(
     center, spread = _scaling(values, observed, days)
     low = min(float(v[o].min()) for v, o in zip(values, observed, strict=True) if o.any())
     high = max(float(v[o].max()) for v, o in zip(values, observed, strict=True) if o.any())
-    learnt = Learnt(center, spread, (low, high), None)
+    prior = Prior(center, spread, (low, high), None)
     if settings.method == "paper":
-        return learnt
-    windows = [_window(learnt, v, o) for v, o in zip(values, observed, strict=True)]
+        return prior
+    windows = [_window(prior, v, o) for v, o in zip(values, observed, strict=True)]
     busy = [t for t in targets if any(f[t].any() for f in fill)]  # a date without gaps has nothing to teach or to judge
     wanted = busy if len(windows) == 1 else targets  # gaps may lie outside a sample of several windows
-    return replace(learnt, scene=fit(windows, wanted, days.tolist(), settings, progress))
+    _check_networks(networks, values[0].shape)
+    return replace(prior, scene=fit(windows, wanted, days.tolist(), settings, progress, networks))
 
 
 def _solve_tile(
-    learnt: Learnt,
+    prior: Prior,
     values: NDArray[Any],
     observed: NDArray[np.bool_],
     fill: NDArray[np.bool_],
@@ -247,22 +208,21 @@ def _solve_tile(
         return None
     if not observed.any():
         return np.full(values.shape, np.nan, np.float32)
-    if learnt.scene is None:
-        low, high = learnt.limits
+    if prior.scene is None:
+        low, high = prior.limits
         unit = max(high - low, 1e-12)
         scaled = np.where(observed, (values.astype(np.float64) - low) / unit, 0).astype(np.float32)
         answer = solve_as_published(scaled, observed, replace(settings, seed=tile.seed(settings.seed)))
         return (answer.astype(np.float64) * unit + low).astype(np.float32)
-    answer = solve(learnt.scene, _window(learnt, values, observed), targets, settings).numpy()
-    return (answer * learnt.spread + learnt.center).astype(np.float32)
+    answer = solve(prior.scene, _window(prior, values, observed), targets, settings).numpy()
+    return (answer * prior.spread + prior.center).astype(np.float32)
 
 
 def _solve_all(
-    learnt: Learnt,
+    prior: Prior,
     cube: Cube,
     observed: NDArray[np.bool_],
     fill: NDArray[np.bool_],
-    targets: Sequence[int],
     pieces: Sequence[Tile],
     settings: Settings,
     tell: Progress,
@@ -271,55 +231,207 @@ def _solve_all(
 
     def solve_one(tile: Tile) -> NDArray[np.float32] | None:
         here = (..., *tile.window)
-        return _solve_tile(learnt, cube.values[here], observed[here], fill[here], tile, settings)
+        return _solve_tile(prior, cube.values[here], observed[here], fill[here], tile, settings)
 
-    together = 1 if settings.device != "cpu" else os.cpu_count() or 1
+    together = os.cpu_count() or 1 if settings.placed().device == "cpu" else 1
     return tiles.each(pieces, solve_one, together, tell)
 
 
 def _lazily(
-    cube: Cube, observed: Any, fill: Any, targets: Sequence[int], pieces: Sequence[Tile], verb: str, settings: Settings
+    cube: Cube,
+    observed: Any,
+    fill: Any,
+    targets: Sequence[int],
+    pieces: Sequence[Tile],
+    verb: str,
+    settings: Settings,
+    networks: Sequence[Any],
 ) -> xr.DataArray | xr.Dataset:
     """Return the restored raster as a Dask graph: one task that learns, one per tile, and the blending."""
     observed, fill = da.asarray(observed), da.asarray(fill)
-    windows = regions(cube.shape)
-    sample = [[a[(..., *r)] for r in windows] for a in (cube.values, observed, fill)]
-    learnt = dask.delayed(_learn)(*sample, list(targets), cube.days, settings)
+    prior = dask.delayed(_learn)(*_sample(cube, observed, fill), list(targets), cube.days, settings, networks)
     solve = dask.delayed(_solve_tile)
-    solved = [
-        solve(learnt, cube.values[(..., *t.window)], observed[(..., *t.window)], fill[(..., *t.window)], t, settings)
-        for t in pieces
-    ]
+    with work.asking_for_gpus():
+        solved = [
+            solve(prior, cube.values[(..., *t.window)], observed[(..., *t.window)], fill[(..., *t.window)], t, settings)
+            for t in pieces
+        ]
     restored = tiles.blend_lazy(pieces, solved, cube.shape[:2], cube.values.chunks[-2:])
     result = stamped(cubes.write(cube, restored, fill), verb, settings)
     time = cube.dims[0]
     if time is None or settings.method == "paper":
         return result
     count = len(cube.dates)
-    record = dask.delayed(_kept, nout=3)(learnt, count)
+    record = dask.delayed(_kept, nout=3)(prior, count)
     columns = zip(("ngr_method", "ngr_guide_rmse", "ngr_ngr_rmse"), record, ("U5", float, float), strict=True)
     return result.assign_coords({name: ((time,), da.from_delayed(c, (count,), kind)) for name, c, kind in columns})
 
 
-def _kept(learnt: Learnt, count: int) -> tuple[NDArray[np.str_], NDArray[np.float64], NDArray[np.float64]]:
+def _in_folder(
+    cube: Cube,
+    observed: Any,
+    fill: Any,
+    targets: Sequence[int],
+    pieces: Sequence[Tile],
+    verb: str,
+    settings: Settings,
+    options: Options,
+) -> xr.DataArray | xr.Dataset:
+    """Return the restored raster, blended from tiles that are solved and kept in a work folder here and now.
+
+    The pixels of a lazy raster stay lazy: they are read, and the tiles blended into them, when the result is computed.
+    """
+    assert options.work is not None
+    tell = options.progress or silent
+    networks = _networks(options)
+    values, observed, fill = (work.blocks(a) for a in (cube.values, observed, fill))
+    sample = _sample(replace(cube, values=values), observed, fill)
+    seen: tuple[list[Any], list[Any], list[Any]] = work.compute([dask.delayed(sample)])[0]
+    job = {
+        **identity(cube, verb, settings, options),
+        "dates": [cube.dates[t] for t in targets],
+        "pixels": work.digest(*seen),
+        "prior": work.digest([w.numpy() for n in networks for w in n.state_dict().values()]) if networks else None,
+    }
+    with work.opened(options.work, job) as folder:
+        if not folder.prior.exists():
+            if work.active_client() is None:
+                learnt = _learn(*seen, targets, cube.days, settings, networks, tell)
+            else:
+                learnt = work.compute([dask.delayed(_learn)(*sample, list(targets), cube.days, settings, networks)])[0]
+            learnt.save(folder.prior)
+        del seen
+
+        def solve(tile: Tile, record: str) -> Any:
+            here = (..., *tile.window)
+            task = dask.delayed(_solve_and_keep, pure=False)
+            return task(str(folder.prior), values[here], observed[here], fill[here], tile, settings, record)
+
+        folder.solve(pieces, solve, tell)
+        prior = load_prior(folder.prior)
+        records = [str(folder.record(t)) for t in pieces]
+    restored: Any
+    leading, chunks = cube.shape[:2], values.chunks[-2:]
+    restored = tiles.blend_lazy(pieces, [Stored(r, "values") for r in records], leading, chunks)
+    restored = restored if cube.lazy else restored.compute()
+    fill = fill if cube.lazy else np.asarray(fill)
+    return _recorded(cubes.write(cube, restored, fill), cube, prior, _tallied(records, cube), verb, settings)
+
+
+def _solve_and_keep(
+    prior_path: str,
+    values: NDArray[Any],
+    observed: NDArray[np.bool_],
+    fill: NDArray[np.bool_],
+    tile: Tile,
+    settings: Settings,
+    record: str,
+) -> None:
+    """Solve a tile and write its record: `values` (time, band, h, w) where it fills, and counts of its core's pixels."""
+    answer = _solve_tile(_prior_at(prior_path), values, observed, fill, tile, settings)
+    core = (slice(None), *tile.core)
+    counts = {
+        "missing": np.asarray(~observed.all(axis=1))[core].sum((1, 2)),
+        "filled": np.asarray(fill.any(axis=1))[core].sum((1, 2)),
+        "outcome": np.array(_outcome(answer)),
+    }
+    kept = {} if answer is None else {"values": np.where(fill, answer, 0)}  # elsewhere nothing is asked of it
+    work.keep(record, **counts, **kept)
+
+
+@lru_cache(maxsize=2)
+def _prior_at(path: str) -> Prior:
+    """Return a prior, read once by each worker."""
+    return load_prior(path)
+
+
+def _tallied(records: Sequence[str], cube: Cube) -> Shares:
+    """Return the shares of a whole scene from the records of its tiles."""
+    counts, outcomes = np.zeros((2, len(cube.dates))), []
+    for record in records:
+        with np.load(record, allow_pickle=False) as file:
+            counts += np.stack([file["missing"], file["filled"]])
+            outcomes.append(str(file["outcome"]))
+    pixels = cube.shape[-2] * cube.shape[-1]
+    return Shares(counts[0] / pixels, counts[1] / pixels, _counts(outcomes))
+
+
+def _outcome(state: NDArray[np.float32] | None) -> str:
+    """Return what became of a tile: it had nothing to fill, could not be solved, or was solved."""
+    if state is None:
+        return "nothing"
+    return "unsolvable" if np.isnan(state).all() else "solved"
+
+
+def _counts(outcomes: Sequence[str]) -> dict[str, int]:
+    return {"total": len(outcomes), "solved": outcomes.count("solved"), "unsolvable": outcomes.count("unsolvable")}
+
+
+def identity(cube: Cube, verb: str, settings: Settings, options: Options) -> dict[str, Any]:
+    """Return what makes a job the same job, beside its pixels."""
+    return {
+        "version": version("ngr_geo"),
+        "verb": verb,
+        "method": settings.method,
+        "steps": settings.steps,
+        "seed": settings.seed,
+        "tile": options.tile,
+        "overlap": options.overlap,
+        "shape": list(cube.shape),
+        "bands": list(cube.bands),
+        "all dates": list(cube.dates),
+    }
+
+
+def _networks(options: Options) -> tuple[Any, ...]:
+    """Return the networks of the prior that was given, if one was."""
+    if options.prior is None:
+        return ()
+    given = options.prior if isinstance(options.prior, Prior) else load_prior(options.prior)
+    if not given.networks:
+        msg = "Found a prior without networks, as method='guide' or one date alone leaves it: expected one with something learnt."
+        raise InputError(msg)
+    return given.networks
+
+
+def _check_networks(networks: Sequence[Any], shape: Sequence[int]) -> None:
+    """Raise where networks learnt elsewhere do not fit a stack (time, band, h, w)."""
+    from .guides.dates import REFERENCES
+
+    bands, width = shape[1], min(REFERENCES, shape[0] - 1)
+    for network in networks:
+        inputs, outputs = network.stem.convolution.in_channels, network.head.out_channels
+        if (inputs, outputs) != (bands + width * (bands + 1), bands):
+            msg = (
+                f"Found a prior for {outputs} bands and {(inputs - outputs) // (outputs + 1)} reference dates, expected one for "
+                f"{bands} bands and {width} (a stack of {shape[0]} dates): train one on such a stack, or leave prior= out."
+            )
+            raise InputError(msg)
+
+
+def silent(stage: str, done: int, total: int) -> None:
+    """Tell nobody."""
+
+
+def _kept(prior: Prior, count: int) -> tuple[NDArray[np.str_], NDArray[np.float64], NDArray[np.float64]]:
     """Return the method kept for each date, and the errors of guide and NGR on hidden pixels, in the raster's units."""
-    judged = learnt.scene.judgement if learnt.scene else {}
+    judged = prior.scene.judgement if prior.scene else {}
     methods, errors = np.full(count, "none", "U5"), np.full((2, count), np.nan)
     for date, verdict in judged.items():
         methods[date] = verdict.method
-        unit = learnt.spread[date, :, 0, 0]
+        unit = prior.spread[date, :, 0, 0]
         errors[:, date] = [float((np.asarray(r) * unit).mean()) for r in (verdict.guide_rmse, verdict.ngr_rmse)]
     return methods, errors[0], errors[1]
 
 
-def _window(learnt: Learnt, values: NDArray[Any], observed: NDArray[np.bool_]) -> Any:
+def _window(prior: Prior, values: NDArray[Any], observed: NDArray[np.bool_]) -> Any:
     """Return a standardised window for the task. A pixel with a band missing is a gap of its whole date."""
     import torch
 
     from .tasks import Window
 
     known = np.asarray(observed.all(axis=1))  # (time, h, w)
-    scaled = (values.astype(np.float64) - learnt.center) / learnt.spread
+    scaled = (values.astype(np.float64) - prior.center) / prior.spread
     clean = np.where(known[:, None], scaled, 0).astype(np.float32)
     return Window(torch.from_numpy(clean), torch.from_numpy(known))
 
@@ -369,7 +481,7 @@ def regions(shape: tuple[int, int, int, int]) -> list[Region]:
     ]
 
 
-def _clouds(
+def clouded(
     raster: xr.DataArray | xr.Dataset, clouds: Any, classes: Sequence[int] | None, dilate: int | None
 ) -> tuple[Cube, Any]:
     """Return the cube and the cloud mask (time, y, x) on its grid, NumPy or Dask."""
@@ -459,32 +571,34 @@ def settings_of(options: Options) -> Settings:
 
     from .tasks import Settings
 
-    device = options.device or ("cuda" if torch.cuda.is_available() else "cpu")
     try:
-        torch.empty(1, device=device)
+        if options.device and work.active_client() is None:  # the workers of a cluster have devices of their own
+            torch.empty(1, device=options.device)
     except (RuntimeError, AssertionError) as error:
-        msg = f"Found device={device!r}, which torch cannot use here ({str(error).splitlines()[0]}): use device='cpu'."
+        reason = str(error).splitlines()[0]
+        msg = f"Found device={options.device!r}, which torch cannot use here ({reason}): use device='cpu'."
         raise InputError(msg) from error
-    return Settings(options.method, options.steps, options.seed, device)  # type: ignore[arg-type]  # checked above
+    return Settings(options.method, options.steps, options.seed, options.device)  # type: ignore[arg-type]  # checked above
 
 
 def _check_observed(cube: Cube, observed: NDArray[np.bool_], fill: NDArray[np.bool_], targets: Sequence[int]) -> None:
     if not observed.any():
-        raise MaskError(_nothing_clear(cube))
+        raise MaskError(nothing_clear(cube))
     blind = [cube.dates[d] for d in targets if fill[d].any() and not observed[d].any()]
     if blind:
         text = f"No clear pixel at all on {', '.join(blind)}: interpolated in time from the other dates."
         warnings.warn(text, UserWarning, stacklevel=5)
 
 
-def _nothing_clear(cube: Cube) -> str:
+def nothing_clear(cube: Cube) -> str:
+    """Return the message for a stack without a clear pixel."""
     return (
         f"No pixel of the {len(cube.dates)} dates is clear, so there is nothing to learn from; expected some: check that True "
         f"means cloud in the mask, which classes count as cloud, and dilate."
     )
 
 
-def _notes(cube: Cube) -> list[str]:
+def notes_on(cube: Cube) -> list[str]:
     """Return what a user should know before the work starts."""
     notes = []
     if len(cube.dates) == 1:
@@ -501,27 +615,18 @@ def _notes(cube: Cube) -> list[str]:
 
 
 def _recorded(
-    result: xr.DataArray | xr.Dataset,
-    cube: Cube,
-    learnt: Learnt | None,
-    states: Sequence[NDArray[np.float32] | None],
-    verb: str,
-    settings: Settings,
-    observed: NDArray[np.bool_],
-    fill: NDArray[np.bool_],
+    result: xr.DataArray | xr.Dataset, cube: Cube, prior: Prior | None, shares: Shares, verb: str, settings: Settings
 ) -> xr.DataArray | xr.Dataset:
     """Return the result with what was done written into its attributes."""
-    judged = learnt.scene.judgement if learnt and learnt.scene else {}
+    judged = prior.scene.judgement if prior and prior.scene else {}
     rows = []
-    missing = ~np.asarray(observed.all(axis=1))
     for index, name in enumerate(cube.dates):
-        here = fill[index].any(axis=0)
-        share = round(float(missing[index].mean()), 6)
-        row: dict[str, Any] = {"date": name, "missing": share, "filled": round(float(here.mean()), 6), "method": "none"}
-        if learnt and here.any():
+        missing, filled = (round(float(s[index]), 6) for s in (shares.missing, shares.filled))
+        row: dict[str, Any] = {"date": name, "missing": missing, "filled": filled, "method": "none"}
+        if prior and shares.filled[index]:
             row["method"] = judged[index].method if index in judged else "paper"
-        if learnt and index in judged and here.any():
-            unit = learnt.spread[index, :, 0, 0]
+        if prior and index in judged and shares.filled[index]:
+            unit = prior.spread[index, :, 0, 0]
             guide, ngr = (np.asarray(r) * unit for r in (judged[index].guide_rmse, judged[index].ngr_rmse))
             row["guide_rmse"], row["ngr_rmse"] = (
                 float(r.mean()) if np.isfinite(r).all() else None for r in (guide, ngr)
@@ -529,34 +634,12 @@ def _recorded(
             if row["guide_rmse"] and row["ngr_rmse"]:
                 row["gain_db"] = round(float(np.mean(20 * np.log10(guide / ngr))), 3)
         rows.append(row)
-    spoilt = [s is not None and bool(np.isnan(s).all()) for s in states]
-    counts = {
-        "total": len(states),
-        "solved": sum(s is not None for s in states) - sum(spoilt),
-        "unsolvable": sum(spoilt),
-    }
-    if learnt and learnt.scene:
-        settings = replace(settings, steps=learnt.scene.steps)
-    return stamped(result, verb, settings).assign_attrs(ngr_dates=json.dumps(rows), ngr_tiles=json.dumps(counts))
+    if prior and prior.scene:
+        settings = replace(settings, steps=prior.scene.steps)
+    return stamped(result, verb, settings).assign_attrs(ngr_dates=json.dumps(rows), ngr_tiles=json.dumps(shares.tiles))
 
 
 def stamped(result: xr.DataArray | xr.Dataset, verb: str, settings: Settings) -> xr.DataArray | xr.Dataset:
     """Return the result with the version, verb and settings that it was made with in its attributes."""
     keep = {"method": settings.method, "steps": settings.steps, "seed": settings.seed, "device": settings.device}
     return result.assign_attrs(ngr_version=version("ngr_geo"), ngr_verb=verb, ngr_settings=json.dumps(keep))
-
-
-def _memory(shape: tuple[int, int, int, int], options: Options) -> int:
-    """Return a rough peak in bytes: torch and the libraries, the raster some times over, the sample, the tiles at work."""
-    values = int(np.prod(shape))
-    sample = min(values, SAMPLE_VALUES)
-    window = shape[0] * shape[1] * min(options.tile, shape[-2]) * min(options.tile, shape[-1])
-    return int(400e6 + 16 * values + 90 * sample + 200 * window * (os.cpu_count() or 1))
-
-
-def _seconds(shape: tuple[int, int, int, int], targets: Sequence[int], busy: int, options: Options) -> float:
-    """Return a rough duration, from runs on two cores of 2.8 GHz."""
-    if options.method == "paper":
-        pixels = min(options.tile, shape[-2]) * min(options.tile, shape[-1])
-        return busy * (options.steps or 15_000) * 4.0 * pixels / 65536
-    return float(len(targets) * busy)

@@ -21,11 +21,11 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from . import cube as cubes
-from . import restore, tiles
+from . import restore, tiles, work
 from .cube import Cube
 from .errors import InputError, MaskError
 from .restore import Dates, Options, regions, settings_of
-from .tiles import Tile
+from .tiles import Stored, Tile
 
 if TYPE_CHECKING:
     from .spectral_tasks import Task, Verdict
@@ -128,7 +128,9 @@ def _restore(raster: xr.DataArray | xr.Dataset, bad_bands: Sequence[Any] | None,
     for note in _notes(cube, good):
         warnings.warn(note, UserWarning, stacklevel=4)
     sample = [tuple(a[(..., *r)] for a in (cube.values, observed)) for r in regions(cube.shape)]
-    if cube.lazy:
+    if job.options.work is not None:
+        result = _in_folder(cube, observed, gaps, sample, pieces, bad_bands, job, settings)
+    elif cube.lazy:
         result = _lazily(cube, observed, gaps, sample, pieces, job, settings)
     else:
         if not observed.any():
@@ -142,7 +144,9 @@ def _restore(raster: xr.DataArray | xr.Dataset, bad_bands: Sequence[Any] | None,
         whole = slice(0, cube.shape[-2]), slice(0, cube.shape[-1])
         correction = tiles.blend(pieces, [p.correction for p in solved], whole, cube.shape[:2])
         made = tiles.blend(pieces, [p.made for p in solved], whole, cube.shape[:2]) > 0.5
-        result = _recorded(_written(cube, correction, made, gaps), cube, solved, job)
+        shares = [p.made.mean((1, 2, 3)) for p in solved]
+        result = _written(cube, correction, made, gaps)
+        result = _recorded(result, cube, [p.verdicts for p in solved], [p.noise for p in solved], shares, job)
     left_out = json.dumps([cube.bands[i] for i in np.flatnonzero(~good)])
     return restore.stamped(result, job.verb, settings).assign_attrs(ngr_bands_left_out=left_out)
 
@@ -161,7 +165,8 @@ def _solve_all(
     values = max(
         cube.shape[1] * (t.window[0].stop - t.window[0].start) * (t.window[1].stop - t.window[1].start) for t in pieces
     )
-    together = 1 if settings.device != "cpu" else max(1, min(os.cpu_count() or 1, MOST_VALUES // values))
+    alone = settings.placed().device != "cpu" or values > MOST_VALUES
+    together = 1 if alone else min(os.cpu_count() or 1, MOST_VALUES // values)
     return tiles.each(pieces, solve_one, together, tell)
 
 
@@ -218,18 +223,19 @@ def _lazily(
     gaps = None if gaps is None else da.broadcast_to(da.asarray(gaps), cube.shape)
     scale = dask.delayed(_scale)(sample)
     solve = dask.delayed(_solve_tile)
-    solved = [
-        solve(
-            cube.values[(..., *t.window)],
-            observed[(..., *t.window)],
-            None if gaps is None else gaps[(..., *t.window)],
-            scale,
-            job.task,
-            job.find_lines,
-            settings,
-        )
-        for t in pieces
-    ]
+    with work.asking_for_gpus():
+        solved = [
+            solve(
+                cube.values[(..., *t.window)],
+                observed[(..., *t.window)],
+                None if gaps is None else gaps[(..., *t.window)],
+                scale,
+                job.task,
+                job.find_lines,
+                settings,
+            )
+            for t in pieces
+        ]
     chunks = cube.values.chunks[-2:]
     correction = tiles.blend_lazy(pieces, [s.correction for s in solved], cube.shape[:2], chunks)
     made = tiles.blend_lazy(pieces, [s.made for s in solved], cube.shape[:2], chunks) > 0.5
@@ -244,6 +250,77 @@ def _lazily(
     if job.verb == "denoise" and band in result.dims:
         columns["ngr_noise"] = ((band,), da.from_delayed(noise, cube.shape[1:2], float))
     return result.assign_coords(columns)
+
+
+def _in_folder(
+    cube: Cube,
+    observed: Any,
+    gaps: Any,
+    sample: Any,
+    pieces: Sequence[Tile],
+    bad_bands: Sequence[Any] | None,
+    job: Job,
+    settings: Settings,
+) -> xr.DataArray | xr.Dataset:
+    """Return the restored raster, blended from tiles that are solved and kept in a work folder here and now."""
+    assert job.options.work is not None
+    values, observed = work.blocks(cube.values), work.blocks(observed)
+    gaps = None if gaps is None else da.broadcast_to(work.blocks(gaps), cube.shape)
+    (seen,) = work.compute([dask.delayed(sample)])
+    scale = _scale(seen)
+    identity = {
+        **restore.identity(cube, job.verb, settings, job.options),
+        "task": [job.task.kind, job.task.direction],
+        "bad bands": [str(b) for b in bad_bands or ()],
+        "pixels": work.digest(*seen),
+    }
+    del seen
+    with work.opened(job.options.work, identity) as folder:
+
+        def solve(tile: Tile, record: str) -> Any:
+            here = (..., *tile.window)
+            gap = None if gaps is None else gaps[here]
+            task = dask.delayed(_solve_and_keep, pure=False)
+            return task(values[here], observed[here], gap, scale, job.task, job.find_lines, settings, record)
+
+        folder.solve(pieces, solve, job.options.progress or restore.silent)
+        records = [str(folder.record(t)) for t in pieces]
+    chunks = values.chunks[-2:]
+    correction, made = (
+        tiles.blend_lazy(pieces, [Stored(r, name) for r in records], cube.shape[:2], chunks)
+        for name in ("correction", "made")
+    )
+    if not cube.lazy:
+        correction, made = dask.compute(correction, made)
+    if gaps is not None and not cube.lazy:
+        gaps = gaps.compute()
+    verdicts, noise, shares = zip(*(_told(record) for record in records), strict=True)
+    return _recorded(_written(cube, correction, made > 0.5, gaps), cube, verdicts, noise, shares, job)
+
+
+def _solve_and_keep(
+    values: NDArray[Any],
+    observed: NDArray[np.bool_],
+    gaps: NDArray[np.bool_] | None,
+    scale: float,
+    task: Task,
+    find_lines: bool,
+    settings: Settings,
+    record: str,
+) -> None:
+    """Solve a tile and write its record."""
+    piece = _solve_tile(values, observed, gaps, scale, task, find_lines, settings)
+    verdicts = json.dumps([[note, *verdict] for note, verdict in piece.verdicts])
+    work.keep(record, correction=piece.correction, made=piece.made, noise=piece.noise, verdicts=np.array(verdicts))
+
+
+def _told(record: str) -> tuple[tuple[tuple[str, Verdict], ...], NDArray[np.float64], NDArray[np.float64]]:
+    """Return what the record of a tile tells beside its pixels: verdicts, noise, and how much of each date is made up."""
+    from .spectral_tasks import Verdict
+
+    with np.load(record, allow_pickle=False) as file:
+        verdicts = tuple((note, Verdict(*rest)) for note, *rest in json.loads(str(file["verdicts"])))
+        return verdicts, file["noise"], file["made"].mean((1, 2, 3))
 
 
 def _written(cube: Cube, correction: Any, made: Any, gaps: Any) -> xr.DataArray | xr.Dataset:
@@ -320,16 +397,21 @@ def _lines(cube: Cube, lines: Any) -> Any:
 
 
 def _recorded(
-    result: xr.DataArray | xr.Dataset, cube: Cube, solved: Sequence[Piece], job: Job
+    result: xr.DataArray | xr.Dataset,
+    cube: Cube,
+    verdicts: Sequence[Any],
+    noise: Sequence[Any],
+    made: Sequence[NDArray[np.floating]],
+    job: Job,
 ) -> xr.DataArray | xr.Dataset:
-    """Return the result with what was done written into its attributes."""
-    rows, noise = _summary([p.verdicts for p in solved], [p.noise for p in solved], cube.dates)
+    """Return the result with what was done, told by each tile, written into its attributes."""
+    rows, levels = _summary(verdicts, noise, cube.dates)
     for index, row in enumerate(rows):
-        row["made_up"] = round(float(np.mean([p.made[index].mean() for p in solved])), 6)
+        row["made_up"] = round(float(np.mean([m[index] for m in made])), 6)
     if job.verb == "denoise":
-        levels = [float(f"{s:.6g}") if np.isfinite(s) else None for s in noise]
-        result = result.assign_attrs(ngr_noise=json.dumps(levels))
-    counts = {"total": len(solved), "solved": len(solved), "unsolvable": 0}
+        rounded = [float(f"{s:.6g}") if np.isfinite(s) else None for s in levels]
+        result = result.assign_attrs(ngr_noise=json.dumps(rounded))
+    counts = {"total": len(verdicts), "solved": len(verdicts), "unsolvable": 0}
     return result.assign_attrs(ngr_dates=json.dumps(rows), ngr_tiles=json.dumps(counts))
 
 

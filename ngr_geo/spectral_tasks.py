@@ -250,7 +250,7 @@ def _loop(kind: Kind, estimate: Estimate, observed: Tensor, settings: Settings) 
     fidelity: Fidelity = Stripes(1e-3, 1e-2, estimate.axis) if kind == "stripes" else Gaussian(0.5)
     loop = Loop(weights=(50.0, 50.0, 0.0), learning_rate=1e-3, hold_steps=0, seed=settings.seed)
     network = _Fields(Small(len(start), len(start), seed=settings.seed), (target - start).flatten(1).std(1))
-    device = settings.device
+    device = settings.placed().device or "cpu"
     states = iterate(
         target.to(device),
         network.to(device),

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import itertools
 import threading
+import warnings
+import weakref
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -43,12 +45,23 @@ FIT_THREADS = 1
 
 @dataclass(frozen=True)
 class Settings:
-    """What the user chose: `method`, `steps` (None: stop on hidden pixels), `seed`, `device` (a torch device's name)."""
+    """What the user chose: `method`, `steps` (None: stop on hidden pixels), `seed`, `device` (None: the fastest where it runs)."""
 
     method: Method = "auto"
     steps: int | None = None
     seed: int = 0
-    device: str = "cpu"
+    device: str | None = None
+
+    def placed(self) -> Settings:
+        """Return them with the device of the machine that this runs on, where none was chosen."""
+        return self if self.device else replace(self, device=fastest_device())
+
+
+def fastest_device() -> str:
+    """Return "cuda" where there is one, else "mps", else "cpu"."""
+    if torch.cuda.is_available():
+        return "cuda"
+    return "mps" if torch.backends.mps.is_available() else "cpu"
 
 
 class Judgement(NamedTuple):
@@ -99,6 +112,7 @@ def fit(
     days: Sequence[float],
     settings: Settings,
     progress: Progress | None = None,
+    networks: Sequence[Small] = (),
 ) -> Scene:
     """Return what there is to know of a scene before any tile of it is solved.
 
@@ -111,8 +125,10 @@ def fit(
         days: when each of the T dates was taken, in days; NaN if unknown.
         settings: see `Settings`.
         progress: told of the steps done.
+        networks: learnt from another scene or date. They are used as they are, or trained for `settings.steps` more steps.
     """
     tell = progress or _silent
+    settings = settings.placed()
     with threads(1):
         stop, score = _hide(windows, dates, settings.seed)
         seen = [Window(w.values, w.observed & ~a & ~b) for w, a, b in zip(windows, stop, score, strict=True)]
@@ -123,20 +139,25 @@ def fit(
         tell("guide", 1, 2)
         guide = guides.fit(windows, windows, dates, days)
         tell("guide", 2, 2)
-        networks: tuple[Small, ...] = ()
-        steps = 0
+        given, steps = tuple(networks), 0
+        networks = ()
         alone = (
             len(days) == 1 and settings.method == "auto"
         )  # interpolated from what it is judged by: nothing to refine
         if settings.method != "guide" and not alone:
-            everything = [_problem(guide, w, w, d) for w in windows for d in dates]
-            networks, steps = _train(problems, everything, scale, trials, settings, tell)
+            if given and not settings.steps:
+                networks = given
+            else:
+                everything = [_problem(guide, w, w, d) for w in windows for d in dates]
+                networks, steps = _train(problems, everything, scale, trials, settings, tell, given)
+            networks = tuple(network.to("cpu") for network in networks)
         judgement = _judge(trials, networks[:1], scale, dates, settings)
         return Scene(guide, networks, scale, judgement, steps)
 
 
 def solve(scene: Scene, window: Window, dates: Sequence[int], settings: Settings) -> Tensor:
     """Return a window with the `dates` filled, (T, B, h, w); what was observed comes back bit for bit."""
+    settings = settings.placed()
     with threads(1):
         filled = window.values.clone()
         for date in dates:
@@ -156,6 +177,7 @@ def solve_as_published(
     noise for gaps, as in the paper's cloud removal. The result is the last image, for noise the exponential average: the
     published numbers took the best one by the ground truth.
     """
+    settings = settings.placed()
     shape = values.shape
     observation = torch.from_numpy(values.reshape(-1, *shape[2:])).to(settings.device)
     seen = torch.from_numpy(observed.reshape(-1, *shape[2:])).to(settings.device)
@@ -177,20 +199,50 @@ def solve_as_published(
 
 
 @torch.no_grad()
-def integrate(problem: Problem, networks: Sequence[Small], scale: dict[int, Tensor], device: str) -> Tensor:
+def integrate(problem: Problem, networks: Sequence[Small], scale: dict[int, Tensor], device: str | None) -> Tensor:
     """Return the image (B, h, w) that follows the fields  D(guide + s·V)  in the gaps and holds what was seen.
 
     V is the mean of the networks' answers. Without networks it is the Poisson fill of the guide.
     """
     answer = problem.guide
     if networks:
-        inputs = problem.inputs[None].to(device)
-        potential = torch.stack([network(inputs)[0] for network in networks]).mean(0).cpu()
-        answer = answer + scale[problem.date] * potential
+        answer = answer + scale[problem.date] * _potential(problem.inputs, networks, device)
     fields = Neumann().gradient(answer)
     start = torch.where(problem.trusted, problem.values, answer)
     image = hold(start, fields, problem.trusted, (1.0, 1.0, 0.0), Neumann(), HOLD_STEPS, guide=answer)
     return torch.where(problem.seen, problem.values, image)
+
+
+def _potential(inputs: Tensor, networks: Sequence[Small], device: str | None) -> Tensor:
+    """Return the mean of the networks' answers (B, h, w); one at a time on a GPU, and on the CPU where it is out of memory."""
+    if device not in (None, "cpu"):
+        assert device is not None
+        try:
+            with _TURN:
+                there = inputs[None].to(device)
+                return torch.stack([_placed(network, device)(there)[0] for network in networks]).mean(0).cpu()
+        except torch.cuda.OutOfMemoryError:
+            if device not in _FULL:
+                _FULL.add(device)
+                text = f"{device} is out of memory: such tiles go to the CPU. Use a smaller tile, for example tile=128."
+                warnings.warn(text, UserWarning, stacklevel=2)
+    return torch.stack([_placed(network, "cpu")(inputs[None])[0] for network in networks]).mean(0)
+
+
+def _placed(network: Small, device: str) -> Small:
+    """Return the network on a device: itself, or a copy that is made once."""
+    if next(network.parameters()).device == torch.device(device):
+        return network
+    with _COPYING:
+        copies = _COPIES.setdefault(network, {})
+        if device not in copies:
+            copies[device] = deepcopy(network).to(device)
+        return copies[device]
+
+
+_TURN, _COPYING = threading.Lock(), threading.Lock()
+_FULL: set[str] = set()
+_COPIES: weakref.WeakKeyDictionary[Small, dict[str, Small]] = weakref.WeakKeyDictionary()
 
 
 @contextmanager
@@ -279,6 +331,7 @@ def _train(
     trials: Sequence[Trial],
     settings: Settings,
     tell: Progress,
+    given: Sequence[Small] = (),
 ) -> tuple[tuple[Small, ...], int]:
     """Return two networks and their number of steps, 0 and none where nothing could be learnt.
 
@@ -289,7 +342,11 @@ def _train(
     pair = []
     for number, part in enumerate((problems, everything)):
         examples = [_example(p, scale) for p in part if p.seen.any()]
-        network = Small(len(part[0].inputs), len(part[0].values), seed=settings.seed + number).to(settings.device)
+        network = (
+            deepcopy(given[number % len(given)])
+            if given
+            else Small(len(part[0].inputs), len(part[0].values), seed=settings.seed + number)
+        ).to(settings.device)
         examples = [
             Example(
                 e.inputs.to(settings.device), e.residual.to(settings.device), e.observed.to(settings.device), e.weight

@@ -34,12 +34,26 @@ class Span(NamedTuple):
 
 
 class Tile(NamedTuple):
-    """A tile: its row-major `number`, its spans, its `weight` (h, w) float32."""
+    """A tile: its row-major `number`, its spans, and its tapers `down` (h,) and `across` (w,), float32."""
 
     number: int
     row: Span
     column: Span
-    weight: NDArray[np.float32]
+    down: NDArray[np.float32]
+    across: NDArray[np.float32]
+
+    @property
+    def weight(self) -> NDArray[np.float32]:
+        """How much each pixel of the tile counts, (h, w)."""
+        return np.outer(self.down, self.across)
+
+    @property
+    def core(self) -> Region:
+        """The part of the window that no other tile owns."""
+        return (
+            slice(self.row.core_start - self.row.start, self.row.core_stop - self.row.start),
+            slice(self.column.core_start - self.column.start, self.column.core_stop - self.column.start),
+        )
 
     @property
     def window(self) -> Region:
@@ -100,7 +114,7 @@ def grid(shape: tuple[int, int], tile: int, overlap: int) -> tuple[Tile, ...]:
     rows, columns = (spans(size, tile, overlap) for size in shape)
     down, across = taper(rows), taper(columns)
     pairs = [(r, c) for r in range(len(rows)) for c in range(len(columns))]
-    return tuple(Tile(i, rows[r], columns[c], np.outer(down[r], across[c])) for i, (r, c) in enumerate(pairs))
+    return tuple(Tile(i, rows[r], columns[c], down[r], across[c]) for i, (r, c) in enumerate(pairs))
 
 
 def touching(tiles: Sequence[Tile], region: Region) -> list[int]:
@@ -116,8 +130,23 @@ def touching(tiles: Sequence[Tile], region: Region) -> list[int]:
     ]
 
 
+class Stored(NamedTuple):
+    """One array of a solved tile that lies in a file (.npz), read where it is blended."""
+
+    path: str
+    name: str
+
+    def load(self) -> NDArray[np.float32] | None:
+        """Return the array; None where the tile has none."""
+        with np.load(self.path, allow_pickle=False) as file:
+            return file[self.name] if self.name in file.files else None
+
+
 def blend(
-    tiles: Sequence[Tile], solved: Sequence[NDArray[np.float32] | None], region: Region, leading: tuple[int, ...]
+    tiles: Sequence[Tile],
+    solved: Sequence[NDArray[np.float32] | Stored | None],
+    region: Region,
+    leading: tuple[int, ...],
 ) -> NDArray[np.float32]:
     """Return the weighted sum of the solved tiles over a region, (*leading, rows, columns).
 
@@ -125,13 +154,14 @@ def blend(
 
     Args:
         tiles: of the scene, or those touching the region.
-        solved: one (*leading, h, w) array per tile; None where the tile had nothing to do and counts for nothing.
+        solved: one (*leading, h, w) array per tile, or where it lies; None where the tile had nothing to do and counts for nothing.
         region: (rows, columns) of the scene.
         leading: the shape before rows and columns.
     """
     rows, columns = region
     out = np.zeros((*leading, rows.stop - rows.start, columns.stop - columns.start), np.float32)
-    for tile, values in zip(tiles, solved, strict=True):
+    for tile, answer in zip(tiles, solved, strict=True):
+        values = answer.load() if isinstance(answer, Stored) else answer
         if values is None:
             continue
         top, bottom = max(tile.row.start, rows.start), min(tile.row.stop, rows.stop)
@@ -157,7 +187,7 @@ def blend_lazy(
 
     Args:
         tiles: of the scene.
-        solved: one `dask.delayed` array (*leading, h, w), or delayed None, per tile.
+        solved: one `dask.delayed` array (*leading, h, w), or delayed None, or `Stored`, per tile.
         leading: the shape before rows and columns, kept in one chunk.
         chunks: of rows and columns.
     """

@@ -31,7 +31,7 @@ def is_container(path: str) -> bool:
     return is_zarr(path) or os.path.splitext(path)[1].lower() in _NETCDF
 
 
-def open_container(path: str) -> xr.Dataset:
+def open_container(path: str, lazy: bool = False) -> xr.Dataset:
     """The whole file as a Dataset of raw values: neither masked nor scaled, so that every number can go back as it was.
 
     Raises:
@@ -47,7 +47,7 @@ def open_container(path: str) -> xr.Dataset:
         options |= {"engine": "zarr", "consolidated": _is_consolidated(path) if local else None}
     try:
         dataset = xr.open_dataset(path, chunks=None, **options)
-        if dataset.nbytes > LARGE:
+        if lazy or dataset.nbytes > LARGE:
             dataset.close()
             return _with_crs(xr.open_dataset(path, chunks="auto", **options))
         with dataset:

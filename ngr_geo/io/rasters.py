@@ -4,6 +4,7 @@ import os
 import re
 import warnings
 from collections.abc import Sequence
+from dataclasses import replace
 
 import dask
 import dask.array
@@ -342,6 +343,8 @@ def _lazy(headers: Sequence[Header], numbers: tuple[int, ...]) -> "dask.array.Ar
     dtype = headers[0].dtypes[0]
     dates = []
     for header in headers:
+        if os.path.exists(header.path):  # a worker may be in another folder
+            header = replace(header, path=os.path.abspath(header.path))
         blocks: dict[int, list[dask.array.Array]] = {}
         for window in windows((rows, columns), _CHUNK):
             blocks.setdefault(window.row_off, []).append(_block(read, header, numbers, window, dtype))

@@ -53,10 +53,11 @@ def read_stack(
     clouds: PathLike | Sequence[PathLike] | None = None,
     bands: Sequence[str] | None = None,
     date_pattern: str | None = None,
+    lazy: bool = False,
 ) -> Stack:
     """Dated rasters and their cloud masks as one stack, sorted by date.
 
-    All headers are checked before any pixel is read. Stacks above 512 MiB become Dask arrays.
+    All headers are checked before any pixel is read. Stacks above 512 MiB, and where `lazy` smaller ones, become Dask arrays.
 
     Args:
         paths: GeoTIFFs (or other files that GDAL reads), one per date and all on one grid; or one NetCDF file or Zarr
@@ -65,6 +66,7 @@ def read_stack(
             GeoTIFFs or of a variable of the NetCDF file or Zarr store. By default one with a well-known name.
         bands: names of the bands (or variables) to work on; the others are left out. By default all.
         date_pattern: where the date stands in the names: see `ngr_geo.io.dates.acquired`.
+        lazy: do not load pixels, however few they are.
 
     Raises:
         InputError: no such file, not a raster, truncated, complex or mixed dtypes, unknown band, no or unclear dates.
@@ -83,7 +85,9 @@ def read_stack(
             "holds all dates: run once per file, or join them first with xarray.concat."
         )
         raise InputError(msg)
-    return _read_container(files[0], masks, bands) if packed else _read_rasters(files, masks, bands, date_pattern)
+    if packed:
+        return _read_container(files[0], masks, bands, lazy)
+    return _read_rasters(files, masks, bands, date_pattern, lazy)
 
 
 def expand(paths: PathLike | Sequence[PathLike]) -> tuple[str, ...]:
@@ -130,7 +134,7 @@ def _names(paths: PathLike | Sequence[PathLike] | None) -> tuple[str, ...]:
 
 
 def _read_rasters(
-    files: tuple[str, ...], masks: tuple[str, ...], bands: Sequence[str] | None, pattern: str | None
+    files: tuple[str, ...], masks: tuple[str, ...], bands: Sequence[str] | None, pattern: str | None, lazy: bool
 ) -> Stack:
     headers = [read_header(path) for path in files]
     rasters.check_alike(headers)
@@ -144,7 +148,7 @@ def _read_rasters(
     numbers = rasters.choose_bands(headers[0], names, bands, mask_band)
     mask_files = expand(masks) if masks and mask_band is None else ()
     clouds = rasters.match_masks(mask_files, headers, times, pattern) if mask_files else None
-    lazy = rasters.is_large(headers, len(numbers))
+    lazy = lazy or rasters.is_large(headers, len(numbers))
     mask: xr.DataArray | None = None
     if clouds is not None:
         mask = rasters.read_mask(clouds, times, lazy)
@@ -176,8 +180,8 @@ def _mask_band(names: tuple[str, ...], masks: tuple[str, ...]) -> int | None:
     return known[0] if known else None
 
 
-def _read_container(path: str, masks: tuple[str, ...], bands: Sequence[str] | None) -> Stack:
-    dataset = containers.open_container(path)
+def _read_container(path: str, masks: tuple[str, ...], bands: Sequence[str] | None, lazy: bool) -> Stack:
+    dataset = containers.open_container(path, lazy)
     inputs: tuple[str, ...] = (path,)
     clouds: xr.DataArray | str | None = None
     if len(masks) == 1 and masks[0] in dataset.variables:

@@ -1,7 +1,9 @@
 """One GeoTIFF written under a temporary name: like a given header, block by block, from any thread."""
 
+import glob
 import os
 import shutil
+import socket
 import threading
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
@@ -51,7 +53,7 @@ class Target:
         self.header = header
         self.carried = tuple(carried)
         self.written = tuple(band for band in range(1, header.count + 1) if band not in self.carried)
-        self.temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+        self.temporary = temporary_name(path)
         self._lock = threading.Lock()  # Dask stores blocks from several threads
         self._closed = True
         try:
@@ -163,6 +165,26 @@ class Target:
             **options,
         )
         os.replace(self._translated, self.temporary)
+
+
+def temporary_name(path: Path) -> Path:
+    """The hidden name beside its place under which a file is written; those that killed runs left there are removed."""
+    host = "".join(letter for letter in socket.gethostname() if letter.isalnum())
+    for leftover in path.parent.glob(f".{glob.escape(path.name)}.{host}-*.part*"):
+        number = leftover.name.rsplit(f"{host}-", 1)[1].split(".")[0]
+        if number.isdigit() and not _running(int(number)):
+            shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink(missing_ok=True)
+    return path.with_name(f".{path.name}.{host}-{os.getpid()}.part")
+
+
+def _running(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True
+    return True
 
 
 @contextmanager

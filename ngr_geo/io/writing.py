@@ -27,7 +27,7 @@ from ..errors import OutputError
 from . import containers, rasters
 from .geotiff import SPECTRAL, Header, read_header, windows
 from .stack import PathLike, Stack, read_stack
-from .target import ENVI, Target, existing_folder, filled_header, free_space, naming_errors, subset
+from .target import ENVI, Target, existing_folder, filled_header, free_space, naming_errors, subset, temporary_name
 
 _NETCDF = {".nc", ".nc4"}
 _TIFF = {".tif", ".tiff"}
@@ -258,7 +258,8 @@ def _write_rasters(
                 targets.append(Target(planned.filled[date], sidecars[date], (), {}))
             # One computation for both: a tile that was solved serves all dates and the mask.
             sheaves: Any = [_Sheaf(targets[0::2]), _Sheaf(targets[1::2])]
-            dask.array.store([array, dask.array.asarray(filled).astype(np.uint8)], sheaves, lock=False)
+            sources = [array, dask.array.asarray(filled).astype(np.uint8)]
+            dask.array.store(sources, sheaves, lock=False, scheduler="threads")  # open files are no worker's business
             for number, target in enumerate(targets, start=1):
                 target.finish()
                 progress("write", number, len(targets))
@@ -383,7 +384,7 @@ def _stem(name: str) -> str:
 def _write_container(result: xr.DataArray | xr.Dataset, stack: Stack, path: Path) -> None:
     """A NetCDF file or Zarr store, under a temporary name until it is whole."""
     dataset = containers.assemble(result, stack.dataset)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    temporary = temporary_name(path)
     try:
         with naming_errors(path):
             if path.suffix.lower() == ".zarr":

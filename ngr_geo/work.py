@@ -1,0 +1,400 @@
+"""Tiles solved wherever Dask runs, each kept in a work folder when it is finished, so that a job that was stopped goes on.
+
+    FOLDER/job.json            what the job is: version, verb, settings, input
+    FOLDER/prior.safetensors   what was learnt of the scene
+    FOLDER/tiles/000042.npz    a finished tile
+
+A tile is a function of its own pixels and of the prior, so any order, any scheduler and any number of interruptions give the same
+bits. Tasks write their records themselves and send nothing back: no worker ever holds more than the tiles it is working on. On a
+cluster the folder has to be on a disk that all workers see.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import json
+import logging
+import os
+import shutil
+import tempfile
+import zipfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import dask
+import dask.array as da
+import numpy as np
+from filelock import FileLock, Timeout
+from numpy.typing import NDArray
+
+from .errors import InputError, NgrError, OutputError, TilesFailedError
+from .tiles import Tile
+
+GROUP = 64
+"""Tiles in one Dask computation: enough to keep workers busy, few enough to bound the graph and what is read ahead."""
+Progress = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True)
+class Folder:
+    """Where a job keeps its records; `restart` does away with those of an earlier one; `inputs`: files that must not change."""
+
+    path: str | os.PathLike[str]
+    restart: bool = False
+    inputs: tuple[str, ...] = ()
+
+
+class Failure(NamedTuple):
+    """A tile that could not be solved: its window (rows, columns) and why."""
+
+    rows: tuple[int, int]
+    columns: tuple[int, int]
+    cause: str
+
+
+class Work:
+    """An open work folder; made by `opened`."""
+
+    def __init__(self, path: Path) -> None:
+        """Take the folder."""
+        self.path = path
+
+    @property
+    def prior(self) -> Path:
+        """Where the scene's prior is kept."""
+        return self.path / "prior.safetensors"
+
+    def record(self, tile: Tile) -> Path:
+        """Return where a tile is kept."""
+        return self.path / "tiles" / f"{tile.number:06d}.npz"
+
+    def has(self, tile: Tile) -> bool:
+        """Return whether a tile is finished: its record is there and whole."""
+        return zipfile.is_zipfile(self.record(tile))
+
+    def solve(self, pieces: Sequence[Tile], task: Callable[[Tile, str], Any], tell: Progress) -> None:
+        """Have all tiles that are not finished solved and recorded.
+
+        Neighbours go together, so that what they read in common is read once. Where something fails, the tiles of that group are
+        tried again one by one: only those that fail twice are given up, and told of when all others are finished.
+
+        Args:
+            pieces: of the scene.
+            task: (tile, path of its record) -> delayed.
+            tell: of the progress.
+
+        Raises:
+            TilesFailedError: some could not be solved.
+            OutputError: a record cannot be written.
+        """
+        todo = [t for t in along_curve(pieces) if not self.has(t)]
+        done, failures = len(pieces) - len(todo), []
+        tell("tiles", done, len(pieces))
+        for start in range(0, len(todo), GROUP):
+            group = todo[start : start + GROUP]
+            try:
+                compute([task(t, str(self.record(t))) for t in group], partial(_count_on, tell, done, len(pieces)))
+            except OutputError:
+                raise
+            except Exception:  # of any tile, in reading or in solving: found out below
+                for tile in [t for t in group if not self.has(t)]:
+                    try:
+                        compute([task(tile, str(self.record(tile)))])
+                    except OutputError:
+                        raise
+                    except Exception as error:
+                        rows, columns = tile.window
+                        cause = str(error) if isinstance(error, NgrError) else f"{type(error).__name__}: {error}"
+                        failures.append(Failure((rows.start, rows.stop), (columns.start, columns.stop), cause))
+            done += len(group)
+            tell("tiles", done, len(pieces))
+        if failures:
+            raise TilesFailedError(_told(failures, len(pieces), self.path), [f._asdict() for f in failures])
+
+
+@contextmanager
+def opened(folder: Folder, job: Mapping[str, Any]) -> Iterator[Work]:
+    """Open, or begin, the work folder of a job; nobody else can at the same time.
+
+    Raises:
+        InputError: it holds another job, or another run is at work in it.
+        OutputError: it cannot be written.
+    """
+    path = Path(os.path.abspath(folder.path))
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(path / "lock")
+        lock.acquire(timeout=0)
+    except Timeout as error:
+        msg = f"Another run is at work in {path}. Wait for it to end, or choose another work folder."
+        raise InputError(msg) from error
+    except OSError as error:
+        raise _unwritable(path, error) from error
+    try:
+        _begin(
+            path,
+            folder.restart,
+            {key: _plain(value) for key, value in (*job.items(), ("inputs", _stamps(folder.inputs)))},
+        )
+        yield Work(path)
+    finally:
+        lock.release()
+
+
+def remove(path: Path) -> None:
+    """Remove a work folder: only what is ours in it, and the folder itself if nothing else is left."""
+    for name in ("tiles", "job.json", "prior.safetensors", "lock"):
+        part = path / name
+        if part.is_dir():
+            shutil.rmtree(part, ignore_errors=True)
+        else:
+            part.unlink(missing_ok=True)
+    if path.is_dir() and not any(path.iterdir()):
+        path.rmdir()
+
+
+def keep(record: str, **arrays: Any) -> None:
+    """Write the record of a tile, whole or not at all.
+
+    Raises:
+        OutputError: the folder cannot be written, or is not there, as where a worker does not share the disk.
+    """
+    target = Path(record)
+    try:
+        with tempfile.NamedTemporaryFile(dir=target.parent, prefix=f".{target.stem}.", delete=False) as handle:
+            temporary = Path(handle.name)
+            try:
+                np.savez_compressed(handle, **arrays)
+                handle.close()
+                os.replace(temporary, target)
+            finally:
+                temporary.unlink(missing_ok=True)
+    except OSError as error:
+        raise _unwritable(target.parent, error) from error
+
+
+def kept(record: Path | str) -> dict[str, NDArray[Any]]:
+    """Return what `keep` wrote; no pickle is loaded."""
+    with np.load(record, allow_pickle=False) as file:
+        return {name: file[name] for name in file.files}
+
+
+def digest(*parts: Any) -> str:
+    """Return a hash of arrays, or sequences of arrays, and text."""
+    total = hashlib.sha256()
+    for part in parts:
+        if isinstance(part, list | tuple):
+            total.update(digest(*part).encode())
+        elif isinstance(part, np.ndarray):
+            total.update(f"{part.dtype}{part.shape}".encode())
+            total.update(np.ascontiguousarray(part).tobytes())
+        else:
+            total.update(str(part).encode())
+    return total.hexdigest()[:16]
+
+
+def compute(tasks: Sequence[Any], tell: Callable[[int], None] | None = None) -> tuple[Any, ...]:
+    """Return the results of delayed tasks, from the active Dask cluster where there is one, else from threads.
+
+    On a cluster with workers that declare `GPU` each asks for one; on others nothing is asked for.
+    """
+    client = active_client()
+    if client is not None:
+        resources = {"GPU": 1} if has_gpus(client) else None
+        results: tuple[Any, ...] = client.gather(client.compute(list(tasks), resources=resources))
+        return tuple(results)
+    from dask.callbacks import Callback
+
+    wanted = {task.key for task in tasks}
+    finished = itertools.count(1)
+
+    def count(key: Any, result: Any, graph: Any, state: Any, worker: Any) -> None:
+        if key in wanted and tell is not None:
+            tell(next(finished))
+
+    with Callback(posttask=count):
+        answers: tuple[Any, ...] = dask.compute(*tasks, scheduler=_scheduler())
+    return answers
+
+
+def blocks(data: Any) -> da.Array:
+    """Return an array as a Dask array, one in memory in blocks of 1024 x 1024 pixels."""
+    return data if isinstance(data, da.Array) else da.from_array(data, chunks=(-1,) * (data.ndim - 2) + (1024, 1024))
+
+
+def active_client() -> Any:
+    """Return the Dask client that is active here, or None."""
+    import sys
+
+    if "distributed" not in sys.modules:
+        return None
+    from distributed import default_client
+
+    try:
+        return default_client()
+    except ValueError:
+        return None
+
+
+@contextmanager
+def asking_for_gpus() -> Iterator[None]:
+    """Have the tasks made inside the block ask for a GPU, where workers of the active cluster declare any."""
+    client = active_client()
+    if client is None or not has_gpus(client):
+        yield
+        return
+    with dask.annotate(resources={"GPU": 1}):
+        yield
+
+
+@contextmanager
+def cluster(address: str | None = None, workers: int | None = None) -> Iterator[None]:
+    """Have tiles run on the Dask cluster at an address (or of a scheduler file), or on one of so many processes here.
+
+    Raises:
+        InputError: no scheduler answers there, or `distributed` is not installed.
+    """
+    if address is None and workers is None:
+        yield
+        return
+    try:
+        from distributed import Client, LocalCluster
+    except ImportError as error:
+        msg = "Found no package distributed, which a Dask cluster needs: pip install 'ngr_geo[cluster]'."
+        raise InputError(msg) from error
+    if address is None:
+        with (
+            LocalCluster(
+                n_workers=workers, threads_per_worker=1, dashboard_address=None, silence_logs=logging.CRITICAL
+            ) as local,
+            Client(local),
+        ):
+            yield
+        return
+    known = {"scheduler_file": address} if os.path.isfile(address) else {"address": address}
+    try:
+        client = Client(timeout=10, **known)
+    except (OSError, ValueError) as error:
+        msg = f"No Dask scheduler answers at {address} ({str(error).splitlines()[0][:100]}): start one with: dask scheduler"
+        raise InputError(msg) from error
+    with client:
+        if not client.scheduler_info()["workers"]:
+            msg = f"The Dask scheduler at {address} has no workers: start some with: dask worker {address}"
+            raise InputError(msg)
+        yield
+
+
+def has_gpus(client: Any) -> bool:
+    """Return whether a worker of the cluster declares the resource `GPU`."""
+    return any(
+        w.get("resources", {}).get("GPU", 0) >= 1 for w in client.scheduler_info(n_workers=-1)["workers"].values()
+    )
+
+
+def along_curve(pieces: Sequence[Tile]) -> list[Tile]:
+    """Return tiles so that neighbours come soon after each other: along a Z-order curve."""
+    down = {start: i for i, start in enumerate(sorted({t.row.start for t in pieces}))}
+    across = {start: i for i, start in enumerate(sorted({t.column.start for t in pieces}))}
+
+    def place(tile: Tile) -> int:
+        row, column = down[tile.row.start], across[tile.column.start]
+        return sum((row >> bit & 1) << 2 * bit + 1 | (column >> bit & 1) << 2 * bit for bit in range(20))
+
+    return sorted(pieces, key=place)
+
+
+def _count_on(tell: Progress, before: int, total: int, count: int) -> None:
+    tell("tiles", before + count, total)
+
+
+def _scheduler() -> Any:
+    """Return the user's own choice of a local scheduler, or threads."""
+    return dask.config.get("scheduler", None) or "threads"
+
+
+def _begin(folder: Path, restart: bool, job: dict[str, Any]) -> None:
+    """Compare the job with that of the folder, or write it down."""
+    path = folder / "job.json"
+    if restart:
+        for name in ("tiles", "job.json", "prior.safetensors"):
+            part = folder / name
+            shutil.rmtree(part) if part.is_dir() else part.unlink(missing_ok=True)
+    if path.exists():
+        try:
+            before = json.loads(path.read_text(encoding="utf-8"))
+        except ValueError:
+            before = {}
+        changed = [key for key in (*before, *(k for k in job if k not in before)) if before.get(key) != job.get(key)]
+        if changed:
+            what = "; ".join(
+                f"{key} was {_short(before.get(key))} and is {_short(job.get(key))}" for key in changed[:4]
+            )
+            msg = (
+                f"{folder} holds the records of another job: {what}. Run it as it was begun, choose another work folder, or "
+                "start over with --restart (restart=True in Python)."
+            )
+            raise InputError(msg)
+    else:
+        strangers = [p.name for p in folder.iterdir() if p.name not in ("lock", "tiles", "prior.safetensors")]
+        strangers = [name for name in strangers if not name.startswith(".job.json")]
+        if strangers:
+            msg = (
+                f"{folder} holds other files ({', '.join(sorted(strangers)[:3])}): choose an empty or new work folder."
+            )
+            raise InputError(msg)
+        for name in ("tiles", "prior.safetensors"):  # of a run that was killed while it started over
+            part = folder / name
+            shutil.rmtree(part) if part.is_dir() else part.unlink(missing_ok=True)
+        try:
+            temporary = folder / f".job.json.{os.getpid()}"
+            temporary.write_text(json.dumps(job, indent=1), encoding="utf-8")
+            os.replace(temporary, path)
+        except OSError as error:
+            raise _unwritable(folder, error) from error
+    (folder / "tiles").mkdir(exist_ok=True)
+    for leftover in (folder / "tiles").glob(".*"):
+        leftover.unlink(missing_ok=True)
+
+
+def _stamps(inputs: Sequence[str]) -> dict[str, list[int]]:
+    """Return size and time of change of the input files, by name; a Zarr store counts by its description."""
+    found = {}
+    for name in inputs:
+        path = Path(name)
+        path = next((path / n for n in ("zarr.json", ".zmetadata", ".zgroup") if (path / n).exists()), path)
+        if path.exists():
+            found[os.path.abspath(name)] = [path.stat().st_size, path.stat().st_mtime_ns]
+    return found
+
+
+def _plain(value: Any) -> Any:
+    """Return a value as JSON gives it back, so that it can be compared with what was written."""
+    return json.loads(json.dumps(value))
+
+
+def _short(value: Any) -> str:
+    text = json.dumps(value) if not isinstance(value, str) else value
+    return text if len(text) <= 90 else f"{text[:87]}..."
+
+
+def _told(failures: Sequence[Failure], total: int, path: Path) -> str:
+    parts = [
+        f"rows {f.rows[0]}-{f.rows[1] - 1}, columns {f.columns[0]}-{f.columns[1] - 1}: {f.cause}" for f in failures[:3]
+    ]
+    more = f" (and {len(failures) - 3} more)" if len(failures) > 3 else ""
+    return (
+        f"{len(failures)} of {total} tiles could not be solved, each tried twice: {' | '.join(parts)}{more}. Nothing was written. "
+        f"The others are kept in {path}: mend the cause and run the same again, and only these are solved."
+    )
+
+
+def _unwritable(path: Path, error: OSError) -> OutputError:
+    return OutputError(
+        f"The work folder {path} cannot be written: {error.strerror or error}. Finished tiles are kept. Free some space, or "
+        "see that it is there on all workers, and run the same again; or choose another one with --work (work= in Python)."
+    )
