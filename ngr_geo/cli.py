@@ -337,7 +337,7 @@ def _restore_cube(verb: str, job: Job, console: Console, **chosen: Any) -> int:
     from .io import check_output, read_stack
 
     start = time.monotonic()
-    stack = read_stack(job.inputs, None, job.bands or None, None, lazy=_asks_for_folder(job))
+    stack = replace(read_stack(job.inputs, None, job.bands or None, None, _asks_for_folder(job)), cog=job.cog)
     check_output(job.output, stack, job.overwrite)
     _check_others(job, stack)
     cube = read(stack.raster)
@@ -389,7 +389,8 @@ def _read(verb: str, job: Job) -> "tuple[Stack, xr.DataArray | str | None]":
     from .io import read_stack
 
     masks = job.clouds or job.missing or None
-    stack = read_stack(job.inputs, masks, job.bands or None, job.date_pattern, lazy=_asks_for_folder(job))
+    stack = read_stack(job.inputs, masks, job.bands or None, job.date_pattern, _asks_for_folder(job))
+    stack = replace(stack, cog=job.cog)
     if not job.missing:
         if verb == "decloud" and stack.clouds is None:
             _check_mask_is_there(stack)

@@ -36,6 +36,7 @@ class Job:
     prior: str | None = None
     save_prior: str | None = None
     work: str | None = None
+    cog: bool = False
     restart: bool = False
     workers: int | None = None
     scheduler: str | None = None
@@ -180,6 +181,7 @@ SOLVING = options(
 RUNNING = options(
     click.option("--device", help="cpu, cuda, cuda:1, ...  [default: the fastest there is]"),
     click.option("--seed", type=int, default=0, show_default=True, help="The same seed gives the same answer."),
+    click.option("--cog", is_flag=True, help="Write Cloud Optimized GeoTIFFs, also where the inputs are none."),
     click.option("--overwrite", is_flag=True, help="Replace outputs that are there. Inputs are never replaced."),
     click.option("--quicklook", metavar="PNG", help="Write a picture: before, mask and after."),
 )

@@ -38,6 +38,8 @@ METHODS = ("auto", "ngr", "guide", "paper")
 SAMPLE_VALUES = 10_000_000
 """Values (dates x bands x pixels) that a scene is learnt from, at most: 40 MB, and about twenty times that while fitting."""
 SAMPLE_SIZE = 256
+MOST_VALUES = 60_000_000
+"""Values in the tiles that are solved at one time: each takes about 80 bytes while it is."""
 Progress = Callable[[str, int, int], None]
 Dates = str | Sequence[str] | None
 
@@ -233,8 +235,15 @@ def _solve_all(
         here = (..., *tile.window)
         return _solve_tile(prior, cube.values[here], observed[here], fill[here], tile, settings)
 
-    together = os.cpu_count() or 1 if settings.placed().device == "cpu" else 1
+    together = side_by_side(cube, pieces, settings)
     return tiles.each(pieces, solve_one, together, tell)
+
+
+def side_by_side(cube: Cube, pieces: Sequence[Tile], settings: Settings) -> int:
+    """Return how many tiles are solved at a time in this process: one on a GPU, else one per core, as far as memory goes."""
+    rows, columns = (max(s.stop - s.start for s in sides) for sides in zip(*(t.window for t in pieces), strict=True))
+    fitting = MOST_VALUES // (cube.shape[0] * cube.shape[1] * rows * columns)
+    return max(1, min(os.cpu_count() or 1, fitting)) if settings.placed().device == "cpu" else 1
 
 
 def _lazily(
@@ -307,7 +316,7 @@ def _in_folder(
             task = dask.delayed(_solve_and_keep, pure=False)
             return task(str(folder.prior), values[here], observed[here], fill[here], tile, settings, record)
 
-        folder.solve(pieces, solve, tell)
+        folder.solve(pieces, solve, tell, side_by_side(cube, pieces, settings))
         prior = load_prior(folder.prior)
         records = [str(folder.record(t)) for t in pieces]
     restored: Any
@@ -336,7 +345,7 @@ def _solve_and_keep(
         "outcome": np.array(_outcome(answer)),
     }
     kept = {} if answer is None else {"values": np.where(fill, answer, 0)}  # elsewhere nothing is asked of it
-    work.keep(record, **counts, **kept)
+    work.keep(record, True, **counts, **kept)
 
 
 @lru_cache(maxsize=2)

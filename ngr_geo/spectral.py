@@ -8,7 +8,6 @@ steps run here; with one backed by Dask the same functions become tasks, and not
 from __future__ import annotations
 
 import json
-import os
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -34,8 +33,6 @@ if TYPE_CHECKING:
 NOISES = ("auto", "gaussian", "mixed")
 DIRECTIONS = (None, "columns", "rows")
 QUANTILE = 0.999
-MOST_VALUES = 60_000_000
-"""Values in the tiles that are solved at one time: each takes about 80 bytes while it is."""
 SPECTRAL_BANDS = 8
 """A single date with at least so many bands is a spectral cube."""
 
@@ -162,11 +159,7 @@ def _solve_all(
         gap = None if gaps is None else gaps[here]
         return _solve_tile(cube.values[here], observed[here], gap, scale, job.task, job.find_lines, settings)
 
-    values = max(
-        cube.shape[1] * (t.window[0].stop - t.window[0].start) * (t.window[1].stop - t.window[1].start) for t in pieces
-    )
-    alone = settings.placed().device != "cpu" or values > MOST_VALUES
-    together = 1 if alone else min(os.cpu_count() or 1, MOST_VALUES // values)
+    together = restore.side_by_side(cube, pieces, settings)
     return tiles.each(pieces, solve_one, together, tell)
 
 
@@ -283,7 +276,8 @@ def _in_folder(
             task = dask.delayed(_solve_and_keep, pure=False)
             return task(values[here], observed[here], gap, scale, job.task, job.find_lines, settings, record)
 
-        folder.solve(pieces, solve, job.options.progress or restore.silent)
+        tell = job.options.progress or restore.silent
+        folder.solve(pieces, solve, tell, restore.side_by_side(cube, pieces, settings))
         records = [str(folder.record(t)) for t in pieces]
     chunks = values.chunks[-2:]
     correction, made = (
@@ -311,7 +305,10 @@ def _solve_and_keep(
     """Solve a tile and write its record."""
     piece = _solve_tile(values, observed, gaps, scale, task, find_lines, settings)
     verdicts = json.dumps([[note, *verdict] for note, verdict in piece.verdicts])
-    work.keep(record, correction=piece.correction, made=piece.made, noise=piece.noise, verdicts=np.array(verdicts))
+    dense = task.verb in ("denoise", "destripe")
+    work.keep(
+        record, not dense, correction=piece.correction, made=piece.made, noise=piece.noise, verdicts=np.array(verdicts)
+    )
 
 
 def _told(record: str) -> tuple[tuple[tuple[str, Verdict], ...], NDArray[np.float64], NDArray[np.float64]]:

@@ -77,7 +77,9 @@ class Work:
         """Return whether a tile is finished: its record is there and whole."""
         return zipfile.is_zipfile(self.record(tile))
 
-    def solve(self, pieces: Sequence[Tile], task: Callable[[Tile, str], Any], tell: Progress) -> None:
+    def solve(
+        self, pieces: Sequence[Tile], task: Callable[[Tile, str], Any], tell: Progress, together: int | None = None
+    ) -> None:
         """Have all tiles that are not finished solved and recorded.
 
         Neighbours go together, so that what they read in common is read once. Where something fails, the tiles of that group are
@@ -87,6 +89,7 @@ class Work:
             pieces: of the scene.
             task: (tile, path of its record) -> delayed.
             tell: of the progress.
+            together: so many at a time, where they run in this process; None: one per core.
 
         Raises:
             TilesFailedError: some could not be solved.
@@ -98,7 +101,9 @@ class Work:
         for start in range(0, len(todo), GROUP):
             group = todo[start : start + GROUP]
             try:
-                compute([task(t, str(self.record(t))) for t in group], partial(_count_on, tell, done, len(pieces)))
+                compute(
+                    [task(t, str(self.record(t))) for t in group], partial(_count_on, tell, done, len(pieces)), together
+                )
             except OutputError:
                 raise
             except Exception:  # of any tile, in reading or in solving: found out below
@@ -114,7 +119,15 @@ class Work:
             done += len(group)
             tell("tiles", done, len(pieces))
         if failures:
+            self._let_mend(failures)
             raise TilesFailedError(_told(failures, len(pieces), self.path), [f._asdict() for f in failures])
+
+    def _let_mend(self, failures: Sequence[Failure]) -> None:
+        """Forget how the input files looked that failures name: they may come back mended."""
+        path = self.path / "job.json"
+        job = json.loads(path.read_text(encoding="utf-8"))
+        named = [name for name in job["inputs"] if any(name in f.cause for f in failures)]
+        _write(path, job | {"inputs": {n: None if n in named else stamp for n, stamp in job["inputs"].items()}})
 
 
 @contextmanager
@@ -158,8 +171,8 @@ def remove(path: Path) -> None:
         path.rmdir()
 
 
-def keep(record: str, **arrays: Any) -> None:
-    """Write the record of a tile, whole or not at all.
+def keep(record: str, compressed: bool, **arrays: Any) -> None:
+    """Write the record of a tile, whole or not at all; compressed where most of it is zero.
 
     Raises:
         OutputError: the folder cannot be written, or is not there, as where a worker does not share the disk.
@@ -169,7 +182,7 @@ def keep(record: str, **arrays: Any) -> None:
         with tempfile.NamedTemporaryFile(dir=target.parent, prefix=f".{target.stem}.", delete=False) as handle:
             temporary = Path(handle.name)
             try:
-                np.savez_compressed(handle, **arrays)
+                (np.savez_compressed if compressed else np.savez)(handle, **arrays)
                 handle.close()
                 os.replace(temporary, target)
             finally:
@@ -198,7 +211,9 @@ def digest(*parts: Any) -> str:
     return total.hexdigest()[:16]
 
 
-def compute(tasks: Sequence[Any], tell: Callable[[int], None] | None = None) -> tuple[Any, ...]:
+def compute(
+    tasks: Sequence[Any], tell: Callable[[int], None] | None = None, together: int | None = None
+) -> tuple[Any, ...]:
     """Return the results of delayed tasks, from the active Dask cluster where there is one, else from threads.
 
     On a cluster with workers that declare `GPU` each asks for one; on others nothing is asked for.
@@ -218,7 +233,7 @@ def compute(tasks: Sequence[Any], tell: Callable[[int], None] | None = None) -> 
             tell(next(finished))
 
     with Callback(posttask=count):
-        answers: tuple[Any, ...] = dask.compute(*tasks, scheduler=_scheduler())
+        answers: tuple[Any, ...] = dask.compute(*tasks, scheduler=_scheduler(), num_workers=together)
     return answers
 
 
@@ -270,7 +285,7 @@ def cluster(address: str | None = None, workers: int | None = None) -> Iterator[
     if address is None:
         with (
             LocalCluster(
-                n_workers=workers, threads_per_worker=1, dashboard_address=None, silence_logs=logging.CRITICAL
+                n_workers=workers, threads_per_worker=1, dashboard_address=":0", silence_logs=logging.CRITICAL
             ) as local,
             Client(local),
         ):
@@ -329,6 +344,8 @@ def _begin(folder: Path, restart: bool, job: dict[str, Any]) -> None:
             before = json.loads(path.read_text(encoding="utf-8"))
         except ValueError:
             before = {}
+        forgiven = {name for name, stamp in before.get("inputs", {}).items() if stamp is None}
+        job = job | {"inputs": {name: None if name in forgiven else stamp for name, stamp in job["inputs"].items()}}
         changed = [key for key in (*before, *(k for k in job if k not in before)) if before.get(key) != job.get(key)]
         if changed:
             what = "; ".join(
@@ -350,15 +367,20 @@ def _begin(folder: Path, restart: bool, job: dict[str, Any]) -> None:
         for name in ("tiles", "prior.safetensors"):  # of a run that was killed while it started over
             part = folder / name
             shutil.rmtree(part) if part.is_dir() else part.unlink(missing_ok=True)
-        try:
-            temporary = folder / f".job.json.{os.getpid()}"
-            temporary.write_text(json.dumps(job, indent=1), encoding="utf-8")
-            os.replace(temporary, path)
-        except OSError as error:
-            raise _unwritable(folder, error) from error
+        _write(path, job)
     (folder / "tiles").mkdir(exist_ok=True)
     for leftover in (folder / "tiles").glob(".*"):
         leftover.unlink(missing_ok=True)
+
+
+def _write(path: Path, job: Mapping[str, Any]) -> None:
+    """Write what the job is, whole or not at all."""
+    try:
+        temporary = path.with_name(f".job.json.{os.getpid()}")
+        temporary.write_text(json.dumps(job, indent=1), encoding="utf-8")
+        os.replace(temporary, path)
+    except OSError as error:
+        raise _unwritable(path.parent, error) from error
 
 
 def _stamps(inputs: Sequence[str]) -> dict[str, list[int]]:

@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 import warnings
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -307,6 +308,24 @@ def test_tags_colours_scales_units_and_overviews_survive(tmp_path: Path) -> None
     with rasterio.open(written.filled[0]) as filled:
         assert filled.overviews(1) == [2, 4]
         assert filled.tags()["AREA_OR_POINT"] == "Point"
+
+
+@pytest.mark.parametrize("size", [96, 640])
+def test_any_input_becomes_a_valid_cog_on_request(tmp_path: Path, size: int) -> None:
+    """Whole by the rules of rio-cogeo: tiles, overviews and directories where they belong."""
+    from rio_cogeo import cog_validate
+
+    paths = write_crops(tmp_path / "in", size=96, dates=1, tiled=False, blockxsize=None, blockysize=None)
+    if size > 96:
+        rewrite(paths[0], np.tile(pixels(paths)[0], (1, 7, 7))[:, :size, :size])
+    stack = replace(read_stack(paths), cog=True)
+    written = write_stack(as_result(stack), stack, tmp_path / "out")
+    for path in written.all:
+        valid, errors, warnings = cog_validate(path, strict=True)
+        assert (valid, errors, warnings) == (True, [], [])
+        with rasterio.open(path) as new:
+            assert bool(new.overviews(1)) == (size > 512)
+    np.testing.assert_array_equal(pixels(written.rasters)[0, :, 5:], pixels(paths)[0, :, 5:])
 
 
 @pytest.mark.parametrize("overviews", [True, False])

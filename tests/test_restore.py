@@ -15,7 +15,8 @@ import xarray as xr
 
 import ngr_geo
 from ngr_geo import GridError, InputError, MaskError, tiles
-from ngr_geo.restore import Options, plan
+from ngr_geo.plan import plan
+from ngr_geo.restore import Options
 
 BANDS = ["B02", "B03", "B04", "B08"]
 QUICK: dict[str, Any] = {"method": "guide"}

@@ -1,5 +1,6 @@
 """Quality and speed, measured side by side: `python workflows/benchmark.py decloud [--cases R S M N] [--paper STEPS]`,
-`python workflows/benchmark.py hyperspectral [--cubes reno jasper] [--tasks ...] [--paper STEPS]` (see `hyperspectral.py`).
+`python workflows/benchmark.py hyperspectral [--cubes reno jasper] [--tasks ...] [--paper STEPS]` (see `hyperspectral.py`),
+`python workflows/benchmark.py scale [--sizes 2000 4000 8000] [--parts growth workers overhead priors]` (see `scale.py`).
 
 Needs the development data that NGR_GEO_DATA names (default ../shared/data). Scored on missing pixels only; PSNR with peak 1
 (reflectance) per band, then averaged; SAM in degrees. Prints a table and writes it as CSV and as a picture. Every method of a
@@ -23,6 +24,7 @@ from typing import Any
 
 import hyperspectral
 import numpy as np
+import scale
 import xarray as xr
 
 DATA = Path(os.environ.get("NGR_GEO_DATA", Path(__file__).resolve().parents[2] / "shared" / "data"))
@@ -409,16 +411,43 @@ def all_hyperspectral(chosen: argparse.Namespace) -> None:
     print(f"wrote {chosen.out / 'hyperspectral.csv'}")
 
 
+SCALES = ("growth", "workers", "overhead", "priors")
+
+
+def all_scales(chosen: argparse.Namespace) -> None:
+    """Measure how time and memory grow; scenes are written below --out and removed again."""
+    import tempfile
+
+    stack, cloud, _ = slovenia()
+    source = np.rint(stack[[1, 2, 4]] * 1e4).astype(np.uint16), cloud[3]
+    chosen.out.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=chosen.out) as name:
+        folder = Path(name)
+        if "growth" in chosen.parts:
+            scale.growth(source, folder, chosen.sizes, chosen.method)
+        if "workers" in chosen.parts:
+            scale.workers(source, folder, min(chosen.sizes), chosen.method)
+        if "overhead" in chosen.parts:
+            scale.overhead(source, min(chosen.sizes), chosen.method)
+        if "priors" in chosen.parts:
+            scale.priors(source, min(CROP.stop, min(chosen.sizes)), chosen.method)
+
+
 def main() -> None:
     """Run what the command line asks for."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("task", choices=["decloud", "equal-time", "hyperspectral"])
+    parser.add_argument("task", choices=["decloud", "equal-time", "hyperspectral", "scale"])
     parser.add_argument("--cases", nargs="+", default=["R", "S", "M", "N"], choices=list(PROTOCOLS))
     parser.add_argument("--paper", type=int, metavar="STEPS", help="also the published algorithm, with so many steps")
     parser.add_argument("--seconds", type=float, default=0.0, help="equal-time: the budget; default: what auto takes")
     parser.add_argument("--cubes", nargs="+", default=["reno", "jasper"], choices=["reno", "jasper"])
     parser.add_argument("--tasks", nargs="+", choices=hyperspectral.TASKS)
     parser.add_argument("--seeds", type=int, default=3, help="hyperspectral: how many draws of the faults")
+    parser.add_argument(
+        "--sizes", nargs="+", type=int, default=[1000, 2000, 4000, 8000], help="scale: sides of the scenes"
+    )
+    parser.add_argument("--parts", nargs="+", default=list(SCALES), choices=list(SCALES), help="scale: what to measure")
+    parser.add_argument("--method", default="auto", help="scale: how to fill")
     parser.add_argument("--out", type=Path, default=Path("benchmark"))
     chosen = parser.parse_args()
     os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -429,6 +458,9 @@ def main() -> None:
         return
     if chosen.task == "hyperspectral":
         all_hyperspectral(chosen)
+        return
+    if chosen.task == "scale":
+        all_scales(chosen)
         return
     rows = []
     for protocol in chosen.cases:

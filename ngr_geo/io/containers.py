@@ -14,7 +14,7 @@ from ..masks import CLOUD_VARIABLES
 
 _NETCDF = {".nc", ".nc4", ".netcdf", ".cdf"}
 _ZARR_FILES = ("zarr.json", ".zgroup", ".zmetadata", ".zattrs")
-LARGE = 512 * 2**20  # bytes; above this a dataset is read lazily
+LARGE = 64 * 2**20  # bytes; above this a dataset is read lazily
 _SPATIAL = {"x", "y", "lon", "lat", "longitude", "latitude", "easting", "northing"}
 
 

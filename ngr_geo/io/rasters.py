@@ -20,7 +20,7 @@ from .dates import HELP, acquired
 from .geotiff import Header, read_header, read_window, spectral, windows
 from .target import FILLED_TAG
 
-LARGE = 512 * 2**20  # bytes; above this a stack is read lazily
+LARGE = 64 * 2**20  # bytes; above this a stack is read lazily
 _CHUNK = 1024  # rows and columns of a lazy block: a multiple of the usual tile sizes
 
 

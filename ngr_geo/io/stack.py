@@ -32,6 +32,7 @@ class Stack:
         carried: numbers of the bands that are no part of the raster (alpha, classes) but go along into what is written.
         dataset: the whole Dataset, where the raster is a part of it.
         inputs: every file that was read; none of them is ever written to.
+        cog: write Cloud Optimized GeoTIFFs, whatever the inputs are.
     """
 
     raster: xr.DataArray | xr.Dataset
@@ -41,6 +42,7 @@ class Stack:
     bands: tuple[int, ...] = ()
     carried: tuple[int, ...] = ()
     dataset: xr.Dataset | None = None
+    cog: bool = False
 
     @property
     def lazy(self) -> bool:
@@ -57,7 +59,7 @@ def read_stack(
 ) -> Stack:
     """Dated rasters and their cloud masks as one stack, sorted by date.
 
-    All headers are checked before any pixel is read. Stacks above 512 MiB, and where `lazy` smaller ones, become Dask arrays.
+    All headers are checked before any pixel is read. Stacks above 64 MiB, and where `lazy` smaller ones, become Dask arrays.
 
     Args:
         paths: GeoTIFFs (or other files that GDAL reads), one per date and all on one grid; or one NetCDF file or Zarr

@@ -232,6 +232,15 @@ def filled_header(header: Header, band_names: Sequence[str | None]) -> Header:
     )
 
 
+def as_cog(header: Header) -> Header:
+    """The header as that of a Cloud Optimized GeoTIFF: square tiles, compressed, overviews down to 256 pixels."""
+    if header.is_cog:
+        return header
+    levels = (2**n for n in range(1, 16) if max(header.shape) / 2 ** (n - 1) > 256)
+    structure = {"COMPRESSION": "DEFLATE", **header.structure, "LAYOUT": "COG"}
+    return replace(header, blocks=(512, 512), overviews=tuple(levels), structure=structure)
+
+
 def subset(header: Header, bands: Sequence[int]) -> Header:
     """The header with only some of its bands, numbers from 1."""
     keep = [band - 1 for band in bands]

@@ -27,7 +27,17 @@ from ..errors import OutputError
 from . import containers, rasters
 from .geotiff import SPECTRAL, Header, read_header, windows
 from .stack import PathLike, Stack, read_stack
-from .target import ENVI, Target, existing_folder, filled_header, free_space, naming_errors, subset, temporary_name
+from .target import (
+    ENVI,
+    Target,
+    as_cog,
+    existing_folder,
+    filled_header,
+    free_space,
+    naming_errors,
+    subset,
+    temporary_name,
+)
 
 _NETCDF = {".nc", ".nc4"}
 _TIFF = {".tif", ".tiff"}
@@ -321,8 +331,10 @@ def _notes(result: xr.DataArray | xr.Dataset, date: int) -> dict[str, str]:
 def _headers(raster: xr.DataArray | xr.Dataset, stack: Stack) -> list[Header]:
     """What each date's GeoTIFF is to be like: its input, or for NetCDF and Zarr a tiled and deflated one."""
     if stack.headers:
-        return [header if stack.carried else subset(header, stack.bands) for header in stack.headers]
-    return _invented_headers(raster, stack.inputs[0])
+        headers = [header if stack.carried else subset(header, stack.bands) for header in stack.headers]
+    else:
+        headers = _invented_headers(raster, stack.inputs[0])
+    return [as_cog(header) for header in headers] if stack.cog else headers
 
 
 def _invented_headers(raster: xr.DataArray | xr.Dataset, source: str) -> list[Header]:

@@ -1,0 +1,245 @@
+"""The scaling half of `benchmark.py`: how time and memory grow with a scene, and what one prior for all of it is worth.
+
+`growth` runs the command line on mosaics of the Slovenian stack: three dates of it repeated, mirrored so that they fit together,
+one of them under the clouds of a fourth, which are rolled on from repeat to repeat. Time and memory are the process's own.
+`workers` solves one mosaic with threads, one and two worker processes. `overhead` solves the same tiles with and without what is
+around them. `priors` compares one prior for the scene with training on every tile, and with networks from elsewhere.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import rasterio
+import xarray as xr
+from rasterio.transform import from_origin
+
+BANDS = ("B02", "B03", "B04", "B08")
+DAYS = ("20230813", "20230815", "20230820")
+CLOUDY = 1
+Stack = tuple[np.ndarray, np.ndarray]
+
+
+def mosaic(folder: Path, source: Stack, size: int) -> tuple[list[str], list[str]]:
+    """Write a scene of size x size pixels as tiled GeoTIFFs, window by window, and its cloud masks; return their names.
+
+    Args:
+        folder: where to.
+        source: (3, 4, n, n) digital numbers of the dates, and (n, n), True under the clouds of another date.
+        size: rows and columns.
+    """
+    stack, cloud = source
+    folder.mkdir(parents=True, exist_ok=True)
+    profile: dict[str, Any] = {
+        "driver": "GTiff",
+        "height": size,
+        "width": size,
+        "crs": "EPSG:32633",
+        "compress": "deflate",
+    }
+    profile |= {
+        "tiled": True,
+        "blockxsize": 512,
+        "blockysize": 512,
+        "transform": from_origin(500_000, 5_100_000, 10, 10),
+    }
+    images, masks = [], []
+    for date, day in enumerate(DAYS):
+        images.append(str(folder / f"S2_{day}.tif"))
+        masks.append(str(folder / f"CLOUD_{day}.tif"))
+        with (
+            rasterio.open(images[-1], "w", count=4, dtype="uint16", nodata=0, predictor=2, **profile) as image,
+            rasterio.open(masks[-1], "w", count=1, dtype="uint8", **profile) as mask,
+        ):
+            image.descriptions = BANDS
+            for window in (w for _, w in image.block_windows()):
+                rows, columns = (np.arange(s.start, s.stop) for s in window.toslices())
+                values, hidden = look(stack[date], cloud, rows, columns)
+                here = hidden if date == CLOUDY else np.zeros_like(hidden)
+                image.write(np.where(here, 10_000, values).astype(np.uint16), window=window)
+                mask.write(here.astype(np.uint8)[None], window=window)
+    return images, masks
+
+
+def look(values: np.ndarray, cloud: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> Stack:
+    """Return values (4, h, w) and clouds (h, w) of the mosaic at these rows and columns."""
+    size = values.shape[-1]
+
+    def mirrored(index: np.ndarray) -> np.ndarray:
+        return np.where(index // size % 2, size - 1 - index % size, index % size)
+
+    down, across = rows[:, None] // size, columns[None] // size
+    rolled = (rows[:, None] + 211 * down + 97 * across) % size, (columns[None] + 157 * across + 53 * down) % size
+    return values[:, mirrored(rows)[:, None], mirrored(columns)[None]], cloud[rolled]
+
+
+def run(images: list[str], masks: list[str], out: Path, *more: str) -> dict[str, Any]:
+    """Return seconds, peak memory and PSNR-free summary of one run of the command."""
+    shutil.rmtree(out, ignore_errors=True)
+    shutil.rmtree(f"{out}.ngr-work", ignore_errors=True)
+    command = [sys.executable, "-m", "ngr_geo", "decloud", *images, "--clouds", *masks, "-o", str(out), "--json", *more]
+    begun = time.perf_counter()
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    assert process.stdout is not None
+    text = process.stdout.read()
+    _, status, usage = os.wait4(process.pid, 0)
+    if status:
+        raise RuntimeError(text)
+    return json.loads(text) | {"wall": time.perf_counter() - begun, "peak_gb": usage.ru_maxrss / 1e6}
+
+
+def predicted(images: list[str], masks: list[str]) -> float:
+    """Return the gigabytes that `info` expects."""
+    command = [sys.executable, "-m", "ngr_geo", "info", *images, "--clouds", *masks, "--json"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    return float(json.loads(done.stdout)["memory"]) / 1e9
+
+
+def psnr(out: Path, source: Stack) -> float:
+    """Return the PSNR (dB, peak 1, mean of bands) of a result where it was filled, over all of the scene."""
+    stack, cloud = source
+    total, count = np.zeros(4), 0
+    with rasterio.open(out / f"S2_{DAYS[CLOUDY]}.tif") as image:
+        for window in (w for _, w in image.block_windows()):
+            rows, columns = (np.arange(s.start, s.stop) for s in window.toslices())
+            truth, hidden = look(stack[CLOUDY], cloud, rows, columns)
+            error = (image.read(window=window).astype(float) - truth)[:, hidden] * 1e-4
+            total, count = total + (error**2).sum(1), count + int(hidden.sum())
+    return float(np.mean(-10 * np.log10(total / count)))
+
+
+def growth(source: Stack, folder: Path, sizes: list[int], method: str) -> None:
+    """Print how time and memory grow with the scene."""
+    print(f"{'pixels':>11} {'tiles':>5} {'s':>7} {'us/px':>6} {'peak GB':>8} {'info GB':>8} {'PSNR':>6}")
+    for size in sizes:
+        images, masks = mosaic(folder / f"in_{size}", source, size)
+        told = run(images, masks, folder / "out", "--method", method, "--dates", iso(DAYS[CLOUDY]), *in_folder(folder))
+        quality = psnr(folder / "out", source)
+        row = f"{size:>5}x{size:<5} {told['tiles']['total']:5} {told['wall']:7.1f} {told['wall'] / size**2 * 1e6:6.1f} "
+        print(row + f"{told['peak_gb']:8.2f} {predicted(images, masks):8.2f} {quality:6.2f}", flush=True)
+        shutil.rmtree(folder / f"in_{size}")
+        shutil.rmtree(folder / "out")
+
+
+def workers(source: Stack, folder: Path, size: int, method: str) -> None:
+    """Print the time with threads, one and two worker processes."""
+    images, masks = mosaic(folder / "in", source, size)
+    common = ("--method", method, "--dates", iso(DAYS[CLOUDY]), *in_folder(folder))
+    for name, more in (("threads", ()), ("1 worker", ("--workers", "1")), ("2 workers", ("--workers", "2"))):
+        told = run(images, masks, folder / "out", *common, *more)
+        print(f"{size}x{size} {name:10} {told['wall']:7.1f} s", flush=True)
+
+
+def overhead(source: Stack, size: int, method: str) -> None:
+    """Print the seconds of a tile solved by itself, and with all around it: reading, Dask, records; one at a time."""
+    import dask
+
+    from ngr_geo import restore
+
+    raster, cloud = in_memory(source, size)
+    options: dict[str, Any] = {"method": method, "dates": iso(DAYS[CLOUDY])}
+    spent: list[float] = []
+    solve = restore._solve_tile
+
+    def timed(*arguments: Any) -> Any:
+        begun = time.perf_counter()
+        answer = solve(*arguments)
+        spent.append(time.perf_counter() - begun)
+        return answer
+
+    restore._solve_tile = timed  # type: ignore[assignment]
+    work = Path("benchmark_work")
+    learnt = []
+    learn = restore._learn
+
+    def learning(*arguments: Any) -> Any:
+        begun = time.perf_counter()
+        answer = learn(*arguments)
+        learnt.append(time.perf_counter() - begun)
+        return answer
+
+    restore._learn = learning  # type: ignore[assignment]
+    with dask.config.set(scheduler="sync"):
+        begun = time.perf_counter()
+        raster.chunk(y=512, x=512).ngr.decloud(cloud, dilate=0, work=work, restart=True, **options).compute()
+        total = time.perf_counter() - begun - learnt[0]
+    shutil.rmtree(work)
+    restore._solve_tile, restore._learn = solve, learn
+    share = (total - sum(spent)) / sum(spent)
+    print(f"{len(spent)} tiles: solve {sum(spent):.1f} s, all around it {total - sum(spent):.1f} s, {share:.1%}")
+
+
+def priors(source: Stack, size: int, method: str) -> None:
+    """Print quality and seconds of one prior for a scene, of training on every tile, and of networks from elsewhere."""
+    from ngr_geo import tiles
+
+    raster, cloud = in_memory(source, size)
+    stack, _ = source
+    hidden = cloud.values[CLOUDY]
+    truth = look(stack[CLOUDY], source[1], np.arange(size), np.arange(size))[0]
+    options: dict[str, Any] = {"method": method, "dates": iso(DAYS[CLOUDY]), "dilate": 0}
+
+    def tell(name: str, values: np.ndarray, seconds: float) -> None:
+        error = (values.astype(float) - truth)[:, hidden] * 1e-4
+        quality = float(np.mean(-10 * np.log10((error**2).mean(1))))
+        print(f"{size}x{size} {name:42} {quality:6.2f} dB {seconds:7.1f} s", flush=True)
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        begun = time.perf_counter()
+        guide = raster.ngr.decloud(cloud, **{**options, "method": "guide"})
+        tell("guide", guide.values[CLOUDY], time.perf_counter() - begun)
+        begun = time.perf_counter()
+        one = raster.ngr.decloud(cloud, **options)
+        tell("one prior for the scene", one.values[CLOUDY], time.perf_counter() - begun)
+
+        begun = time.perf_counter()
+        pieces = tiles.grid((size, size), 256, 32)
+        alone = []
+        for tile in pieces:
+            rows, columns = tile.window
+            part = {"y": rows, "x": columns}
+            alone.append(raster.isel(part).ngr.decloud(cloud.isel(part), **options).values.astype(np.float32))
+        seconds = time.perf_counter() - begun
+        blended = tiles.blend(pieces, alone, (slice(0, size), slice(0, size)), stack.shape[:2])
+        tell("trained on every tile", blended[CLOUDY], seconds)
+
+        half = size // 2
+        west, east = {"x": slice(0, half)}, {"x": slice(half, size)}
+        prior = raster.isel(west).ngr.prior(cloud.isel(west), method=method, dilate=0)
+        hidden, truth = hidden[:, half:], truth[:, :, half:]
+        for name, more in (("east: trained there", {}), ("east: networks from the west", {"prior": prior})):
+            begun = time.perf_counter()
+            answer = raster.isel(east).ngr.decloud(cloud.isel(east), **options, **more)
+            tell(name, answer.values[CLOUDY], time.perf_counter() - begun)
+
+
+def in_memory(source: Stack, size: int) -> tuple[xr.DataArray, xr.DataArray]:
+    """Return a mosaic (time, band, y, x), and its clouds (time, y, x)."""
+    stack, cloud = source
+    parts = [look(values, cloud, np.arange(size), np.arange(size)) for values in stack]
+    hidden = np.zeros((3, size, size), bool)
+    hidden[CLOUDY] = parts[CLOUDY][1]
+    values = np.where(hidden[:, None], 10_000, np.stack([p[0] for p in parts])).astype(np.uint16)
+    days = {"time": np.array([np.datetime64(iso(d), "ns") for d in DAYS])}
+    raster = xr.DataArray(values, dims=("time", "band", "y", "x"), coords=days | {"band": list(BANDS)})
+    return raster, xr.DataArray(hidden, dims=("time", "y", "x"), coords=days)
+
+
+def in_folder(folder: Path) -> tuple[str, ...]:
+    """Return the options that have a scene of any size solved the way of large ones."""
+    return "--work", str(folder / "work"), "--dilate", "0"
+
+
+def iso(day: str) -> str:
+    """Return 2023-08-15 for 20230815."""
+    return f"{day[:4]}-{day[4:6]}-{day[6:]}"
