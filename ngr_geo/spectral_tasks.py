@@ -20,6 +20,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from .guides import entries, lines, mixed, stripes, subspace
 from .solver import Neumann, Small, hold, iterate
@@ -388,6 +389,9 @@ def _hide_gaps(observed: Tensor, seed: int) -> tuple[Tensor, Tensor, Tensor]:
     down, across = (int(torch.randint(3, max(4, n - 3), (1,), generator=generator)) for n in observed.shape[1:])
     moved = ~torch.roll(observed, (down, across), (1, 2)) & observed
     through = moved.all(0) | ~observed.any(0)
+    if (~observed.any(0)).any():  # beside a dead line a hidden one would make a wider gap than there are
+        blind = (~observed.any(0))[None, None].float()
+        moved = moved & (functional.max_pool2d(blind, 5, 1, 2)[0, 0] == 0)
     block = torch.rand(*(-(-n // 8) for n in observed.shape[1:]), generator=generator)
     block = block.repeat_interleave(8, 0).repeat_interleave(8, 1)[: observed.shape[1], : observed.shape[2]]
     share = float(moved.double().sum() / observed.double().sum().clamp(min=1))

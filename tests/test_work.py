@@ -17,7 +17,9 @@ import dask
 import dask.array as da
 import numpy as np
 import pytest
+import rasterio
 import xarray as xr
+from rasterio.enums import Resampling
 from small_stack import damage, hidden_files, pixels, write_crops, write_masks
 from test_cli import invoke, ngr_geo
 
@@ -354,3 +356,57 @@ def test_a_file_that_is_no_prior_is_a_clear_error(stack: xr.Dataset, tmp_path: P
         path.write_bytes(content)
     with pytest.raises(InputError, match="prior"):
         stack.ngr.decloud(prior=path)
+
+
+@pytest.mark.shared_data
+def test_a_landsat_mosaic_through_the_command_line(shared_data: Path, tmp_path: Path) -> None:
+    """2206 x 2819 pixels, real cloud masks laid over it: georeferencing, overviews, tags, measured pixels and seams."""
+    source = tmp_path / "LC08_20200518.tif"
+    shutil.copy(next((shared_data / "landsat").glob("*.tif")), source)
+    source.chmod(0o644)
+    archive = np.load(shared_data / "masks" / "masks_256.npz")
+    clouds = archive[archive.files[0]].astype(np.uint8)
+    with rasterio.open(source, "r+") as image:
+        image.build_overviews([2, 4, 8], Resampling.average)
+        image.update_tags(1, wavelength="482")
+        image.update_tags(SENSOR="OLI")
+        shape, profile, data = image.shape, image.profile, image.read().any(axis=0)
+    mask = np.zeros(shape, np.uint8)
+    for number, (row, column) in enumerate((r, c) for r in range(100, 1900, 300) for c in range(60, 2500, 300)):
+        mask[row : row + 256, column : column + 256] = clouds[number % len(clouds)]
+    mask &= data
+    profile.update(count=1, dtype="uint8", nodata=None)
+    with rasterio.open(
+        tmp_path / "mask_20200518.tif", "w", **{k: v for k, v in profile.items() if v is not None}
+    ) as file:
+        file.write(mask, 1)
+    arguments = (
+        source,
+        "--missing",
+        tmp_path / "mask_20200518.tif",
+        "-o",
+        tmp_path / "out.tif",
+        "--method",
+        "guide",
+        "--json",
+    )
+    run = ngr_geo("inpaint", *arguments, "--work", tmp_path / "work", cwd=tmp_path)
+    told, errors = run.communicate(timeout=900)
+    assert run.returncode == 0, errors
+    assert json.loads(told)["tiles"]["total"] == 180
+    with rasterio.open(source) as old, rasterio.open(tmp_path / "out.tif") as new:
+        assert (new.crs, new.transform, new.nodata, new.dtypes) == (old.crs, old.transform, old.nodata, old.dtypes)
+        assert new.overviews(1) == [2, 4, 8]
+        assert new.tags()["SENSOR"] == "OLI"
+        assert new.tags(1)["wavelength"] == "482"
+        before, after = old.read(), new.read()
+    hole = mask > 0
+    np.testing.assert_array_equal(after[:, mask == 0], before[:, mask == 0])
+    truth, filled = before[:, hole].astype(float), after[:, hole].astype(float)
+    assert np.sqrt(((filled - truth) ** 2).mean()) < 0.8 * truth.std(axis=1).mean()
+    edges = sorted({t.row.core_start for t in grid(shape, 256, 32)} - {0})
+    step = np.abs(np.diff(after.astype(float), axis=1))
+    inside = hole[1:] & hole[:-1]
+    seam = np.concatenate([step[:, e - 1][:, inside[e - 1]].ravel() for e in edges])
+    beside = np.concatenate([step[:, e + 40][:, inside[e + 40]].ravel() for e in edges if e + 41 < shape[0]])
+    assert seam.mean() < 1.15 * beside.mean()
