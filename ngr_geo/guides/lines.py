@@ -20,6 +20,8 @@ REACH, ROWS = 4, 3
 """A pixel is predicted from the columns up to REACH away, and in each from the rows up to ROWS away."""
 CROSSED = 6
 """Leading coefficients that all others may be predicted from."""
+LEARN = 30_000
+"""Pixels that a regression is fitted on, at most about twice."""
 RIDGE = 1e-3
 SWEEPS = 8
 PATCH = 8
@@ -47,10 +49,24 @@ def fill(cube: Tensor, observed: Tensor) -> Tensor:
     predicted, reached = _from_sides(target.numpy().astype(np.float64), whole.numpy())
     maps = torch.from_numpy(predicted).float()
     spread = target[:, whole].std(1).clamp(min=1e-9)
+    parts = _around(~whole.numpy())
     for level in np.geomspace(NEAR if reached.all() else WIDE, LAST, SWEEPS):
-        maps = torch.where(whole, target, shrink(maps, float(level) / 2.6 * spread, PATCH, wiener=False))
+        sigma = float(level) / 2.6 * spread
+        for part in parts:
+            shrunk = shrink(maps[..., *part].contiguous(), sigma, PATCH, wiener=False)
+            maps[..., *part] = torch.where(whole[part], target[..., *part], shrunk)
     image = mean + unit * (torch.einsum("br,rhw->bhw", vectors, maps) + rest)
     return torch.where(observed, cube, image)
+
+
+def _around(gap: NDArray[np.bool_]) -> list[tuple[slice, slice]]:
+    """Return windows apart from each other that hold all gaps (h, w), and all patches that reach into them."""
+    runs = []
+    for axis in (0, 1):
+        near = np.convolve(gap.any(1 - axis), np.ones(2 * PATCH - 1))[PATCH - 1 : -PATCH + 1] > 0
+        ends = np.flatnonzero(np.diff(np.pad(near, 1).astype(np.int8)))
+        runs.append([slice(int(a), int(b)) for a, b in ends.reshape(-1, 2)])
+    return [(rows, columns) for rows in runs[0] for columns in runs[1] if gap[rows, columns].any()]
 
 
 def _from_sides(maps: NDArray[np.float64], known: NDArray[np.bool_]) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
@@ -94,6 +110,9 @@ def _columns(
         learn, use = known & (code & pattern == pattern), want & (code == pattern)
         if learn.sum() < 2 * (len(own) + len(other) * CROSSED):
             continue
+        thin = np.flatnonzero(learn)
+        learn = np.zeros(known.shape, bool)
+        learn.flat[thin[:: max(1, len(thin) // LEARN)]] = True
 
         def take(number: int, where: NDArray[np.bool_], places: list[tuple[int, int]]) -> NDArray[np.float64]:
             views = [
@@ -130,11 +149,20 @@ def interpolate(cube: Tensor, observed: Tensor) -> Tensor:
     Along a row the nearest observed values left and right, along a column those above and below, weighted by one over the
     distance between the two: a dead column is filled from its sides. Where a band has nothing in row or column, its mean.
     """
-    values, have = cube.numpy().astype(np.float64), observed.numpy()
+    image = cube.clone()
+    for band, seen in enumerate(observed.numpy()):
+        if not seen.all():
+            filled = _interpolate(cube[band].numpy().astype(np.float64), seen)
+            image[band] = torch.where(observed[band], cube[band], torch.from_numpy(filled).to(cube.dtype))
+    return image
+
+
+def _interpolate(values: NDArray[np.float64], have: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Return one band (h, w) interpolated."""
     total, weight = np.zeros_like(values), np.zeros_like(values)
-    for axis in (1, 2):
+    for axis in (0, 1):
         size = values.shape[axis]
-        index = np.arange(size).reshape((-1, 1) if axis == 1 else (1, -1))[None]
+        index = np.arange(size).reshape((-1, 1) if axis == 0 else (1, -1))
         before = np.maximum.accumulate(np.where(have, index, -1), axis=axis)
         after = np.flip(np.minimum.accumulate(np.flip(np.where(have, index, size), axis), axis=axis), axis)
         low, high = before >= 0, after < size
@@ -146,7 +174,5 @@ def interpolate(cube: Tensor, observed: Tensor) -> Tensor:
         gain = np.where(low & high, 1.0 / span**2, np.where(found, 1e-3 / size**2, 0))
         total += gain * (a * (1 - share) + b * share)
         weight += gain
-    count = have.sum((1, 2))
-    mean = np.where(have, values, 0).sum((1, 2)) / np.maximum(count, 1)
-    filled = np.where(weight > 0, total / np.where(weight > 0, weight, 1), mean[:, None, None])
-    return torch.where(observed, cube, torch.from_numpy(filled).to(cube.dtype))
+    mean = float(values[have].mean()) if have.any() else 0.0
+    return np.where(weight > 0, total / np.where(weight > 0, weight, 1), mean)
