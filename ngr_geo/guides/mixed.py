@@ -16,6 +16,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from scipy.ndimage import median_filter
 from torch import Tensor
@@ -61,15 +62,20 @@ def restore(cube: Tensor, observed: Tensor) -> Mixed:
     stripes = torch.zeros(bands, 1, cube.shape[2])
     count = known.flatten(1).sum(1).clamp(min=1)
     for _ in range(ROUNDS):
-        expected = image + stripes
-        belief = _believe(cube, expected, sigma, impulses, low, high, at_low & known, at_high & known)
-        pull, variance, gauss = belief  # E[z] - expected and Var[z] for what is Gaussian, and how probably that is
-        weight = (gauss * known).flatten(1).sum(1).clamp(min=1)
-        impulses = (((1 - gauss) * known).flatten(1).sum(1) / count).clamp(0, 0.6)
-        complete = torch.where(known, expected + gauss * pull, expected)
+        complete, spread, others = torch.empty_like(cube), sigma.clone(), impulses.clone()
+        for band in range(bands):  # one at a time: what is at work stays small
+            b = slice(band, band + 1)
+            expected, here = image[b] + stripes[b], known[b]
+            limits = low[b], high[b], at_low[b] & here, at_high[b] & here
+            # E[z] - expected and Var[z] for what is Gaussian, and how probably that is
+            pull, variance, gauss = _believe(cube[b], expected, sigma[b], impulses[b], *limits)
+            weight = (gauss * here).sum().clamp(min=1)
+            others[band] = (((1 - gauss) * here).sum() / count[band]).clamp(0, 0.6)
+            complete[b] = torch.where(here, expected + gauss * pull, expected)
+            spread[band] = ((gauss * (pull**2 + variance) * here).sum() / weight).sqrt().clamp(min=1e-4)
         stripes = _stripes(complete - image, known, sigma)
-        sigma = ((gauss * (pull**2 + variance) * known).flatten(1).sum(1) / weight).sqrt().clamp(min=1e-4)
-        clean = complete - stripes
+        impulses, sigma = others, spread
+        clean = complete.sub_(stripes)
         new = subspace.denoise(clean, inside.expand_as(cube), sigma, rare=False).image
         change = float(((new - image) / sigma[:, None, None]).square().mean().sqrt())
         image = new
@@ -156,7 +162,11 @@ def _start(cube: Tensor, known: Tensor) -> Tensor:
     for band in range(bands):
         masked = torch.where(known[band], cube[band], torch.nan)
         padded = functional.pad(masked[None, None], (HALF_BOX,) * 4, mode="constant", value=torch.nan)
-        image[band] = functional.unfold(padded, size)[0].nanmedian(0).values.reshape(height, width)
+        boxes = np.sort(
+            functional.unfold(padded, size)[0].numpy().T, axis=1
+        )  # NaN last; five times as fast as torch's median
+        middle = np.maximum(size**2 - np.isnan(boxes).sum(1) - 1, 0) // 2
+        image[band] = torch.from_numpy(np.take_along_axis(boxes, middle[:, None], 1)).reshape(height, width)
         usual = masked.nanmedian()
         image[band] = torch.where(image[band].isnan(), usual, image[band])
     flat = image.flatten(1).double()
