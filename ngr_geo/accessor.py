@@ -143,7 +143,7 @@ class _Verbs(Generic[Raster]):
         *,
         bad_bands: Sequence[str | int] | None = None,
         method: Method = "auto",
-        tile: int = 512,
+        tile: int = 320,
         overlap: int = 16,
         device: str | None = None,
         seed: int = 0,
