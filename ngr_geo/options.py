@@ -171,7 +171,9 @@ MASKING = options(
 SOLVING = options(
     click.option("--method", type=click.Choice(METHODS), default="auto", show_default=True, help="How to fill."),
     click.option(
-        "--tile", type=click.IntRange(min=8), help="Pixels solved at once.  [default: 256; denoise: 320; other spectral verbs: 512]"
+        "--tile",
+        type=click.IntRange(min=8),
+        help="Pixels solved at once.  [default: 256; denoise: 320; other spectral verbs: 512]",
     ),
     click.option(
         "--overlap", type=click.IntRange(min=0), help="Pixels shared by tiles.  [default: 32; spectral cubes: 16]"

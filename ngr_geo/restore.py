@@ -134,6 +134,8 @@ def _restore(
     for note in notes_on(cube):
         warnings.warn(note, UserWarning, stacklevel=4)
 
+    if work.active_client() is None and (options.work is not None or not cube.lazy):
+        settings = settings.placed()  # it runs here and now
     if options.work is not None:
         return _in_folder(cube, observed, fill, targets, pieces, verb, settings, options)
     if cube.lazy:

@@ -125,6 +125,8 @@ def _restore(raster: xr.DataArray | xr.Dataset, bad_bands: Sequence[Any] | None,
     for note in _notes(cube, good):
         warnings.warn(note, UserWarning, stacklevel=4)
     sample = [tuple(a[(..., *r)] for a in (cube.values, observed)) for r in regions(cube.shape)]
+    if work.active_client() is None and (job.options.work is not None or not cube.lazy):
+        settings = settings.placed()  # it runs here and now
     if job.options.work is not None:
         result = _in_folder(cube, observed, gaps, sample, pieces, bad_bands, job, settings)
     elif cube.lazy:

@@ -26,18 +26,18 @@ from rasterio.transform import from_origin
 BANDS = ("B02", "B03", "B04", "B08")
 DAYS = ("20230813", "20230815", "20230820")
 CLOUDY = 1
-Stack = tuple[np.ndarray, np.ndarray]
+Source = tuple[np.ndarray, np.ndarray, np.ndarray]
+"""(3, 4, n, n) digital numbers of the dates; (3, n, n) their own clouds; (n, n) the clouds of another date."""
 
 
-def mosaic(folder: Path, source: Stack, size: int) -> tuple[list[str], list[str]]:
+def mosaic(folder: Path, source: Source, size: int) -> tuple[list[str], list[str]]:
     """Write a scene of size x size pixels as tiled GeoTIFFs, window by window, and its cloud masks; return their names.
 
     Args:
         folder: where to.
-        source: (3, 4, n, n) digital numbers of the dates, and (n, n), True under the clouds of another date.
+        source: what it is made of.
         size: rows and columns.
     """
-    stack, cloud = source
     folder.mkdir(parents=True, exist_ok=True)
     profile: dict[str, Any] = {
         "driver": "GTiff",
@@ -63,23 +63,32 @@ def mosaic(folder: Path, source: Stack, size: int) -> tuple[list[str], list[str]
             image.descriptions = BANDS
             for window in (w for _, w in image.block_windows()):
                 rows, columns = (np.arange(s.start, s.stop) for s in window.toslices())
-                values, hidden = look(stack[date], cloud, rows, columns)
-                here = hidden if date == CLOUDY else np.zeros_like(hidden)
-                image.write(np.where(here, 10_000, values).astype(np.uint16), window=window)
-                mask.write(here.astype(np.uint8)[None], window=window)
+                values, own, hidden = look(source, date, rows, columns)
+                hidden &= date == CLOUDY
+                image.write(np.where(hidden, 10_000, values).astype(np.uint16), window=window)
+                mask.write((own | hidden).astype(np.uint8)[None], window=window)
     return images, masks
 
 
-def look(values: np.ndarray, cloud: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> Stack:
-    """Return values (4, h, w) and clouds (h, w) of the mosaic at these rows and columns."""
-    size = values.shape[-1]
+def look(source: Source, date: int, rows: np.ndarray, columns: np.ndarray) -> Source:
+    """Return a date's values (4, h, w), its own clouds (h, w) and those to be laid over it, at these rows and columns."""
+    stack, own, cloud = source
+    size = cloud.shape[-1]
 
     def mirrored(index: np.ndarray) -> np.ndarray:
         return np.where(index // size % 2, size - 1 - index % size, index % size)
 
     down, across = rows[:, None] // size, columns[None] // size
     rolled = (rows[:, None] + 211 * down + 97 * across) % size, (columns[None] + 157 * across + 53 * down) % size
-    return values[:, mirrored(rows)[:, None], mirrored(columns)[None]], cloud[rolled]
+    here = mirrored(rows)[:, None], mirrored(columns)[None]
+    return stack[date][:, *here], own[date][here], cloud[rolled]
+
+
+def scored(source: Source, rows: np.ndarray, columns: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return what was under the clouds (4, h, w), and where that is known (h, w): where all dates are clear by themselves."""
+    looks = [look(source, date, rows, columns) for date in range(len(DAYS))]
+    values, _, hidden = looks[CLOUDY]
+    return values, hidden & ~np.any([own for _, own, _ in looks], axis=0)
 
 
 def run(images: list[str], masks: list[str], out: Path, *more: str) -> dict[str, Any]:
@@ -104,20 +113,19 @@ def predicted(images: list[str], masks: list[str]) -> float:
     return float(json.loads(done.stdout)["memory"]) / 1e9
 
 
-def psnr(out: Path, source: Stack) -> float:
+def psnr(out: Path, source: Source) -> float:
     """Return the PSNR (dB, peak 1, mean of bands) of a result where it was filled, over all of the scene."""
-    stack, cloud = source
     total, count = np.zeros(4), 0
     with rasterio.open(out / f"S2_{DAYS[CLOUDY]}.tif") as image:
         for window in (w for _, w in image.block_windows()):
             rows, columns = (np.arange(s.start, s.stop) for s in window.toslices())
-            truth, hidden = look(stack[CLOUDY], cloud, rows, columns)
+            truth, hidden = scored(source, rows, columns)
             error = (image.read(window=window).astype(float) - truth)[:, hidden] * 1e-4
             total, count = total + (error**2).sum(1), count + int(hidden.sum())
     return float(np.mean(-10 * np.log10(total / count)))
 
 
-def growth(source: Stack, folder: Path, sizes: list[int], method: str) -> None:
+def growth(source: Source, folder: Path, sizes: list[int], method: str) -> None:
     """Print how time and memory grow with the scene."""
     print(f"{'pixels':>11} {'tiles':>5} {'s':>7} {'us/px':>6} {'peak GB':>8} {'info GB':>8} {'PSNR':>6}")
     for size in sizes:
@@ -130,7 +138,7 @@ def growth(source: Stack, folder: Path, sizes: list[int], method: str) -> None:
         shutil.rmtree(folder / "out")
 
 
-def workers(source: Stack, folder: Path, size: int, method: str) -> None:
+def workers(source: Source, folder: Path, size: int, method: str) -> None:
     """Print the time with threads, one and two worker processes."""
     images, masks = mosaic(folder / "in", source, size)
     common = ("--method", method, "--dates", iso(DAYS[CLOUDY]), *in_folder(folder))
@@ -139,7 +147,7 @@ def workers(source: Stack, folder: Path, size: int, method: str) -> None:
         print(f"{size}x{size} {name:10} {told['wall']:7.1f} s", flush=True)
 
 
-def overhead(source: Stack, size: int, method: str) -> None:
+def overhead(source: Source, size: int, method: str) -> None:
     """Print the seconds of a tile solved by itself, and with all around it: reading, Dask, records; one at a time."""
     import dask
 
@@ -178,14 +186,12 @@ def overhead(source: Stack, size: int, method: str) -> None:
     print(f"{len(spent)} tiles: solve {sum(spent):.1f} s, all around it {total - sum(spent):.1f} s, {share:.1%}")
 
 
-def priors(source: Stack, size: int, method: str) -> None:
+def priors(source: Source, size: int, method: str) -> None:
     """Print quality and seconds of one prior for a scene, of training on every tile, and of networks from elsewhere."""
     from ngr_geo import tiles
 
     raster, cloud = in_memory(source, size)
-    stack, _ = source
-    hidden = cloud.values[CLOUDY]
-    truth = look(stack[CLOUDY], source[1], np.arange(size), np.arange(size))[0]
+    truth, hidden = scored(source, np.arange(size), np.arange(size))
     options: dict[str, Any] = {"method": method, "dates": iso(DAYS[CLOUDY]), "dilate": 0}
 
     def tell(name: str, values: np.ndarray, seconds: float) -> None:
@@ -210,7 +216,7 @@ def priors(source: Stack, size: int, method: str) -> None:
             part = {"y": rows, "x": columns}
             alone.append(raster.isel(part).ngr.decloud(cloud.isel(part), **options).values.astype(np.float32))
         seconds = time.perf_counter() - begun
-        blended = tiles.blend(pieces, alone, (slice(0, size), slice(0, size)), stack.shape[:2])
+        blended = tiles.blend(pieces, alone, (slice(0, size), slice(0, size)), raster.shape[:2])
         tell("trained on every tile", blended[CLOUDY], seconds)
 
         half = size // 2
@@ -223,16 +229,16 @@ def priors(source: Stack, size: int, method: str) -> None:
             tell(name, answer.values[CLOUDY], time.perf_counter() - begun)
 
 
-def in_memory(source: Stack, size: int) -> tuple[xr.DataArray, xr.DataArray]:
+def in_memory(source: Source, size: int) -> tuple[xr.DataArray, xr.DataArray]:
     """Return a mosaic (time, band, y, x), and its clouds (time, y, x)."""
-    stack, cloud = source
-    parts = [look(values, cloud, np.arange(size), np.arange(size)) for values in stack]
-    hidden = np.zeros((3, size, size), bool)
-    hidden[CLOUDY] = parts[CLOUDY][1]
-    values = np.where(hidden[:, None], 10_000, np.stack([p[0] for p in parts])).astype(np.uint16)
+    looks = [look(source, date, np.arange(size), np.arange(size)) for date in range(len(DAYS))]
+    values, cloudy = (np.stack([part[k] for part in looks]) for k in (0, 1))
+    hidden = looks[CLOUDY][2]
+    values[CLOUDY][:, hidden] = 10_000
+    cloudy[CLOUDY] |= hidden
     days = {"time": np.array([np.datetime64(iso(d), "ns") for d in DAYS])}
     raster = xr.DataArray(values, dims=("time", "band", "y", "x"), coords=days | {"band": list(BANDS)})
-    return raster, xr.DataArray(hidden, dims=("time", "y", "x"), coords=days)
+    return raster, xr.DataArray(cloudy, dims=("time", "y", "x"), coords=days)
 
 
 def in_folder(folder: Path) -> tuple[str, ...]:
