@@ -44,6 +44,7 @@ if TYPE_CHECKING:
 @click.version_option(package_name="ngr-geo", prog_name="ngr-geo")
 def main() -> None:  # named ngr for rio, which goes by the command's own name
     """Restore satellite images with the Neural Gradient Regularizer: clouds, gaps, noise, stripes, dead lines."""
+    os.environ.setdefault("GDAL_CACHEMAX", "128")  # MB; by default it is a share of the machine's memory
 
 
 @main.command(cls=Verb, epilog=terminal.EXIT_CODES)

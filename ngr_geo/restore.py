@@ -262,11 +262,9 @@ def _lazily(
     observed, fill = da.asarray(observed), da.asarray(fill)
     prior = dask.delayed(_learn)(*_sample(cube, observed, fill), list(targets), cube.days, settings, networks)
     solve = dask.delayed(_solve_tile)
+    cut = [work.windows(a) for a in (cube.values, observed, fill)]
     with work.asking_for_gpus():
-        solved = [
-            solve(prior, cube.values[(..., *t.window)], observed[(..., *t.window)], fill[(..., *t.window)], t, settings)
-            for t in pieces
-        ]
+        solved = [solve(prior, *(window(t.window) for window in cut), t, settings) for t in pieces]
     restored = tiles.blend_lazy(pieces, solved, cube.shape[:2], cube.values.chunks[-2:])
     result = stamped(cubes.write(cube, restored, fill), verb, settings)
     time = cube.dims[0]
@@ -313,10 +311,11 @@ def _in_folder(
             learnt.save(folder.prior)
         del seen
 
+        cut = [work.windows(a) for a in (values, observed, fill)]
+
         def solve(tile: Tile, record: str) -> Any:
-            here = (..., *tile.window)
-            task = dask.delayed(_solve_and_keep, pure=False)
-            return task(str(folder.prior), values[here], observed[here], fill[here], tile, settings, record)
+            parts = [window(tile.window) for window in cut]
+            return dask.delayed(_solve_and_keep, pure=False)(str(folder.prior), *parts, tile, settings, record)
 
         folder.solve(pieces, solve, tell, side_by_side(cube, pieces, settings))
         prior = load_prior(folder.prior)
@@ -346,8 +345,8 @@ def _solve_and_keep(
         "filled": np.asarray(fill.any(axis=1))[core].sum((1, 2)),
         "outcome": np.array(_outcome(answer)),
     }
-    kept = {} if answer is None else {"values": np.where(fill, answer, 0)}  # elsewhere nothing is asked of it
-    work.keep(record, True, **counts, **kept)
+    kept = {} if answer is None else tiles.sparse("values", answer, fill)  # elsewhere nothing is asked of it
+    work.keep(record, **counts, **kept)
 
 
 @lru_cache(maxsize=2)

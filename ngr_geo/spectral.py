@@ -218,12 +218,11 @@ def _lazily(
     gaps = None if gaps is None else da.broadcast_to(da.asarray(gaps), cube.shape)
     scale = dask.delayed(_scale)(sample)
     solve = dask.delayed(_solve_tile)
+    cut = [None if a is None else work.windows(a) for a in (cube.values, observed, gaps)]
     with work.asking_for_gpus():
         solved = [
             solve(
-                cube.values[(..., *t.window)],
-                observed[(..., *t.window)],
-                None if gaps is None else gaps[(..., *t.window)],
+                *(None if window is None else window(t.window) for window in cut),
                 scale,
                 job.task,
                 job.find_lines,
@@ -271,12 +270,12 @@ def _in_folder(
     }
     del seen
     with work.opened(job.options.work, identity) as folder:
+        cut = [None if a is None else work.windows(a) for a in (values, observed, gaps)]
 
         def solve(tile: Tile, record: str) -> Any:
-            here = (..., *tile.window)
-            gap = None if gaps is None else gaps[here]
+            parts = [None if window is None else window(tile.window) for window in cut]
             task = dask.delayed(_solve_and_keep, pure=False)
-            return task(values[here], observed[here], gap, scale, job.task, job.find_lines, settings, record)
+            return task(*parts, scale, job.task, job.find_lines, settings, record)
 
         tell = job.options.progress or restore.silent
         folder.solve(pieces, solve, tell, restore.side_by_side(cube, pieces, settings))
@@ -307,10 +306,12 @@ def _solve_and_keep(
     """Solve a tile and write its record."""
     piece = _solve_tile(values, observed, gaps, scale, task, find_lines, settings)
     verdicts = json.dumps([[note, *verdict] for note, verdict in piece.verdicts])
-    dense = task.verb in ("denoise", "destripe")
-    work.keep(
-        record, not dense, correction=piece.correction, made=piece.made, noise=piece.noise, verdicts=np.array(verdicts)
-    )
+    changed = piece.correction != 0
+    dense = changed.mean() > 0.5
+    kept = {"correction": piece.correction} if dense else tiles.sparse("correction", piece.correction, changed)
+    made = tiles.sparse("made", piece.made, piece.made > 0)
+    shares = piece.made.mean((1, 2, 3))
+    work.keep(record, **kept, **made, shares=shares, noise=piece.noise, verdicts=np.array(verdicts))
 
 
 def _told(record: str) -> tuple[tuple[tuple[str, Verdict], ...], NDArray[np.float64], NDArray[np.float64]]:
@@ -319,7 +320,7 @@ def _told(record: str) -> tuple[tuple[tuple[str, Verdict], ...], NDArray[np.floa
 
     with np.load(record, allow_pickle=False) as file:
         verdicts = tuple((note, Verdict(*rest)) for note, *rest in json.loads(str(file["verdicts"])))
-        return verdicts, file["noise"], file["made"].mean((1, 2, 3))
+        return verdicts, file["noise"], file["shares"]
 
 
 def _written(cube: Cube, correction: Any, made: Any, gaps: Any) -> xr.DataArray | xr.Dataset:

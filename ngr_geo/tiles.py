@@ -139,7 +139,21 @@ class Stored(NamedTuple):
     def load(self) -> NDArray[np.float32] | None:
         """Return the array; None where the tile has none."""
         with np.load(self.path, allow_pickle=False) as file:
-            return file[self.name] if self.name in file.files else None
+            if self.name not in file.files:
+                return None
+            values: NDArray[np.float32] = file[self.name]
+            if f"{self.name}.where" not in file.files:
+                return values
+            shape = tuple(file[f"{self.name}.shape"])
+            where = np.unpackbits(file[f"{self.name}.where"], count=int(np.prod(shape))).astype(bool)
+        full = np.zeros(shape, values.dtype)
+        full.ravel()[where] = values
+        return full
+
+
+def sparse(name: str, values: NDArray[np.float32], where: NDArray[np.bool_]) -> dict[str, NDArray[np.generic]]:
+    """Return what `Stored` reads as `values` where `where`, and 0 elsewhere."""
+    return {name: values[where], f"{name}.where": np.packbits(where), f"{name}.shape": np.array(values.shape)}
 
 
 def blend(

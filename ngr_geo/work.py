@@ -33,10 +33,19 @@ from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
 from .errors import InputError, NgrError, OutputError, TilesFailedError
-from .tiles import Tile
+from .tiles import Region, Tile
 
 GROUP = 64
 """Tiles in one Dask computation: enough to keep workers busy, few enough to bound the graph and what is read ahead."""
+ALLOCATING = {
+    "MALLOC_TRIM_THRESHOLD_": str(2**28),
+    "MALLOC_MMAP_THRESHOLD_": str(2**28),
+    "OMP_NUM_THREADS": "1",
+    "MKL_NUM_THREADS": "1",
+    "OPENBLAS_NUM_THREADS": "1",
+}
+"""Environment of our worker processes. Distributed's own has every array of more than 128 kB taken from the system and given back:
+three times as slow here."""
 Progress = Callable[[str, int, int], None]
 
 
@@ -171,8 +180,8 @@ def remove(path: Path) -> None:
         path.rmdir()
 
 
-def keep(record: str, compressed: bool, **arrays: Any) -> None:
-    """Write the record of a tile, whole or not at all; compressed where most of it is zero.
+def keep(record: str, **arrays: Any) -> None:
+    """Write the record of a tile, whole or not at all.
 
     Raises:
         OutputError: the folder cannot be written, or is not there, as where a worker does not share the disk.
@@ -182,7 +191,7 @@ def keep(record: str, compressed: bool, **arrays: Any) -> None:
         with tempfile.NamedTemporaryFile(dir=target.parent, prefix=f".{target.stem}.", delete=False) as handle:
             temporary = Path(handle.name)
             try:
-                (np.savez_compressed if compressed else np.savez)(handle, **arrays)
+                np.savez(handle, **arrays)
                 handle.close()
                 os.replace(temporary, target)
             finally:
@@ -242,6 +251,37 @@ def blocks(data: Any) -> da.Array:
     return data if isinstance(data, da.Array) else da.from_array(data, chunks=(-1,) * (data.ndim - 2) + (1024, 1024))
 
 
+def windows(data: da.Array) -> Callable[[Region], Any]:
+    """Return a function that gives windows (..., h, w) of an array as delayed.
+
+    They are cut from its blocks, and each block is computed once for all windows of one computation: Dask's own slices would
+    repeat what leads to a block for every window that touches it.
+    """
+    data = data.rechunk(dict.fromkeys(range(data.ndim - 2), -1))
+    parts = data.to_delayed().reshape(data.numblocks[-2:])
+    ends = [np.cumsum([0, *chunks]).tolist() for chunks in data.chunks[-2:]]
+
+    def touched(side: slice, edges: Sequence[int]) -> list[tuple[int, slice]]:
+        """Return which blocks along an axis share pixels with a window, and which of theirs."""
+        along = enumerate(itertools.pairwise(edges))
+        near = [(i, a, b) for i, (a, b) in along if a < side.stop and side.start < b]
+        return [(i, slice(max(side.start - a, 0), min(side.stop, b) - a)) for i, a, b in near]
+
+    def cut(region: Region) -> Any:
+        rows, columns = (touched(side, edges) for side, edges in zip(region, ends, strict=True))
+        table = [[(parts[i, j], down, across) for j, across in columns] for i, down in rows]
+        return dask.delayed(_joined, pure=False)(table)
+
+    return cut
+
+
+def _joined(table: Sequence[Sequence[tuple[NDArray[Any], slice, slice]]]) -> NDArray[Any]:
+    """Return the parts of blocks that make up a window, put together."""
+    return np.concatenate(
+        [np.concatenate([block[..., r, c] for block, r, c in line], axis=-1) for line in table], axis=-2
+    )
+
+
 def active_client() -> Any:
     """Return the Dask client that is active here, or None."""
     import sys
@@ -284,6 +324,7 @@ def cluster(address: str | None = None, workers: int | None = None) -> Iterator[
         raise InputError(msg) from error
     if address is None:
         with (
+            dask.config.set({"distributed.nanny.pre-spawn-environ": ALLOCATING}),
             LocalCluster(
                 n_workers=workers, threads_per_worker=1, dashboard_address=":0", silence_logs=logging.CRITICAL
             ) as local,
