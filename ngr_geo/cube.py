@@ -128,7 +128,10 @@ def write(cube: Cube, restored: Any, filled: Any, made: Any = None) -> xr.DataAr
     """
     if cube.lazy:
         chunks = cube.values.chunks
-        restored, filled = (da.asarray(a).rechunk({-2: chunks[-2], -1: chunks[-1]}) for a in (restored, filled))
+        # All dates of a place in one block: date by date, every restored block would be kept in memory to the end.
+        one = {0: -1, -2: chunks[-2], -1: chunks[-1]}
+        restored, filled = (da.asarray(a).rechunk(one) for a in (restored, filled))
+        made = None if made is None else da.asarray(made).rechunk(one)
     raster = cube.raster.copy()
     if isinstance(raster, xr.Dataset):
         for index, name in enumerate(cube.names):
@@ -328,9 +331,8 @@ def _filled_in(variable: xr.DataArray, cube: Cube, restored: Any, filled: Any) -
     new, where = (a[drop].transpose(order) for a in (restored, filled))
     guard = _Guard.of(variable)
     if cube.lazy:
-        data = da.asarray(variable.data)
-        chunks = data.chunks
-        out = da.map_blocks(guard.merge, data, new.rechunk(chunks), where.rechunk(chunks), dtype=data.dtype)
+        data = da.asarray(variable.data).rechunk(new.chunks)
+        out = da.map_blocks(guard.merge, data, new, where.rechunk(new.chunks), dtype=data.dtype)
     else:
         out = guard.merge(variable.values, new, where)
     changed = variable.copy(data=out)

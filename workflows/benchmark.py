@@ -419,7 +419,8 @@ def all_scales(chosen: argparse.Namespace) -> None:
     import tempfile
 
     stack, cloud, _ = slovenia()
-    source = np.rint(stack[[1, 2, 4]] * 1e4).astype(np.uint16), cloud[[1, 2, 4]], cloud[3]
+    unseen = cloud | (stack == 0).any(axis=1)  # beyond the swath there is nothing to score against either
+    source = np.rint(stack[[1, 2, 4]] * 1e4).astype(np.uint16), unseen[[1, 2, 4]], cloud[3]
     chosen.out.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=chosen.out) as name:
         folder = Path(name)

@@ -21,7 +21,8 @@ from .geotiff import Header, read_header, read_window, spectral, windows
 from .target import FILLED_TAG
 
 LARGE = 64 * 2**20  # bytes; above this a stack is read lazily
-_CHUNK = 1024  # rows and columns of a lazy block: a multiple of the usual tile sizes
+_CHUNK = 1024  # rows and columns of a lazy block, at most: a multiple of the usual tile sizes
+_CHUNK_VALUES = 2**25  # of all dates and bands together, at most
 
 
 def check_alike(headers: Sequence[Header]) -> None:
@@ -341,12 +342,14 @@ def _lazy(headers: Sequence[Header], numbers: tuple[int, ...]) -> "dask.array.Ar
     read = dask.delayed(read_window, pure=True)
     rows, columns = headers[0].shape
     dtype = headers[0].dtypes[0]
+    leading = len(headers) * len(numbers)
+    side = next((n for n in (_CHUNK, _CHUNK // 2) if leading * n**2 <= _CHUNK_VALUES), _CHUNK // 4)
     dates = []
     for header in headers:
         if os.path.exists(header.path):  # a worker may be in another folder
             header = replace(header, path=os.path.abspath(header.path))
         blocks: dict[int, list[dask.array.Array]] = {}
-        for window in windows((rows, columns), _CHUNK):
+        for window in windows((rows, columns), side):
             blocks.setdefault(window.row_off, []).append(_block(read, header, numbers, window, dtype))
         dates.append(dask.array.block([list(blocks.values())]))
     return dask.array.stack(dates)
