@@ -36,7 +36,7 @@ from .errors import InputError, NgrError, OutputError, TilesFailedError
 from .tiles import Region, Tile
 
 GROUP = 64
-"""Tiles in one Dask computation: enough to keep workers busy, few enough to bound the graph and what is read ahead."""
+"""Tiles in one Dask computation, more on a large cluster: enough to keep workers busy, few enough to bound the graph and what is read ahead."""
 ALLOCATING = {
     "MALLOC_TRIM_THRESHOLD_": str(2**28),
     "MALLOC_MMAP_THRESHOLD_": str(2**28),
@@ -107,8 +107,10 @@ class Work:
         todo = [t for t in along_curve(pieces) if not self.has(t)]
         done, failures = len(pieces) - len(todo), []
         tell("tiles", done, len(pieces))
-        for start in range(0, len(todo), GROUP):
-            group = todo[start : start + GROUP]
+        client = active_client()
+        size = max(GROUP, 4 * sum(client.nthreads().values())) if client else GROUP
+        for start in range(0, len(todo), size):
+            group = todo[start : start + size]
             try:
                 compute(
                     [task(t, str(self.record(t))) for t in group], partial(_count_on, tell, done, len(pieces)), together

@@ -148,42 +148,46 @@ def workers(source: Source, folder: Path, size: int, method: str) -> None:
 
 
 def overhead(source: Source, size: int, method: str) -> None:
-    """Print the seconds of a tile solved by itself, and with all around it: reading, Dask, records; one at a time."""
+    """Print the seconds of tiles solved by themselves, with all around them (reading, Dask, records), and of the whole job.
+
+    One at a time, and the second of two runs: the first one imports.
+    """
     import dask
 
     from ngr_geo import restore
+    from ngr_geo import work as folders
 
     raster, cloud = in_memory(source, size)
-    options: dict[str, Any] = {"method": method, "dates": iso(DAYS[CLOUDY])}
-    spent: list[float] = []
-    solve = restore._solve_tile
+    spent: dict[str, list[float]] = {}
 
-    def timed(*arguments: Any) -> Any:
+    def timed(owner: Any, name: str) -> None:
+        """Note how long each call takes of a function of a module or class."""
+        function = getattr(owner, name)
+
+        def call(*arguments: Any) -> Any:
+            begun = time.perf_counter()
+            answer = function(*arguments)
+            spent.setdefault(name, []).append(time.perf_counter() - begun)
+            return answer
+
+        setattr(owner, name, call)
+
+    timed(restore, "_solve_tile")
+    timed(folders.Work, "solve")
+    folder = Path("benchmark_work")
+    for _ in range(2):
+        spent.clear()
+        shutil.rmtree(folder, ignore_errors=True)
         begun = time.perf_counter()
-        answer = solve(*arguments)
-        spent.append(time.perf_counter() - begun)
-        return answer
-
-    restore._solve_tile = timed  # type: ignore[assignment]
-    work = Path("benchmark_work")
-    learnt = []
-    learn = restore._learn
-
-    def learning(*arguments: Any) -> Any:
-        begun = time.perf_counter()
-        answer = learn(*arguments)
-        learnt.append(time.perf_counter() - begun)
-        return answer
-
-    restore._learn = learning  # type: ignore[assignment]
-    with dask.config.set(scheduler="sync"):
-        begun = time.perf_counter()
-        raster.chunk(y=512, x=512).ngr.decloud(cloud, dilate=0, work=work, restart=True, **options).compute()
-        total = time.perf_counter() - begun - learnt[0]
-    shutil.rmtree(work)
-    restore._solve_tile, restore._learn = solve, learn
-    share = (total - sum(spent)) / sum(spent)
-    print(f"{len(spent)} tiles: solve {sum(spent):.1f} s, all around it {total - sum(spent):.1f} s, {share:.1%}")
+        with dask.config.set(scheduler="sync"):
+            blocks = raster.chunk(y=512, x=512)
+            blocks.ngr.decloud(cloud, dilate=0, work=folder, method=method, dates=iso(DAYS[CLOUDY])).compute()
+        total = time.perf_counter() - begun
+    shutil.rmtree(folder)
+    solving, tiles = sum(spent["solve"]), spent["_solve_tile"]
+    around = solving - sum(tiles)
+    text = f"{len(tiles)} tiles of {size}x{size}: solved in {sum(tiles):.1f} s, around them {around:.2f} s"
+    print(f"{text} ({around / sum(tiles):.1%}); learning, sampling, blending {total - solving:.1f} s")
 
 
 def priors(source: Source, size: int, method: str) -> None:
