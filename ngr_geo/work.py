@@ -36,7 +36,7 @@ from .errors import InputError, NgrError, OutputError, TilesFailedError
 from .tiles import Region, Tile
 
 GROUP = 64
-"""Tiles in one Dask computation, more on a large cluster: enough to keep workers busy, few enough to bound the graph and what is read ahead."""
+"""Tiles in one Dask computation, more on a large cluster: keeps workers busy, and bounds the graph and what is read ahead."""
 ALLOCATING = {
     "MALLOC_TRIM_THRESHOLD_": str(2**28),
     "MALLOC_MMAP_THRESHOLD_": str(2**28),
