@@ -42,6 +42,7 @@ class _Verbs(Generic[Raster]):
         device: str | None = None,
         seed: int = 0,
         steps: int | None = None,
+        tune: int = 0,
         prior: Prior | PathLike | None = None,
         work: PathLike | None = None,
         restart: bool = False,
@@ -65,6 +66,7 @@ class _Verbs(Generic[Raster]):
             device: "cpu", "cuda", "cuda:1", "mps"; None: CUDA where there is any.
             seed: of everything random; same seed, same answer.
             steps: of training; None: stopped on hidden pixels ("paper": 15 000).
+            tune: steps that the networks are trained on each tile before they are used there: 0 to 30.
             prior: networks learnt from another scene or date with as many bands and reference dates, as `prior()` returns them, or
                 the file that it was saved to: used as they are, or trained for `steps` more steps. Still judged on this scene.
             work: a folder that keeps every tile when it is finished, and what was learnt. The tiles are then solved by this call,
@@ -87,7 +89,7 @@ class _Verbs(Generic[Raster]):
         """
         from . import restore
 
-        options = _options(method, tile, overlap, device, seed, steps, progress, prior, work, restart)
+        options = _options(method, tile, overlap, device, seed, steps, progress, prior, work, restart, tune)
         return cast(Raster, restore.decloud(self._raster, clouds, dates, classes, dilate, options))
 
     def inpaint(
@@ -101,6 +103,7 @@ class _Verbs(Generic[Raster]):
         device: str | None = None,
         seed: int = 0,
         steps: int | None = None,
+        tune: int = 0,
         prior: Prior | PathLike | None = None,
         work: PathLike | None = None,
         restart: bool = False,
@@ -121,6 +124,7 @@ class _Verbs(Generic[Raster]):
             device: of torch.
             seed: of everything random.
             steps: of training.
+            tune: see `decloud`.
             prior: see `decloud`; not for a spectral cube.
             work: a folder that keeps finished tiles: see `decloud`.
             restart: start over, whatever the work folder holds.
@@ -134,7 +138,7 @@ class _Verbs(Generic[Raster]):
         """
         from . import spectral
 
-        options = _options(method, tile, overlap, device, seed, steps, progress, prior, work, restart)
+        options = _options(method, tile, overlap, device, seed, steps, progress, prior, work, restart, tune)
         return cast(Raster, spectral.inpaint(self._raster, missing, dates, options))
 
     def denoise(
@@ -344,6 +348,7 @@ def _options(
     prior: Prior | PathLike | None = None,
     work: PathLike | Folder | None = None,
     restart: bool = False,
+    tune: int = 0,
 ) -> Options:
     from .restore import Options
 
@@ -356,4 +361,4 @@ def _options(
         from .work import Folder
 
         folder = work if isinstance(work, Folder) else Folder(work, restart)
-    return Options(method, tile, overlap, device, seed, steps, progress or None, prior, folder)
+    return Options(method, tile, overlap, device, seed, steps, tune, progress or None, prior, folder)

@@ -503,6 +503,7 @@ def _call(
     common: dict[str, Any] = {
         "dates": job.dates or None,
         "progress": progress,
+        "tune": job.tune,
         "prior": job.prior,
         "work": work,
         **_solving(job),

@@ -33,6 +33,7 @@ class Job:
     overlap: int | None = None
     device: str | None = None
     seed: int = 0
+    tune: int = 0
     prior: str | None = None
     save_prior: str | None = None
     work: str | None = None
@@ -188,6 +189,9 @@ RUNNING = options(
     click.option("--quicklook", metavar="PNG", help="Write a picture: before, mask and after."),
 )
 PRIOR = options(
+    click.option(
+        "--tune", type=click.IntRange(min=0), default=0, help="Steps of training on each tile, beyond the scene's."
+    ),
     click.option("--prior", metavar="FILE", help="Networks learnt before (.safetensors), in place of training."),
     click.option("--save-prior", metavar="FILE", help="Keep what was learnt of this scene, for --prior."),
 )

@@ -54,6 +54,7 @@ class Options:
     device: str | None = None
     seed: int = 0
     steps: int | None = None
+    tune: int = 0
     progress: Progress | None = None
     prior: Prior | str | os.PathLike[str] | None = None
     work: work.Folder | None = None
@@ -385,6 +386,7 @@ def identity(cube: Cube, verb: str, settings: Settings, options: Options) -> dic
         "method": settings.method,
         "steps": settings.steps,
         "seed": settings.seed,
+        "tune": settings.tune,
         "tile": options.tile,
         "overlap": options.overlap,
         "shape": list(cube.shape),
@@ -573,6 +575,9 @@ def settings_of(options: Options) -> Settings:
     if options.steps is not None and options.steps < 1:
         msg = f"Found steps={options.steps}, expected at least 1, or None to stop on hidden pixels."
         raise InputError(msg)
+    if options.tune < 0:
+        msg = f"Found tune={options.tune}, expected 0 or more steps for each tile."
+        raise InputError(msg)
     if options.seed < 0:
         msg = f"Found seed={options.seed}, expected 0 or more."
         raise InputError(msg)
@@ -588,7 +593,8 @@ def settings_of(options: Options) -> Settings:
         reason = str(error).splitlines()[0]
         msg = f"Found device={options.device!r}, which torch cannot use here ({reason}): use device='cpu'."
         raise InputError(msg) from error
-    return Settings(options.method, options.steps, options.seed, options.device)  # type: ignore[arg-type]  # checked above
+    chosen: Any = options.method
+    return Settings(chosen, options.steps, options.seed, options.device, options.tune)
 
 
 def _check_observed(cube: Cube, observed: NDArray[np.bool_], fill: NDArray[np.bool_], targets: Sequence[int]) -> None:
@@ -651,5 +657,5 @@ def _recorded(
 
 def stamped(result: xr.DataArray | xr.Dataset, verb: str, settings: Settings) -> xr.DataArray | xr.Dataset:
     """Return the result with the version, verb and settings that it was made with in its attributes."""
-    keep = {"method": settings.method, "steps": settings.steps, "seed": settings.seed, "device": settings.device}
+    keep = {name: getattr(settings, name) for name in ("method", "steps", "seed", "device", "tune")}
     return result.assign_attrs(ngr_version=version("ngr_geo"), ngr_verb=verb, ngr_settings=json.dumps(keep))

@@ -12,7 +12,7 @@ import warnings
 import weakref
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from copy import deepcopy
 from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple
@@ -39,18 +39,22 @@ PATIENCE = 4
 MOST_STEPS = 400
 TRIAL_SIZE = 192
 MOST_TRIALS = 3
-FIT_THREADS = 1
-"""Not the number of cores: sums in another order are other bits, and the answer must not depend on the machine's load."""
+TUNING = Training(rate=1e-3)
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What the user chose: `method`, `steps` (None: stop on hidden pixels), `seed`, `device` (None: the fastest where it runs)."""
+    """What the user chose.
+
+    `method`, `steps` (None: stop on hidden pixels), `seed`, `device` (None: the fastest where it runs), and `tune`: steps that
+    the networks are trained on each tile before they are used there.
+    """
 
     method: Method = "auto"
     steps: int | None = None
     seed: int = 0
     device: str | None = None
+    tune: int = 0
 
     def placed(self) -> Settings:
         """Return them with the device of the machine that this runs on, where none was chosen."""
@@ -164,6 +168,8 @@ def solve(scene: Scene, window: Window, dates: Sequence[int], settings: Settings
             if not window.observed[date].all():
                 problem = _problem(scene.guide, window, window, date)
                 networks = scene.networks if scene.judgement[date].method == "ngr" else ()
+                if settings.tune and problem.seen.any():
+                    networks = _tuned(networks, problem, scene.scale, settings)
                 filled[date] = integrate(problem, networks, scene.scale, settings.device)
         return filled
 
@@ -227,6 +233,20 @@ def _potential(inputs: Tensor, networks: Sequence[Small], device: str | None) ->
                 text = f"{device} is out of memory: such tiles go to the CPU. Use a smaller tile, for example tile=128."
                 warnings.warn(text, UserWarning, stacklevel=2)
     return torch.stack([_placed(network, "cpu")(inputs[None])[0] for network in networks]).mean(0)
+
+
+def _tuned(
+    networks: Sequence[Small], problem: Problem, scale: dict[int, Tensor], settings: Settings
+) -> tuple[Small, ...]:
+    """Return the networks trained for a few more, smaller steps on what one tile shows of its date."""
+    tuned = []
+    with nullcontext() if settings.device == "cpu" else _TURN:
+        example = _example(problem, scale, settings.device)
+        for number, network in enumerate(networks):
+            own = deepcopy(network).requires_grad_(requires_grad=True).to(settings.device)
+            training = train(own, [example], TUNING, settings.seed + number)
+            tuned.append(next(itertools.islice(training, settings.tune - 1, None)).to("cpu"))
+    return tuple(tuned)
 
 
 def _placed(network: Small, device: str) -> Small:
@@ -341,18 +361,12 @@ def _train(
     """
     pair = []
     for number, part in enumerate((problems, everything)):
-        examples = [_example(p, scale) for p in part if p.seen.any()]
+        examples = [_example(p, scale, settings.device) for p in part if p.seen.any()]
         network = (
             deepcopy(given[number % len(given)])
             if given
             else Small(len(part[0].inputs), len(part[0].values), seed=settings.seed + number)
         ).to(settings.device)
-        examples = [
-            Example(
-                e.inputs.to(settings.device), e.residual.to(settings.device), e.observed.to(settings.device), e.weight
-            )
-            for e in examples
-        ]
         pair.append((network, examples))
     if not pair[0][1]:
         return (), 0
@@ -372,10 +386,11 @@ def _train(
     return (first, snapshots[steps]), steps
 
 
-def _example(problem: Problem, scale: dict[int, Tensor]) -> Example:
+def _example(problem: Problem, scale: dict[int, Tensor], device: str | None) -> Example:
     """Return a problem as an example; those with much to fill are drawn more often, as long as they can teach it."""
     weight = min(float((~problem.seen).sum()), 4.0 * float(problem.seen.sum()))
-    return Example(problem.inputs, (problem.values - problem.guide) / scale[problem.date], problem.seen, weight)
+    residual = (problem.values - problem.guide) / scale[problem.date]
+    return Example(problem.inputs.to(device), residual.to(device), problem.seen.to(device), weight)
 
 
 def _lead(

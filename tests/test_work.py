@@ -349,6 +349,19 @@ def test_a_prior_goes_to_another_scene(stack: xr.Dataset) -> None:
         sample("slovenia").isel(y=slice(0, 40), x=slice(0, 40)).ngr.decloud(prior=prior)
 
 
+def test_networks_are_tuned_on_every_tile(stack: xr.Dataset, tmp_path: Path) -> None:
+    prior = stack.ngr.prior(method="ngr", steps=8)
+    keywords: dict[str, Any] = {"method": "ngr", "prior": prior, "tile": 200}
+    plain, tuned = (stack.ngr.decloud(tune=tune, **keywords) for tune in (0, 3))
+    cloudy = stack.ngr.decloud(method="guide").filled
+    assert any((plain[b] != tuned[b]).where(cloudy).any() for b in ("B02", "B03", "B04", "B08"))
+    assert all((tuned[b] == stack[b]).where(~cloudy, True).all() for b in ("B02", "B03", "B04", "B08"))
+    assert_same(tuned, stack.ngr.decloud(tune=3, work=tmp_path / "work", **keywords))
+    assert prior.networks[0].head.weight.requires_grad is False  # the prior itself is as it was
+    with pytest.raises(InputError, match="tune=-1"):
+        stack.ngr.decloud(tune=-1)
+
+
 @pytest.mark.parametrize("content", [None, b"", b"\x80\x04K\x01.", b"PK\x03\x04", b"\x08\0\0\0\0\0\0\0{}      "])
 def test_a_file_that_is_no_prior_is_a_clear_error(stack: xr.Dataset, tmp_path: Path, content: bytes | None) -> None:
     path = tmp_path / "prior.safetensors"
