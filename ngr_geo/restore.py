@@ -305,7 +305,7 @@ def _in_folder(
     }
     with work.opened(options.work, job) as folder:
         if not folder.prior.exists():
-            if work.active_client() is None:
+            if not work.elsewhere():
                 learnt = _learn(*seen, targets, cube.days, settings, networks, tell)
             else:
                 learnt = work.compute([dask.delayed(_learn)(*sample, list(targets), cube.days, settings, networks)])[0]

@@ -108,7 +108,7 @@ class Work:
         done, failures = len(pieces) - len(todo), []
         tell("tiles", done, len(pieces))
         client = active_client()
-        size = max(GROUP, 4 * sum(client.nthreads().values())) if client else GROUP
+        size = max(4 * GROUP, 4 * sum(client.nthreads().values())) if client else GROUP
         for start in range(0, len(todo), size):
             group = todo[start : start + size]
             try:
@@ -296,6 +296,16 @@ def active_client() -> Any:
         return default_client()
     except ValueError:
         return None
+
+
+def elsewhere() -> bool:
+    """Return whether the active Dask cluster, if there is one, has machines of its own, maybe with a GPU that is not here."""
+    client = active_client()
+    if client is None:
+        return False
+    from distributed import LocalCluster
+
+    return not isinstance(client.cluster, LocalCluster)
 
 
 @contextmanager
