@@ -44,6 +44,7 @@ class _Verbs(Generic[Raster]):
         steps: int | None = None,
         tune: int = 0,
         prior: Prior | PathLike | None = None,
+        uncertainty: bool = False,
         work: PathLike | None = None,
         restart: bool = False,
         progress: bool | Progress | None = None,
@@ -69,6 +70,9 @@ class _Verbs(Generic[Raster]):
             tune: steps that the networks are trained on each tile before they are used there: 0 to 30.
             prior: networks learnt from another scene or date with as many bands and reference dates, as `prior()` returns them, or
                 the file that it was saved to: used as they are, or trained for `steps` more steps. Still judged on this scene.
+            uncertainty: also tell how far each filled pixel may be off: a coordinate `uncertainty` (for a Dataset one per variable,
+                NAME_uncertainty), standard deviations in the raster's units, 0 where nothing was filled. Learnt from errors at
+                hidden pixels; ± 1.645 of them cover about 90 % of what was hidden. NaN where too little could be hidden.
             work: a folder that keeps every tile when it is finished, and what was learnt. The tiles are then solved by this call,
                 also where the raster is lazy (the result is still), and a call that was stopped goes on when it is repeated.
                 Tiles are read a few at a time and run on the active Dask cluster, if there is one; all its workers have to see
@@ -89,7 +93,9 @@ class _Verbs(Generic[Raster]):
         """
         from . import restore
 
-        options = _options(method, tile, overlap, device, seed, steps, progress, prior, work, restart, tune)
+        options = _options(
+            method, tile, overlap, device, seed, steps, progress, prior, work, restart, tune, uncertainty
+        )
         return cast(Raster, restore.decloud(self._raster, clouds, dates, classes, dilate, options))
 
     def inpaint(
@@ -105,6 +111,7 @@ class _Verbs(Generic[Raster]):
         steps: int | None = None,
         tune: int = 0,
         prior: Prior | PathLike | None = None,
+        uncertainty: bool = False,
         work: PathLike | None = None,
         restart: bool = False,
         progress: bool | Progress | None = None,
@@ -126,6 +133,7 @@ class _Verbs(Generic[Raster]):
             steps: of training.
             tune: see `decloud`.
             prior: see `decloud`; not for a spectral cube.
+            uncertainty: see `decloud`.
             work: a folder that keeps finished tiles: see `decloud`.
             restart: start over, whatever the work folder holds.
             progress: True for a bar, or a function of (stage, done, total).
@@ -138,7 +146,9 @@ class _Verbs(Generic[Raster]):
         """
         from . import spectral
 
-        options = _options(method, tile, overlap, device, seed, steps, progress, prior, work, restart, tune)
+        options = _options(
+            method, tile, overlap, device, seed, steps, progress, prior, work, restart, tune, uncertainty
+        )
         return cast(Raster, spectral.inpaint(self._raster, missing, dates, options))
 
     def denoise(
@@ -349,6 +359,7 @@ def _options(
     work: PathLike | Folder | None = None,
     restart: bool = False,
     tune: int = 0,
+    uncertainty: bool = False,
 ) -> Options:
     from .restore import Options
 
@@ -361,4 +372,4 @@ def _options(
         from .work import Folder
 
         folder = work if isinstance(work, Folder) else Folder(work, restart)
-    return Options(method, tile, overlap, device, seed, steps, tune, progress or None, prior, folder)
+    return Options(method, tile, overlap, device, seed, steps, tune, uncertainty, progress or None, prior, folder)

@@ -219,7 +219,7 @@ def _restore(verb: str, job: Job, console: Console) -> int:
 
     start = time.monotonic()
     stack, mask = _read(verb, job)
-    check_output(job.output, stack, job.overwrite)
+    check_output(job.output, stack, job.overwrite, job.uncertainty)
     _check_others(job, stack)
     plan = _plan(verb, job, stack, mask)
     for warning in plan.warnings:
@@ -339,7 +339,7 @@ def _restore_cube(verb: str, job: Job, console: Console, **chosen: Any) -> int:
 
     start = time.monotonic()
     stack = replace(read_stack(job.inputs, None, job.bands or None, None, _asks_for_folder(job)), cog=job.cog)
-    check_output(job.output, stack, job.overwrite)
+    check_output(job.output, stack, job.overwrite, job.uncertainty)
     _check_others(job, stack)
     cube = read(stack.raster)
     console.note(f"{cube.shape[-1]} x {cube.shape[-2]} pixels, {cube.shape[1]} bands.")
@@ -504,6 +504,7 @@ def _call(
         "dates": job.dates or None,
         "progress": progress,
         "tune": job.tune,
+        "uncertainty": job.uncertainty,
         "prior": job.prior,
         "work": work,
         **_solving(job),

@@ -119,12 +119,14 @@ def read(raster: xr.DataArray | xr.Dataset, exclude: Collection[Hashable] = ()) 
     return Cube(values, valid, days, dates, bands, raster, names, dims)
 
 
-def write(cube: Cube, restored: Any, filled: Any, made: Any = None) -> xr.DataArray | xr.Dataset:
+def write(cube: Cube, restored: Any, filled: Any, made: Any = None, deviation: Any = None) -> xr.DataArray | xr.Dataset:
     """Return the raster with `restored` values in the `filled` pixels, both (time, band, y, x), and nothing else changed.
 
     Integers are rounded, clipped to their dtype and kept off nodata; what is NaN becomes nodata, or stays as it was in an
     integer raster without nodata. A boolean coordinate `filled` says which pixels are new: those of `made`, where that is
-    given because others were corrected and not made up. Lazy where the raster is.
+    given because others were corrected and not made up. `deviation`, if given, becomes a coordinate `uncertainty`, for a
+    Dataset one per variable, NAME_uncertainty: standard deviations in the raster's units, 0 where nothing was filled. Lazy where
+    the raster is.
     """
     if cube.lazy:
         chunks = cube.values.chunks
@@ -132,6 +134,7 @@ def write(cube: Cube, restored: Any, filled: Any, made: Any = None) -> xr.DataAr
         one = {0: -1, -2: chunks[-2], -1: chunks[-1]}
         restored, filled = (da.asarray(a).rechunk(one) for a in (restored, filled))
         made = None if made is None else da.asarray(made).rechunk(one)
+        deviation = None if deviation is None else deviation.rechunk(one)
     raster = cube.raster.copy()
     if isinstance(raster, xr.Dataset):
         for index, name in enumerate(cube.names):
@@ -141,7 +144,17 @@ def write(cube: Cube, restored: Any, filled: Any, made: Any = None) -> xr.DataAr
         raster = _filled_in(raster, cube, restored, filled)
     known = da.isfinite(restored) if cube.lazy else np.isfinite(restored)
     new = _filled_coordinate(cube, (filled if made is None else made) & known, by_band=made is not None)
-    return raster.assign_coords(filled=new)
+    raster = raster.assign_coords(filled=new)
+    if deviation is None:
+        return raster
+    deviation = (da.where if cube.lazy else np.where)(filled, deviation, np.float32(0))
+    parts = (
+        {"uncertainty": slice(None)} if not cube.names else {f"{n}_uncertainty": [i] for i, n in enumerate(cube.names)}
+    )
+    variable = cube.raster[cube.names[0]] if isinstance(cube.raster, xr.Dataset) else cube.raster
+    return raster.assign_coords(
+        {n: (variable.dims, _shaped(deviation[:, b], cube, variable)) for n, b in parts.items()}
+    )
 
 
 def bad_bands(cube: Cube) -> NDArray[np.bool_]:
@@ -323,16 +336,21 @@ def _times(raster: xr.DataArray | xr.Dataset, dim: Hashable | None) -> tuple[NDA
     return days, tuple(f"{n}#{names[:i].count(n) + 1}" if n in twice else n for i, n in enumerate(names))
 
 
-def _filled_in(variable: xr.DataArray, cube: Cube, restored: Any, filled: Any) -> xr.DataArray:
-    """Return one variable with its filled pixels replaced; restored and filled are (time, its bands, y, x)."""
+def _shaped(data: Any, cube: Cube, variable: xr.DataArray) -> Any:
+    """Return data (time, some bands, y, x) with the dimensions of a variable of the raster."""
     here = [d for d in cube.dims if d is not None]
     drop = tuple(slice(None) if d is not None else 0 for d in cube.dims)
-    order = [here.index(d) for d in variable.dims]
-    new, where = (a[drop].transpose(order) for a in (restored, filled))
+    return data[drop].transpose([here.index(d) for d in variable.dims])
+
+
+def _filled_in(variable: xr.DataArray, cube: Cube, restored: Any, filled: Any) -> xr.DataArray:
+    """Return one variable with its filled pixels replaced; restored and filled are (time, its bands, y, x)."""
+    new, where = (_shaped(a, cube, variable) for a in (restored, filled))
     guard = _Guard.of(variable)
     if cube.lazy:
         data = da.asarray(variable.data).rechunk(new.chunks)
         out = da.map_blocks(guard.merge, data, new, where.rechunk(new.chunks), dtype=data.dtype)
+        out = out.rechunk(da.asarray(variable.data).chunks)
     else:
         out = guard.merge(variable.values, new, where)
     changed = variable.copy(data=out)

@@ -34,6 +34,7 @@ class Job:
     device: str | None = None
     seed: int = 0
     tune: int = 0
+    uncertainty: bool = False
     prior: str | None = None
     save_prior: str | None = None
     work: str | None = None
@@ -191,6 +192,9 @@ RUNNING = options(
 PRIOR = options(
     click.option(
         "--tune", type=click.IntRange(min=0), default=0, help="Steps of training on each tile, beyond the scene's."
+    ),
+    click.option(
+        "--uncertainty", is_flag=True, help="Write standard deviations of what is filled, too: NAME_uncertainty.tif."
     ),
     click.option("--prior", metavar="FILE", help="Networks learnt before (.safetensors), in place of training."),
     click.option("--save-prior", metavar="FILE", help="Keep what was learnt of this scene, for --prior."),

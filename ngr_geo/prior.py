@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from .solver import Small
     from .tasks import Scene
 
-FORMAT = "1"
+FORMAT = "2"
+_SPREAD = ("weights", "deviation", "rms", "bias", "limits")
 
 
 @dataclass(frozen=True)
@@ -119,6 +120,8 @@ def _packed(prior: Prior) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
         tensors |= {f"factors.{k}": getattr(guide.factors, k) for k in ("loading", "mean", "noise", "known")}
     tensors |= {f"regression.{date}": r.coefficients for date, r in guide.regressions.items()}
     tensors |= {f"scale.{date}": scale for date, scale in scene.scale.items()}
+    for date, spread in scene.spread.items():
+        tensors |= {f"spread.{date}.{k}": np.asarray(getattr(spread, k)) for k in _SPREAD}
     for number, network in enumerate(scene.networks):
         tensors |= {f"network.{number}.{name}": value.cpu() for name, value in network.state_dict().items()}
     return {name: np.ascontiguousarray(value) for name, value in tensors.items()}, notes
@@ -132,6 +135,7 @@ def _unpacked(tensors: dict[str, NDArray[Any]], notes: dict[str, Any]) -> Prior:
     from .guides.lowrank import Factors
     from .guides.regression import Regression
     from .tasks import Judgement, Scene
+    from .uncertainty import Spread
 
     def tensor(name: str) -> Tensor:
         return torch.from_numpy(tensors[name].copy())
@@ -152,8 +156,10 @@ def _unpacked(tensors: dict[str, NDArray[Any]], notes: dict[str, Any]) -> Prior:
         )
         networks = tuple(_network(tensors, f"network.{number}.") for number in range(kept["networks"]))
         scale = {int(n.removeprefix("scale.")): tensor(n) for n in tensors if n.startswith("scale.")}
-        judgement = {int(d): Judgement(v[0], tuple(v[1]), tuple(v[2])) for d, v in kept["judgement"].items()}
-        scene = Scene(guide, networks, scale, judgement, kept["steps"])
+        judgement = {int(d): Judgement(v[0], *map(tuple, v[1:])) for d, v in kept["judgement"].items()}
+        dates = {int(n.split(".")[1]) for n in tensors if n.startswith("spread.")}
+        spread = {d: Spread(**{k: tensors[f"spread.{d}.{k}"] for k in _SPREAD}) for d in sorted(dates)}
+        scene = Scene(guide, networks, scale, judgement, kept["steps"], spread)
     return Prior(tensors["center"], tensors["spread"], (low, high), scene)
 
 

@@ -55,6 +55,7 @@ class Options:
     seed: int = 0
     steps: int | None = None
     tune: int = 0
+    uncertainty: bool = False
     progress: Progress | None = None
     prior: Prior | str | os.PathLike[str] | None = None
     work: work.Folder | None = None
@@ -147,14 +148,16 @@ def _restore(
     shares = Shares(missing.mean((1, 2)), filled.mean((1, 2)), _counts([]))
     if not fill.any():
         warnings.warn("Nothing is missing in the chosen dates: the result is the input.", UserWarning, stacklevel=4)
-        return _recorded(cubes.write(cube, cube.values, fill), cube, None, shares, verb, settings)
+        nothing = np.zeros(cube.shape, np.float32) if settings.uncertainty else None
+        return _recorded(cubes.write(cube, cube.values, fill, deviation=nothing), cube, None, shares, verb, settings)
 
     prior = _learn(*_sample(cube, observed, fill), targets, cube.days, settings, _networks(options), tell)
     states = _solve_all(prior, cube, observed, fill, pieces, settings, tell)
     whole = slice(0, cube.shape[-2]), slice(0, cube.shape[-1])
-    restored = tiles.blend(pieces, states, whole, cube.shape[:2])
+    restored, deviation = _split(tiles.blend(pieces, states, whole, _leading(cube.shape[:2], settings)), settings)
     shares = shares._replace(tiles=_counts([_outcome(s) for s in states]))
-    return _recorded(cubes.write(cube, restored, fill), cube, prior, shares, verb, settings)
+    result = cubes.write(cube, restored, fill, deviation=deviation)
+    return _recorded(result, cube, prior, shares, verb, settings)
 
 
 def _sample(cube: Cube, observed: Any, fill: Any) -> tuple[list[Any], list[Any], list[Any]]:
@@ -204,6 +207,8 @@ def _solve_tile(
 ) -> NDArray[np.float32] | None:
     """Return one tile (time, band, h, w) solved, in the raster's units; None if it has nothing to fill, NaN if it cannot be.
 
+    With `settings.uncertainty` (2, time, band, h, w): the values and their standard deviations.
+
     A function of its arguments alone: it does not matter where and when it runs.
     """
     from .tasks import solve, solve_as_published
@@ -212,15 +217,26 @@ def _solve_tile(
     if not targets:
         return None
     if not observed.any():
-        return np.full(values.shape, np.nan, np.float32)
+        return np.full((*_leading(values.shape[:2], settings), *values.shape[2:]), np.nan, np.float32)
     if prior.scene is None:
         low, high = prior.limits
         unit = max(high - low, 1e-12)
         scaled = np.where(observed, (values.astype(np.float64) - low) / unit, 0).astype(np.float32)
         answer = solve_as_published(scaled, observed, replace(settings, seed=tile.seed(settings.seed)))
         return (answer.astype(np.float64) * unit + low).astype(np.float32)
-    answer = solve(prior.scene, _window(prior, values, observed), targets, settings).numpy()
-    return (answer * prior.spread + prior.center).astype(np.float32)
+    answer, deviation = (a.numpy() for a in solve(prior.scene, _window(prior, values, observed), targets, settings))
+    filled = (answer * prior.spread + prior.center).astype(np.float32)
+    return np.stack([filled, deviation * prior.spread]) if settings.uncertainty else filled
+
+
+def _leading(shape: tuple[int, int], settings: Settings) -> tuple[int, ...]:
+    """Return the dimensions of a tile's answer before its rows and columns, for (dates, bands)."""
+    return (2, *shape) if settings.uncertainty else shape
+
+
+def _split(blended: Any, settings: Settings) -> tuple[Any, Any]:
+    """Return values and standard deviations, None where these were not asked for, of blended answers."""
+    return (blended[0], blended[1]) if settings.uncertainty else (blended, None)
 
 
 def _solve_all(
@@ -266,8 +282,9 @@ def _lazily(
     cut = [work.windows(a) for a in (cube.values, observed, fill)]
     with work.asking_for_gpus():
         solved = [solve(prior, *(window(t.window) for window in cut), t, settings) for t in pieces]
-    restored = tiles.blend_lazy(pieces, solved, cube.shape[:2], cube.values.chunks[-2:])
-    result = stamped(cubes.write(cube, restored, fill), verb, settings)
+    blended = tiles.blend_lazy(pieces, solved, _leading(cube.shape[:2], settings), cube.values.chunks[-2:])
+    restored, deviation = _split(blended, settings)
+    result = stamped(cubes.write(cube, restored, fill, deviation=deviation), verb, settings)
     time = cube.dims[0]
     if time is None or settings.method == "paper":
         return result
@@ -321,12 +338,12 @@ def _in_folder(
         folder.solve(pieces, solve, tell, side_by_side(cube, pieces, settings))
         prior = load_prior(folder.prior)
         records = [str(folder.record(t)) for t in pieces]
-    restored: Any
-    leading, chunks = cube.shape[:2], values.chunks[-2:]
-    restored = tiles.blend_lazy(pieces, [Stored(r, "values") for r in records], leading, chunks)
-    restored = restored if cube.lazy else restored.compute()
+    leading, chunks = _leading(cube.shape[:2], settings), values.chunks[-2:]
+    blended = tiles.blend_lazy(pieces, [Stored(r, "values") for r in records], leading, chunks)
+    restored, deviation = _split(blended if cube.lazy else blended.compute(), settings)
     fill = fill if cube.lazy else np.asarray(fill)
-    return _recorded(cubes.write(cube, restored, fill), cube, prior, _tallied(records, cube), verb, settings)
+    result = cubes.write(cube, restored, fill, deviation=deviation)
+    return _recorded(result, cube, prior, _tallied(records, cube), verb, settings)
 
 
 def _solve_and_keep(
@@ -346,7 +363,9 @@ def _solve_and_keep(
         "filled": np.asarray(fill.any(axis=1))[core].sum((1, 2)),
         "outcome": np.array(_outcome(answer)),
     }
-    kept = {} if answer is None else tiles.sparse("values", answer, fill)  # elsewhere nothing is asked of it
+    kept = (
+        {} if answer is None else tiles.sparse("values", answer, np.broadcast_to(fill, answer.shape))
+    )  # elsewhere nothing is asked of it
     work.keep(record, **counts, **kept)
 
 
@@ -387,6 +406,7 @@ def identity(cube: Cube, verb: str, settings: Settings, options: Options) -> dic
         "steps": settings.steps,
         "seed": settings.seed,
         "tune": settings.tune,
+        "uncertainty": settings.uncertainty,
         "tile": options.tile,
         "overlap": options.overlap,
         "shape": list(cube.shape),
@@ -575,6 +595,9 @@ def settings_of(options: Options) -> Settings:
     if options.steps is not None and options.steps < 1:
         msg = f"Found steps={options.steps}, expected at least 1, or None to stop on hidden pixels."
         raise InputError(msg)
+    if options.uncertainty and options.method == "paper":
+        msg = "Found uncertainty=True with method='paper', which hides no pixels to learn it from: use 'auto', 'ngr' or 'guide'."
+        raise InputError(msg)
     if options.tune < 0:
         msg = f"Found tune={options.tune}, expected 0 or more steps for each tile."
         raise InputError(msg)
@@ -594,7 +617,7 @@ def settings_of(options: Options) -> Settings:
         msg = f"Found device={options.device!r}, which torch cannot use here ({reason}): use device='cpu'."
         raise InputError(msg) from error
     chosen: Any = options.method
-    return Settings(chosen, options.steps, options.seed, options.device, options.tune)
+    return Settings(chosen, options.steps, options.seed, options.device, options.tune, options.uncertainty)
 
 
 def _check_observed(cube: Cube, observed: NDArray[np.bool_], fill: NDArray[np.bool_], targets: Sequence[int]) -> None:

@@ -21,12 +21,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from . import validate
+from . import uncertainty, validate
 from .guides import dates as guides
 from .guides.dates import Guide, Window
 from .solver import Neumann, Small, hold, iterate, paper_network, published, uniform
 from .solver.prior import Example, Training, train
 from .solver.published import Case
+from .uncertainty import Spread
 
 Method = Literal["auto", "ngr", "guide", "paper"]
 METHODS: tuple[Method, ...] = ("auto", "ngr", "guide", "paper")
@@ -39,6 +40,11 @@ PATIENCE = 4
 MOST_STEPS = 400
 TRIAL_SIZE = 192
 MOST_TRIALS = 3
+PROBES = 4
+"""Cells of the scene, for each date, in which errors are measured; twice in each."""
+PROBE_SHARE = 0.2
+PROBE_WIDEST = 1 / 4
+"""So much of what is seen is hidden in each, in blobs up to so much of the cell: as wide as the gaps, as far as that goes."""
 TUNING = Training(rate=1e-3)
 
 
@@ -47,7 +53,7 @@ class Settings:
     """What the user chose.
 
     `method`, `steps` (None: stop on hidden pixels), `seed`, `device` (None: the fastest where it runs), and `tune`: steps that
-    the networks are trained on each tile before they are used there.
+    the networks are trained on each tile before they are used there. With `uncertainty` each tile tells how far it may be off.
     """
 
     method: Method = "auto"
@@ -55,6 +61,7 @@ class Settings:
     seed: int = 0
     device: str | None = None
     tune: int = 0
+    uncertainty: bool = False
 
     def placed(self) -> Settings:
         """Return them with the device of the machine that this runs on, where none was chosen."""
@@ -69,11 +76,13 @@ def fastest_device() -> str:
 
 
 class Judgement(NamedTuple):
-    """The method kept for a date, and RMSE per band (B,) on hidden pixels, standardised; NaN where not judged."""
+    """The method kept for a date; RMSE and bias per band (B,) expected in its gaps, standardised; NaN where not judged."""
 
     method: str
     guide_rmse: tuple[float, ...]
     ngr_rmse: tuple[float, ...]
+    guide_bias: tuple[float, ...]
+    ngr_bias: tuple[float, ...]
 
 
 @dataclass(frozen=True)
@@ -81,7 +90,7 @@ class Scene:
     """What `fit` learnt of a scene.
 
     The guide; networks whose answers are averaged; their unit `scale` per date, (B, 1, 1); what was kept for each date;
-    how many steps the networks were trained.
+    how many steps the networks were trained; how far what was kept may be off.
     """
 
     guide: Guide
@@ -89,10 +98,14 @@ class Scene:
     scale: dict[int, Tensor]
     judgement: dict[int, Judgement]
     steps: int
+    spread: dict[int, Spread]
 
 
 class Problem(NamedTuple):
-    """One date of one window: `guide`, `values` (B, h, w), what was `seen` (h, w), and the network's `inputs` (C, h, w)."""
+    """One date of one window: `guide`, `values` (B, h, w), what was `seen` (h, w), and the network's `inputs` (C, h, w).
+
+    `trusted` (h, w) is what of the seen a fill has to meet, `support` (2, h, w) how far references are clear: see `uncertainty`.
+    """
 
     date: int
     guide: Tensor
@@ -100,6 +113,7 @@ class Problem(NamedTuple):
     seen: Tensor
     inputs: Tensor
     trusted: Tensor
+    support: Tensor
 
 
 class Trial(NamedTuple):
@@ -156,22 +170,51 @@ def fit(
                 networks, steps = _train(problems, everything, scale, trials, settings, tell, given)
             networks = tuple(network.to("cpu") for network in networks)
         judgement = _judge(trials, networks[:1], scale, dates, settings)
-        return Scene(guide, networks, scale, judgement, steps)
+        spread: dict[int, Spread] = {}
+        for place, date in enumerate(dates):
+            gaps = [(p, ~w.observed[date]) for p, w in zip(problems[place :: len(dates)], windows, strict=True)]
+            for method, used in (("guide", ()), ("ngr", networks[:1])):
+                if method == "ngr" and not used:
+                    continue
+                found = _probe(trial_guide, windows, seen, score, scale, used, date, settings)
+                if found and judgement[date].method == method:
+                    spread[date] = found
+                if found:
+                    judgement[date] = _expecting(judgement[date], method, found, gaps, used, scale, settings)
+        return Scene(guide, networks, scale, judgement, steps, spread)
 
 
-def solve(scene: Scene, window: Window, dates: Sequence[int], settings: Settings) -> Tensor:
-    """Return a window with the `dates` filled, (T, B, h, w); what was observed comes back bit for bit."""
+def solve(scene: Scene, window: Window, dates: Sequence[int], settings: Settings) -> tuple[Tensor, Tensor]:
+    """Return a window with the `dates` filled, (T, B, h, w), and the standard deviation of what was filled; NaN where unknown.
+
+    What was observed comes back bit for bit, with a standard deviation of 0.
+    """
     settings = settings.placed()
     with threads(1):
-        filled = window.values.clone()
+        filled, deviation = window.values.clone(), torch.zeros_like(window.values)
         for date in dates:
             if not window.observed[date].all():
                 problem = _problem(scene.guide, window, window, date)
                 networks = scene.networks if scene.judgement[date].method == "ngr" else ()
                 if settings.tune and problem.seen.any():
                     networks = _tuned(networks, problem, scene.scale, settings)
-                filled[date] = integrate(problem, networks, scene.scale, settings.device)
-        return filled
+                answer = _answer(problem, networks, scene.scale, settings.device)
+                filled[date] = integrate(problem, answer)
+                if settings.uncertainty:
+                    deviation[date] = _deviation(problem, answer, scene.spread.get(date))
+        return filled, deviation
+
+
+def _deviation(problem: Problem, answer: Tensor, spread: Spread | None) -> Tensor:
+    """Return the standard deviation (B, h, w) of what is filled, 0 where it was seen."""
+    gap = ~problem.seen
+    deviation = torch.zeros_like(answer)
+    if spread is None:
+        deviation[:, gap] = torch.nan
+        return deviation
+    columns = uncertainty.features(problem.seen, problem.support, answer, problem.guide)[..., gap]
+    deviation[:, gap] = spread.scale(columns) * torch.from_numpy(spread.deviation).to(answer.dtype)[:, None]
+    return deviation
 
 
 def solve_as_published(
@@ -205,14 +248,16 @@ def solve_as_published(
 
 
 @torch.no_grad()
-def integrate(problem: Problem, networks: Sequence[Small], scale: dict[int, Tensor], device: str | None) -> Tensor:
-    """Return the image (B, h, w) that follows the fields  D(guide + s·V)  in the gaps and holds what was seen.
+def _answer(problem: Problem, networks: Sequence[Small], scale: dict[int, Tensor], device: str | None) -> Tensor:
+    """Return  guide + s·V  (B, h, w), where V is the mean of the networks' answers; without networks the guide."""
+    if not networks:
+        return problem.guide
+    return problem.guide + scale[problem.date] * _potential(problem.inputs, networks, device)
 
-    V is the mean of the networks' answers. Without networks it is the Poisson fill of the guide.
-    """
-    answer = problem.guide
-    if networks:
-        answer = answer + scale[problem.date] * _potential(problem.inputs, networks, device)
+
+@torch.no_grad()
+def integrate(problem: Problem, answer: Tensor) -> Tensor:
+    """Return the image (B, h, w) that follows the fields  D(answer)  in the gaps and holds what was seen: a Poisson fill."""
     fields = Neumann().gradient(answer)
     start = torch.where(problem.trusted, problem.values, answer)
     image = hold(start, fields, problem.trusted, (1.0, 1.0, 0.0), Neumann(), HOLD_STEPS, guide=answer)
@@ -288,7 +333,10 @@ def _silent(stage: str, done: int, total: int) -> None:
 def _problem(guide: Guide, window: Window, seen: Window, date: int) -> Problem:
     estimate, references, trusted = guides.predict(guide, window, seen, date)
     inputs = torch.cat([estimate, references])
-    return Problem(date, estimate, window.values[date], seen.observed[date], inputs, trusted)
+    used = guide.regressions[date].references if date in guide.regressions else guide.nearest.get(date, ((), ()))[0]
+    clear = window.observed[list(used)].to(estimate.dtype) if used else torch.ones_like(estimate[:1])
+    support = torch.stack([clear[0], clear.mean(0)])
+    return Problem(date, estimate, window.values[date], seen.observed[date], inputs, trusted, support)
 
 
 def _hide(windows: Sequence[Window], dates: Sequence[int], seed: int) -> tuple[list[Tensor], list[Tensor]]:
@@ -458,7 +506,8 @@ def _errors(
     """Return, for each date, RMSE per band (B,) on the stop and on the score set."""
     parts: dict[int, list[tuple[Tensor, Tensor]]] = {}
     for problem, stop, score in trials:
-        error = (integrate(problem, networks, scale, settings.device) - problem.values).double().square()
+        image = integrate(problem, _answer(problem, networks, scale, settings.device))
+        error = (image - problem.values).double().square()
         parts.setdefault(problem.date, []).append((error[:, stop], error[:, score]))
     return {
         date: tuple(torch.cat([p[k] for p in pairs], dim=1).mean(1).sqrt().numpy() for k in (0, 1))  # type: ignore[misc]
@@ -478,6 +527,7 @@ def _judge(
     by_ngr = _errors(trials, networks, scale, settings) if networks else {}
     judgement = {}
     nothing = (float("nan"),)
+    unknown = (nothing, nothing)
     for date in dates:
         better = date in by_ngr and np.log(by_ngr[date][0]).mean() < np.log(by_guide[date][0]).mean()
         method = "ngr" if settings.method == "ngr" or (settings.method == "auto" and better) else "guide"
@@ -485,5 +535,81 @@ def _judge(
             method,
             tuple(by_guide[date][1].tolist()) if date in by_guide else nothing,
             tuple(by_ngr[date][1].tolist()) if date in by_ngr else nothing,
+            *unknown,
         )
     return judgement
+
+
+def _probe(
+    guide: Guide,
+    windows: Sequence[Window],
+    seen: Sequence[Window],
+    score: Sequence[Tensor],
+    scale: dict[int, Tensor],
+    networks: Sequence[Small],
+    date: int,
+    settings: Settings,
+) -> Spread | None:
+    """Return how far one date may be off, from errors at pixels that are hidden in some of its cells, in blobs like its gaps.
+
+    What is fitted to the whole scene has not seen the score set; the rest it has, but not for the local correction, and the
+    fill does not hold it. The difference that this makes is measured.
+    """
+    cells = [
+        (number, cell)
+        for number, window in enumerate(windows)
+        for cell in _cells(tuple(window.observed.shape[1:]))
+        if float(seen[number].observed[date, *cell].float().mean()) > 0.05
+    ]
+    picked = [cells[i * len(cells) // PROBES] for i in range(PROBES)] if len(cells) > PROBES else cells
+    errors, columns, unseen = [], [], []
+    for turn in range(max(1, PROBES // max(1, len(picked)))):
+        for number, (rows, across) in picked:
+            full, part = (
+                Window(w.values[..., rows, across], w.observed[..., rows, across])
+                for w in (windows[number], seen[number])
+            )
+            width = validate.thickness(~full.observed[date].numpy())
+            shown = part.observed[date]
+            key = np.random.SeedSequence([settings.seed, number, date, rows.start, across.start, turn])
+            for extra in validate.draw(shown.numpy(), width, key, PROBE_SHARE, PROBE_WIDEST):
+                left = part.observed.clone()
+                left[date] &= ~torch.from_numpy(extra)
+                if not left[date].any():
+                    continue
+                problem = _problem(guide, full, Window(part.values, left), date)
+                answer = _answer(problem, networks, scale, settings.device)
+                never = score[number][date, rows, across]
+                where = torch.from_numpy(extra) | never
+                errors.append((integrate(problem, answer) - problem.values)[:, where])
+                columns.append(uncertainty.features(problem.seen, problem.support, answer, problem.guide)[..., where])
+                unseen.append(never[where])
+    if not errors:
+        return None
+    return uncertainty.fit(torch.cat(errors, 1), torch.cat(columns, 2), torch.cat(unseen))
+
+
+def _expecting(
+    verdict: Judgement,
+    method: str,
+    spread: Spread,
+    gaps: Sequence[tuple[Problem, Tensor]],
+    networks: Sequence[Small],
+    scale: dict[int, Tensor],
+    settings: Settings,
+) -> Judgement:
+    """Return the judgement with RMSE and bias per band of a method where a date has gaps (h, w), as some windows show them."""
+    squares, count = torch.zeros(len(spread.rms), dtype=torch.float64), 0
+    some = [(problem, gap) for problem, gap in gaps if gap.any()]
+    for problem, gap in some[:: max(1, len(some) // PROBES)]:
+        answer = _answer(problem, networks, scale, settings.device)
+        columns = uncertainty.features(problem.seen, problem.support, answer, problem.guide)[..., gap]
+        squares += spread.scale(columns).double().square().sum(1)
+        count += columns.shape[-1]
+    if not count:
+        return verdict
+    rmse = tuple(((squares / count).sqrt().numpy() * spread.rms).tolist())
+    bias = tuple(spread.bias.tolist())
+    if method == "guide":
+        return verdict._replace(guide_rmse=rmse, guide_bias=bias)
+    return verdict._replace(ngr_rmse=rmse, ngr_bias=bias)

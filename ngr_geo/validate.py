@@ -23,21 +23,26 @@ def thickness(missing: Mask) -> float:
     return 2 * float(missing.sum()) / max(float(outline), 1.0)
 
 
-def draw(observed: Mask, width: float, seed: int | np.random.SeedSequence, share: float = SHARE) -> tuple[Mask, Mask]:
+def draw(
+    observed: Mask, width: float, seed: int | np.random.SeedSequence, share: float = SHARE, widest: float = 1 / 16
+) -> tuple[Mask, Mask]:
     """Return two disjoint sets of hidden pixels (h, w), each about `share` of the observed ones.
 
     The peaks of a smooth random field make the first, its pits the second, so both have blobs of the given `width`.
 
     Args:
         observed: (h, w), True where a pixel can be hidden.
-        width: of the blobs in pixels, as `thickness` measures it; at most a sixteenth of the window is used.
+        width: of the blobs in pixels, as `thickness` measures it; at most `widest` of the window is used.
         seed: the same seed draws the same pixels.
         share: of the observed pixels, 0 to 0.5.
+        widest: as a share of the window.
     """
     none = np.zeros_like(observed)
     if not observed.any() or share <= 0:
         return none, none.copy()
-    sigma = float(np.clip(width, 1.0, max(1.0, max(observed.shape) / 16)))  # the highest 6 % are about 0.9 sigma thick
+    sigma = float(
+        np.clip(width, 1.0, max(1.0, max(observed.shape) * widest))
+    )  # the highest 6 % are about 0.9 sigma thick
     noise = np.random.default_rng(seed).standard_normal(observed.shape)
     field = ndimage.gaussian_filter(noise, sigma, mode="reflect")
     low, high = np.quantile(field[observed], [share, 1 - share])

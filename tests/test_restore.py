@@ -71,7 +71,8 @@ def test_the_record_says_what_was_done(clear: xr.Dataset) -> None:
     cloudy = [r for r in rows if r["filled"] > 0.2]
     assert cloudy
     assert all(0 < r["ngr_rmse"] < 1000 and 0 < r["guide_rmse"] < 1000 for r in cloudy)
-    assert json.loads(clear.attrs["ngr_settings"]) == {"method": "ngr", "steps": 12, "seed": 0, "device": "cpu"}
+    settings = {"method": "ngr", "steps": 12, "seed": 0, "device": "cpu", "tune": 0}
+    assert json.loads(clear.attrs["ngr_settings"]) == settings
     assert json.loads(clear.attrs["ngr_tiles"])["unsolvable"] == 0
 
 

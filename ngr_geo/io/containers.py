@@ -169,8 +169,12 @@ def assemble(result: xr.Dataset | xr.DataArray, dataset: xr.Dataset | None) -> x
     filled = result.coords["filled"]
     if "band" in filled.dims:
         filled = filled.any("band")
-    bands = {str(name): result.sel(band=name, drop=True).drop_vars("filled") for name in result["band"].values}
+    bare = result.drop_vars(["filled", "uncertainty"], errors="ignore")
+    bands = {str(name): bare.sel(band=name, drop=True) for name in result["band"].values}
     out = xr.Dataset(bands).assign_coords(filled=filled)
+    if "uncertainty" in result.coords:
+        parts = {name: result.coords["uncertainty"].sel(band=name).variable for name in bands}
+        out = out.assign_coords({f"{name}_uncertainty": part for name, part in parts.items()})
     for name in bands:
         out[name].attrs = dict(kept)
     return (out if result.rio.crs is None else out.rio.write_crs(result.rio.crs)).assign_attrs(notes)

@@ -18,7 +18,7 @@ from ..errors import GridError, InputError, MaskError
 from ..masks import CLOUD_VARIABLES
 from .dates import HELP, acquired
 from .geotiff import Header, read_header, read_window, spectral, windows
-from .target import FILLED_TAG
+from .target import FILLED_TAG, SIDECARS
 
 LARGE = 64 * 2**20  # bytes; above this a stack is read lazily
 _CHUNK = 1024  # rows and columns of a lazy block, at most: a multiple of the usual tile sizes
@@ -33,8 +33,9 @@ def check_alike(headers: Sequence[Header]) -> None:
     """
     for header in headers:
         _check_dtype(header)
-        if header.tags[""].get(FILLED_TAG) == "filled":
-            msg = f"{header.path} tells which pixels ngr-geo filled; it is no image. Leave the *_filled.tif files out."
+        content = header.tags[""].get(FILLED_TAG)
+        if content in SIDECARS:
+            msg = f"{header.path} tells {SIDECARS[content]}; it is no image. Leave the *_{content}.tif files out."
             raise InputError(msg)
     first = headers[0]
     for other in headers[1:]:

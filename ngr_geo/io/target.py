@@ -1,6 +1,7 @@
 """One GeoTIFF written under a temporary name: like a given header, block by block, from any thread."""
 
 import glob
+import math
 import os
 import shutil
 import socket
@@ -31,6 +32,7 @@ _COG_PREDICTORS = {"2": "STANDARD", "3": "FLOATING_POINT"}
 _OPTIONS = {"GDAL_PAM_ENABLED": "NO"}
 
 FILLED_TAG = "NGR_CONTENT"
+SIDECARS = {"filled": "which pixels ngr-geo filled", "uncertainty": "how far what ngr-geo filled may be off"}
 ENVI = (".img", ".dat", ".bsq", ".bil", ".bip", ".raw")
 """Endings of ENVI images; the header is beside them, with the ending .hdr."""
 
@@ -214,19 +216,28 @@ def existing_folder(path: Path) -> Path:
 
 def filled_header(header: Header, band_names: Sequence[str | None]) -> Header:
     """The header of a raster's sidecar: same grid and tiling, uint8; 1 = made up by the solver, 0 = as measured."""
+    return _sidecar(header, "filled", "uint8", None, band_names)
+
+
+def uncertainty_header(header: Header) -> Header:
+    """The header of a raster's other sidecar: standard deviations, float32, in the raster's stored units; NaN = not known."""
+    return _sidecar(header, "uncertainty", "float32", math.nan, header.band_names)
+
+
+def _sidecar(header: Header, kind: str, dtype: str, nodata: float | None, band_names: Sequence[str | None]) -> Header:
     count = len(band_names)
     area = {key: value for key, value in header.tags.get("", {}).items() if key == "AREA_OR_POINT"}
     layout = {key: value for key, value in header.structure.items() if key == "LAYOUT"}
     return replace(
         header,
-        dtypes=("uint8",) * count,
-        nodata=None,
+        dtypes=(dtype,) * count,
+        nodata=nodata,
         band_names=tuple(band_names),
         colorinterp=(ColorInterp.gray,) + (ColorInterp.undefined,) * (count - 1),
         scales=(1.0,) * count,
         offsets=(0.0,) * count,
         units=(None,) * count,
-        tags={"": {FILLED_TAG: "filled", **area}},
+        tags={"": {FILLED_TAG: kind, **area}},
         band_tags=({},) * count,
         structure={"COMPRESSION": "DEFLATE", **layout},
     )

@@ -9,11 +9,11 @@ import math
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import dask.array
 import numpy as np
@@ -37,6 +37,7 @@ from .target import (
     naming_errors,
     subset,
     temporary_name,
+    uncertainty_header,
 )
 
 _NETCDF = {".nc", ".nc4"}
@@ -45,27 +46,29 @@ _TIFF = {".tif", ".tiff"}
 
 @dataclass(frozen=True)
 class Written:
-    """The files that hold a result: the rasters, and which pixels were filled (1) or measured (0).
+    """The files that hold a result: the rasters, which pixels were filled (1) or measured (0), and how far these may be off.
 
-    `filled` is empty for NetCDF and Zarr, where that is the variable "filled".
+    `filled` and `uncertainty` are empty for NetCDF and Zarr, where these are variables; `uncertainty` also where it was not asked.
     """
 
     rasters: tuple[Path, ...]
     filled: tuple[Path, ...] = ()
+    uncertainty: tuple[Path, ...] = ()
 
     @property
     def all(self) -> tuple[Path, ...]:
         """Rasters and sidecars."""
-        return self.rasters + self.filled
+        return self.rasters + self.filled + self.uncertainty
 
 
-def outputs(out: PathLike, stack: Stack) -> Written:
+def outputs(out: PathLike, stack: Stack, uncertainty: bool = False) -> Written:
     """The files that `write_stack` would write.
 
     Args:
         out: a folder for GeoTIFFs, one per date under the input's name with NAME_filled.tif beside it; NAME.tif for a
             single date; NAME.nc; or NAME.zarr.
         stack: what was read.
+        uncertainty: with NAME_uncertainty.tif beside each GeoTIFF.
 
     Raises:
         OutputError: one file for several dates, or two inputs of one name.
@@ -89,21 +92,22 @@ def outputs(out: PathLike, stack: Stack) -> Written:
                 for header, path in zip(headers, rasters, strict=True)
             ]
     filled = [path.with_name(f"{path.stem}_filled.tif") for path in rasters]
-    names = [str(path) for path in (*rasters, *filled)]
+    deviations = [path.with_name(f"{path.stem}_uncertainty.tif") for path in rasters] if uncertainty else []
+    names = [str(path) for path in (*rasters, *filled, *deviations)]
     twice = [name for name in names if names.count(name) > 1]
     if twice:
         msg = f"Two inputs would be written to {twice[0]}, as they have one name. Rename one, or write to .nc or .zarr."
         raise OutputError(msg)
-    return Written(tuple(rasters), tuple(filled))
+    return Written(tuple(rasters), tuple(filled), tuple(deviations))
 
 
-def check_output(out: PathLike, stack: Stack, overwrite: bool = False) -> Written:
+def check_output(out: PathLike, stack: Stack, overwrite: bool = False, uncertainty: bool = False) -> Written:
     """The files that will be written, once it is clear that they can be; to be called before solving.
 
     Raises:
         OutputError: the output exists (and `overwrite` is False), is an input, cannot be written, or has no room.
     """
-    target, planned = Path(out), outputs(out, stack)
+    target, planned = Path(out), outputs(out, stack, uncertainty)
     for path in planned.all:
         _check_not_input(path, stack)
     folder = target if planned.filled and target not in planned.rasters else target.parent
@@ -201,7 +205,7 @@ def write_stack(
     Raises:
         OutputError: see `check_output`; or the disk is full. Nothing is left behind then.
     """
-    planned = check_output(out, stack, overwrite)
+    planned = check_output(out, stack, overwrite, _deviations(result) is not None)
     with _folder(planned.rasters[0].parent):
         if planned.filled:
             _write_rasters(result, stack, planned, progress or _silent)
@@ -250,25 +254,28 @@ def _folder(path: Path) -> Iterator[None]:
 def _write_rasters(
     result: xr.DataArray | xr.Dataset, stack: Stack, planned: Written, progress: Callable[[str, int, int], None]
 ) -> None:
-    array, filled = _as_array(result)
     headers = _headers(result, stack)
+    array, filled, deviation = _as_arrays(result)
+    layers = [_Layer(array, headers, planned.rasters, stack.carried)]
     sidecars = [filled_header(header, _filled_names(header, filled.shape[1])) for header in headers]
+    layers.append(_Layer(filled.astype(np.uint8), sidecars, planned.filled))
+    if deviation is not None:
+        sidecars = [uncertainty_header(subset(h, stack.bands) if stack.carried else h) for h in headers]
+        layers.append(_Layer(deviation, sidecars, planned.uncertainty))
     targets: list[Target] = []
     try:
         if isinstance(array, np.ndarray):
-            for date, header in enumerate(headers):
-                targets.append(Target(planned.rasters[date], header, stack.carried, _notes(result, date)))
-                _fill(targets[-1], array[date])
-                targets.append(Target(planned.filled[date], sidecars[date], (), {}))
-                _fill(targets[-1], np.asarray(filled[date], dtype=np.uint8))
+            for date in range(len(headers)):
+                for number, layer in enumerate(layers):
+                    targets.append(layer.target(date, {} if number else _notes(result, date)))
+                    _fill(targets[-1], np.asarray(layer.values[date]))
                 progress("write", date + 1, len(headers))
         else:
-            for date, header in enumerate(headers):
-                targets.append(Target(planned.rasters[date], header, stack.carried, _notes(result, date)))
-                targets.append(Target(planned.filled[date], sidecars[date], (), {}))
-            # One computation for both: a tile that was solved serves all dates and the mask.
-            sheaves: Any = [_Sheaf(targets[0::2]), _Sheaf(targets[1::2])]
-            sources = [array, dask.array.asarray(filled).astype(np.uint8)]
+            for date in range(len(headers)):
+                targets += [layer.target(date, {} if n else _notes(result, date)) for n, layer in enumerate(layers)]
+            # One computation for all: a tile that was solved serves all dates and the masks.
+            sheaves: Any = [_Sheaf(targets[number :: len(layers)]) for number in range(len(layers))]
+            sources = [layer.values for layer in layers]
             dask.array.store(sources, sheaves, lock=False, scheduler="threads")  # open files are no worker's business
             for number, target in enumerate(targets, start=1):
                 target.finish()
@@ -279,6 +286,19 @@ def _write_rasters(
         for target in targets:
             target.discard()
         raise
+
+
+class _Layer(NamedTuple):
+    """What goes into one file per date: values (time, band, y, x), NumPy or Dask; `carried` bands come from the input."""
+
+    values: Any
+    headers: Sequence[Header]
+    paths: Sequence[Path]
+    carried: tuple[int, ...] = ()
+
+    def target(self, date: int, notes: dict[str, str]) -> Target:
+        """Return the file of a date, begun."""
+        return Target(self.paths[date], self.headers[date], self.carried, notes)
 
 
 def _fill(target: Target, values: np.ndarray) -> None:
@@ -300,16 +320,33 @@ class _Sheaf:
             self.targets[date].write(block, rows, columns)
 
 
-def _as_array(result: xr.DataArray | xr.Dataset) -> tuple[Any, Any]:
-    """Values (time, band, y, x) and filled (time, 1 or band, y, x), NumPy or Dask, all bands of a chunk together."""
+def _as_arrays(result: xr.DataArray | xr.Dataset) -> tuple[Any, Any, Any]:
+    """Values (time, band, y, x), filled (time, 1 or band, y, x) and standard deviations or None, NumPy or Dask.
+
+    All dates and bands of a place are together: date by date, every block would be kept in memory until its last one is written.
+    """
     cube = cubes.read(result)
-    filled = result.coords["filled"]
+    filled, deviation = result.coords["filled"], _deviations(result)
     time, band, row, column = (dim or name for dim, name in zip(cube.dims, ("time", "band", "", ""), strict=True))
-    missing = [dim for dim in (time, band) if dim not in filled.dims]
-    mask = filled.drop_vars(missing, errors="ignore").expand_dims(missing).transpose(time, band, row, column).data
-    if not cube.lazy:
-        return cube.values, np.asarray(mask)
-    return cube.values.rechunk({1: -1}), dask.array.asarray(mask).rechunk({1: -1})
+
+    def whole(part: xr.DataArray) -> Any:
+        missing = [dim for dim in (time, band) if dim not in part.dims]
+        part = part.drop_vars(missing, errors="ignore").expand_dims(missing)
+        data = part.transpose(time, band, row, column).data
+        return dask.array.asarray(data).rechunk({0: -1, 1: -1}) if cube.lazy else np.asarray(data)
+
+    values = cube.values.rechunk({0: -1, 1: -1}) if cube.lazy else cube.values
+    return values, whole(filled), None if deviation is None else whole(deviation)
+
+
+def _deviations(result: xr.DataArray | xr.Dataset) -> xr.DataArray | None:
+    """The coordinate `uncertainty`, or those of a Dataset's variables put together, or None."""
+    if isinstance(result, xr.DataArray):
+        return result.coords.get("uncertainty")
+    names = [f"{name}_uncertainty" for name in cubes.read(result).names]
+    if not set(names) <= set(result.coords):
+        return None
+    return xr.concat([result.coords[n].reset_coords(drop=True) for n in names], "band")
 
 
 def _filled_names(header: Header, count: int) -> tuple[str | None, ...]:

@@ -1,0 +1,115 @@
+"""How far a filled pixel may be off: a spread learnt from the errors at hidden pixels.
+
+The error of a fill grows with the distance to the nearest pixel that was seen, where the image is busy, where the references are
+cloudy too, and where the network changes much of its guide. A log-linear model of these (a gamma regression: McCullagh & Nelder
+1989, ch. 8) gives each pixel a scale; two factors, measured at the same hidden pixels, turn it into a standard deviation whose
+intervals cover what they say (split conformal prediction: Lei et al. 2018) and into an expected root mean square error.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy import ndimage
+from torch import Tensor
+
+COVER = 0.9
+"""The share of errors that an interval of ± 1.645 standard deviations has to cover."""
+NORMAL = 1.6449
+"""The quantile of a normal distribution that leaves 5 % on either side."""
+FEATURES = 6
+WINDOW = 5
+"""Side of the squares in which activity and disagreement are averaged."""
+MOST_PIXELS = 20_000
+LEAST_PIXELS = 50
+"""Hidden pixels below which nothing is learnt, and no spread is told."""
+MET = (0.005, 0.995)
+"""Quantiles of the scales at hidden pixels beyond which none is believed."""
+RIDGE = 2e-3
+ROUNDS = 12
+
+
+@dataclass(frozen=True)
+class Spread:
+    """The error's scale for one date and method: exp(weights · features), standardised units.
+
+    `weights` (B, FEATURES + 1), the last for pixels that the network was never shown; `deviation` (B,) turns a scale into the
+    standard deviation of an interval, `rms` (B,) into a root mean square error; `bias` (B,) is the mean error; `limits`
+    (2, B) the least and greatest scale that were met, and are given.
+    """
+
+    weights: NDArray[np.float64]
+    deviation: NDArray[np.float64]
+    rms: NDArray[np.float64]
+    bias: NDArray[np.float64]
+    limits: NDArray[np.float64]
+
+    def scale(self, features: Tensor) -> Tensor:
+        """Return the scale (B, n) at features (B, FEATURES, n) of pixels that were never seen."""
+        weights = torch.from_numpy(self.weights).to(features.dtype)
+        least, most = torch.from_numpy(self.limits).to(features.dtype)[..., None]
+        scale = torch.exp((weights[:, :-1, None] * features).sum(1) + weights[:, -1:])
+        return scale.clamp(least, most)
+
+
+def features(seen: Tensor, support: Tensor, answer: Tensor, guide: Tensor) -> Tensor:
+    """Return what the error of a fill depends on, (B, FEATURES, h, w): constant, distance, activity, disagreement, references.
+
+    Args:
+        seen: (h, w), True where the date was seen.
+        support: (2, h, w) between 0 and 1: whether the best reference is clear, and the share of references that are.
+        answer: (B, h, w), what is to be filled in, standardised.
+        guide: (B, h, w), what it was made from.
+    """
+    distance = torch.from_numpy(ndimage.distance_transform_edt(~seen.numpy())).to(answer.dtype)
+    if not seen.any():
+        distance = torch.full_like(answer[0], float(max(seen.shape)))
+    down, across = torch.zeros_like(answer), torch.zeros_like(answer)
+    down[:, 1:], across[:, :, 1:] = answer.diff(dim=1), answer.diff(dim=2)
+    maps = torch.cat([(down.square() + across.square()).sqrt(), (answer - guide).abs()])
+    side = WINDOW // 2
+    padded = torch.nn.functional.pad(maps[None], (side, side, side, side), mode="replicate")
+    busy, moved = torch.nn.functional.avg_pool2d(padded, WINDOW, 1)[0].chunk(2)
+    common = torch.stack([torch.ones_like(distance), torch.log1p(distance), 1 - support[0], 1 - support[1]])
+    columns = [*common.expand(len(answer), *common.shape).unbind(1), (busy + 1e-2).log(), (moved + 1e-2).log()]
+    return torch.stack(columns, dim=1)
+
+
+def fit(errors: Tensor, columns: Tensor, unseen: Tensor) -> Spread | None:
+    """Return the spread of errors (B, n) at hidden pixels with features (B, FEATURES, n), or None where they are too few.
+
+    Args:
+        errors: result less truth, standardised.
+        columns: see `features`.
+        unseen: (n,), True where the network was not shown the pixel either.
+    """
+    count = errors.shape[1]
+    if count < LEAST_PIXELS:
+        return None
+    if count > MOST_PIXELS:
+        picked = torch.randperm(count, generator=torch.Generator().manual_seed(0))[:MOST_PIXELS]
+        errors, columns, unseen = errors[:, picked], columns[..., picked], unseen[picked]
+    size = errors.abs().double().clamp(min=1e-6)
+    design = torch.cat([columns, unseen.to(columns).expand(len(errors), 1, -1)], dim=1).double()
+    weights = torch.zeros(*design.shape[:2], dtype=torch.float64)
+    for band in range(len(errors)):
+        x, y = design[band], size[band]
+        normal = x @ x.T / x.shape[1] + RIDGE * torch.eye(len(x), dtype=torch.float64)
+        weights[band, 0] = y.mean().log()
+        start = weights[band].clone()
+        for _ in range(ROUNDS):  # Fisher scoring; the information of a gamma variable with log link is XᵀX
+            over = (y * torch.exp(-(weights[band] @ x))).clamp(max=10) - 1
+            weights[band] += torch.linalg.solve(normal, x @ over / x.shape[1] - RIDGE * (weights[band] - start))
+        weights[band, -1].clamp_(0, 0.5)  # never seen is not easier than seen
+    scale = torch.exp((weights[..., None] * design).sum(1))
+    ratio = size / scale
+    return Spread(
+        weights.numpy(),
+        (torch.quantile(ratio, COVER, dim=1) / NORMAL).numpy(),
+        ratio.square().mean(1).sqrt().numpy(),
+        errors.double().mean(1).numpy(),
+        torch.quantile(scale, torch.tensor(MET, dtype=torch.float64), dim=1).numpy(),
+    )
