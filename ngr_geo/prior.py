@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from .tasks import Scene
 
 FORMAT = "2"
-_SPREAD = ("weights", "deviation", "rms", "bias", "limits")
+_SPREAD = ("weights", "deviation", "rms", "bias", "limits", "doubt")
 
 
 @dataclass(frozen=True)

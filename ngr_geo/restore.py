@@ -665,17 +665,34 @@ def _recorded(
         if prior and shares.filled[index]:
             row["method"] = judged[index].method if index in judged else "paper"
         if prior and index in judged and shares.filled[index]:
-            unit = prior.spread[index, :, 0, 0]
-            guide, ngr = (np.asarray(r) * unit for r in (judged[index].guide_rmse, judged[index].ngr_rmse))
-            row["guide_rmse"], row["ngr_rmse"] = (
-                float(r.mean()) if np.isfinite(r).all() else None for r in (guide, ngr)
-            )
-            if row["guide_rmse"] and row["ngr_rmse"]:
-                row["gain_db"] = round(float(np.mean(20 * np.log10(guide / ngr))), 3)
+            row |= _expectation(judged[index], prior, index, cube.bands)
         rows.append(row)
     if prior and prior.scene:
         settings = replace(settings, steps=prior.scene.steps)
     return stamped(result, verb, settings).assign_attrs(ngr_dates=json.dumps(rows), ngr_tiles=json.dumps(shares.tiles))
+
+
+def _expectation(judgement: Any, prior: Prior, date: int, bands: Sequence[str]) -> dict[str, Any]:
+    """Return the error expected in the gaps of a date, in the raster's units, as JSON can hold it."""
+    unit = prior.spread[date, :, 0, 0].astype(float)
+    tables = {k: np.asarray(getattr(judgement, k)) * (1 if k == "doubt" else unit) for k in judgement._fields[1:]}
+    rmse = {m: tables[f"{m}_rmse"] for m in ("guide", "ngr")}
+    row: dict[str, Any] = {f"{m}_rmse": float(r.mean()) if np.isfinite(r).all() else None for m, r in rmse.items()}
+    if row["guide_rmse"] and row["ngr_rmse"]:
+        row["gain_db"] = round(float(np.mean(20 * np.log10(rmse["guide"] / rmse["ngr"]))), 3)
+    kept = rmse[judgement.method]
+    if np.isfinite(kept).all():
+        peak = prior.limits[1] - prior.limits[0]
+        columns = {
+            "rmse": kept,
+            "bias": tables[f"{judgement.method}_bias"],
+            "psnr": 20 * np.log10(peak / np.maximum(kept, 1e-12)),
+            "doubt": tables["doubt"],
+        }
+        columns = {k: np.broadcast_to(v, len(bands)) for k, v in columns.items()}
+        short = {k: [float(f"{x:.4g}") if np.isfinite(x) else None for x in v] for k, v in columns.items()}
+        row["expected"] = {k: dict(zip(bands, v, strict=True)) for k, v in short.items()}
+    return row
 
 
 def stamped(result: xr.DataArray | xr.Dataset, verb: str, settings: Settings) -> xr.DataArray | xr.Dataset:

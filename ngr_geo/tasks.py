@@ -83,6 +83,8 @@ class Judgement(NamedTuple):
     ngr_rmse: tuple[float, ...]
     guide_bias: tuple[float, ...]
     ngr_bias: tuple[float, ...]
+    doubt: tuple[float, ...]
+    """Of the RMSE of the method kept, as a share of it: see `uncertainty`."""
 
 
 @dataclass(frozen=True)
@@ -179,6 +181,7 @@ def fit(
                 found = _probe(trial_guide, windows, seen, score, scale, used, date, settings)
                 if found and judgement[date].method == method:
                     spread[date] = found
+                    judgement[date] = judgement[date]._replace(doubt=tuple(found.doubt.tolist()))
                 if found:
                     judgement[date] = _expecting(judgement[date], method, found, gaps, used, scale, settings)
         return Scene(guide, networks, scale, judgement, steps, spread)
@@ -527,7 +530,7 @@ def _judge(
     by_ngr = _errors(trials, networks, scale, settings) if networks else {}
     judgement = {}
     nothing = (float("nan"),)
-    unknown = (nothing, nothing)
+    unknown = (nothing, nothing, nothing)
     for date in dates:
         better = date in by_ngr and np.log(by_ngr[date][0]).mean() < np.log(by_guide[date][0]).mean()
         method = "ngr" if settings.method == "ngr" or (settings.method == "auto" and better) else "guide"
@@ -563,6 +566,7 @@ def _probe(
     ]
     picked = [cells[i * len(cells) // PROBES] for i in range(PROBES)] if len(cells) > PROBES else cells
     errors, columns, unseen = [], [], []
+    probe: list[Tensor] = []
     for turn in range(max(1, PROBES // max(1, len(picked)))):
         for number, (rows, across) in picked:
             full, part = (
@@ -584,9 +588,10 @@ def _probe(
                 errors.append((integrate(problem, answer) - problem.values)[:, where])
                 columns.append(uncertainty.features(problem.seen, problem.support, answer, problem.guide)[..., where])
                 unseen.append(never[where])
+                probe.append(torch.full_like(unseen[-1], len(probe), dtype=torch.long))
     if not errors:
         return None
-    return uncertainty.fit(torch.cat(errors, 1), torch.cat(columns, 2), torch.cat(unseen))
+    return uncertainty.fit(torch.cat(errors, 1), torch.cat(columns, 2), torch.cat(unseen), torch.cat(probe))
 
 
 def _expecting(

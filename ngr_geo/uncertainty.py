@@ -37,8 +37,9 @@ class Spread:
     """The error's scale for one date and method: exp(weights · features), standardised units.
 
     `weights` (B, FEATURES + 1), the last for pixels that the network was never shown; `deviation` (B,) turns a scale into the
-    standard deviation of an interval, `rms` (B,) into a root mean square error; `bias` (B,) is the mean error; `limits`
-    (2, B) the least and greatest scale that were met, and are given.
+    standard deviation of an interval, `rms` (B,) into a root mean square error; `bias` (B,) is the mean error; `limits` (2, B)
+    the least and greatest scale that were met, and are given. `doubt` (B,) is how far off the expected error of one probe is: the
+    standard deviation of the logarithm of its ratio to the true one, NaN for a single probe.
     """
 
     weights: NDArray[np.float64]
@@ -46,6 +47,7 @@ class Spread:
     rms: NDArray[np.float64]
     bias: NDArray[np.float64]
     limits: NDArray[np.float64]
+    doubt: NDArray[np.float64]
 
     def scale(self, features: Tensor) -> Tensor:
         """Return the scale (B, n) at features (B, FEATURES, n) of pixels that were never seen."""
@@ -78,20 +80,21 @@ def features(seen: Tensor, support: Tensor, answer: Tensor, guide: Tensor) -> Te
     return torch.stack(columns, dim=1)
 
 
-def fit(errors: Tensor, columns: Tensor, unseen: Tensor) -> Spread | None:
+def fit(errors: Tensor, columns: Tensor, unseen: Tensor, probe: Tensor) -> Spread | None:
     """Return the spread of errors (B, n) at hidden pixels with features (B, FEATURES, n), or None where they are too few.
 
     Args:
         errors: result less truth, standardised.
         columns: see `features`.
         unseen: (n,), True where the network was not shown the pixel either.
+        probe: (n,), the number of the probe that the pixel was hidden in.
     """
     count = errors.shape[1]
     if count < LEAST_PIXELS:
         return None
     if count > MOST_PIXELS:
         picked = torch.randperm(count, generator=torch.Generator().manual_seed(0))[:MOST_PIXELS]
-        errors, columns, unseen = errors[:, picked], columns[..., picked], unseen[picked]
+        errors, columns, unseen, probe = errors[:, picked], columns[..., picked], unseen[picked], probe[picked]
     size = errors.abs().double().clamp(min=1e-6)
     design = torch.cat([columns, unseen.to(columns).expand(len(errors), 1, -1)], dim=1).double()
     weights = torch.zeros(*design.shape[:2], dtype=torch.float64)
@@ -106,10 +109,14 @@ def fit(errors: Tensor, columns: Tensor, unseen: Tensor) -> Spread | None:
         weights[band, -1].clamp_(0, 0.5)  # never seen is not easier than seen
     scale = torch.exp((weights[..., None] * design).sum(1))
     ratio = size / scale
+    rms = ratio.square().mean(1).sqrt()
+    parts = [probe == number for number in torch.unique(probe).tolist()]
+    logs = [0.5 * (size[:, p].square().mean(1) / (scale[:, p] * rms[:, None]).square().mean(1)).log() for p in parts]
     return Spread(
         weights.numpy(),
         (torch.quantile(ratio, COVER, dim=1) / NORMAL).numpy(),
-        ratio.square().mean(1).sqrt().numpy(),
+        rms.numpy(),
         errors.double().mean(1).numpy(),
         torch.quantile(scale, torch.tensor(MET, dtype=torch.float64), dim=1).numpy(),
+        torch.stack(logs).std(0).numpy() if len(logs) > 1 else np.full(len(errors), np.nan),
     )

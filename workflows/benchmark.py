@@ -1,6 +1,7 @@
 """Quality and speed, measured side by side: `python workflows/benchmark.py decloud [--cases R S M N] [--paper STEPS]`,
 `python workflows/benchmark.py hyperspectral [--cubes reno jasper] [--tasks ...] [--paper STEPS]` (see `hyperspectral.py`),
-`python workflows/benchmark.py scale [--sizes 2000 4000 8000] [--parts growth workers overhead priors]` (see `scale.py`).
+`python workflows/benchmark.py scale [--sizes 2000 4000 8000] [--parts growth workers overhead priors]` (see `scale.py`),
+`python workflows/benchmark.py trust [--cases R S M N]`.
 
 Needs the development data that NGR_GEO_DATA names (default ../shared/data). Scored on missing pixels only; PSNR with peak 1
 (reflectance) per band, then averaged; SAM in degrees. Prints a table and writes it as CSV and as a picture. Every method of a
@@ -237,8 +238,8 @@ def biharmonic(case: Case, target: int) -> np.ndarray:
     return image
 
 
-def ours(case: Case, method: str, steps: int | None = None) -> tuple[np.ndarray, str]:
-    """Return our result for all targets, and a note on what was kept."""
+def restored(case: Case, **keywords: Any) -> xr.DataArray:
+    """Return our result for all targets."""
     import ngr_geo  # noqa: F401  # registers .ngr
 
     raster = xr.DataArray(
@@ -250,7 +251,13 @@ def ours(case: Case, method: str, steps: int | None = None) -> tuple[np.ndarray,
     names = [str(raster.time.values[t])[:10] for t in case.targets]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)
-        result = raster.ngr.inpaint(missing, dates=names, method=method, steps=steps)
+        result: xr.DataArray = raster.ngr.inpaint(missing, dates=names, **keywords)
+    return result
+
+
+def ours(case: Case, method: str, steps: int | None = None) -> tuple[np.ndarray, str]:
+    """Return our result for all targets, and a note on what was kept."""
+    result = restored(case, method=method, steps=steps)
     kept = [row["method"] for row in json.loads(result.attrs["ngr_dates"]) if row["filled"]]
     return result.values, f"{'/'.join(kept)}, {json.loads(result.attrs['ngr_settings'])['steps']} steps"
 
@@ -434,10 +441,30 @@ def all_scales(chosen: argparse.Namespace) -> None:
             scale.priors(source, min(CROP.stop, min(chosen.sizes)), chosen.method)
 
 
+def trust(protocols: list[str]) -> None:
+    """Print how the expected error compares with the true one, and how much 90 % intervals cover, in gaps nothing was learnt from."""
+    print(f"{'case':4} {'date':4} {'kept':5} {'true':>8} {'expected':>8} {'ratio':>6} {'covered':>7}")
+    for protocol in protocols:
+        ratios, covered = [], []
+        for case in PROTOCOLS[protocol]():
+            result = restored(case, uncertainty=True)
+            for date in case.targets:
+                row, score = json.loads(result.attrs["ngr_dates"])[date], case.score[date]
+                error = np.abs(result.values[date] - case.stack[date])[:, score].astype(float)
+                true = float(np.sqrt((error**2).mean(1)).mean())
+                ratios.append(row[f"{row['method']}_rmse"] / true)
+                covered.append(float((error <= 1.6449 * result.uncertainty.values[date][:, score]).mean()))
+                text = (
+                    f"{case.name:4} {date:4} {row['method']:5} {true:8.5f} {ratios[-1] * true:8.5f} {ratios[-1]:6.2f}"
+                )
+                print(f"{text} {covered[-1]:7.1%}", flush=True)
+        print(f"{protocol}, mean: ratio {np.mean(ratios):.2f}, covered {np.mean(covered):.1%}", flush=True)
+
+
 def main() -> None:
     """Run what the command line asks for."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("task", choices=["decloud", "equal-time", "hyperspectral", "scale"])
+    parser.add_argument("task", choices=["decloud", "equal-time", "hyperspectral", "scale", "trust"])
     parser.add_argument("--cases", nargs="+", default=["R", "S", "M", "N"], choices=list(PROTOCOLS))
     parser.add_argument("--paper", type=int, metavar="STEPS", help="also the published algorithm, with so many steps")
     parser.add_argument("--seconds", type=float, default=0.0, help="equal-time: the budget; default: what auto takes")
@@ -459,6 +486,9 @@ def main() -> None:
         return
     if chosen.task == "hyperspectral":
         all_hyperspectral(chosen)
+        return
+    if chosen.task == "trust":
+        trust(chosen.cases)
         return
     if chosen.task == "scale":
         all_scales(chosen)
