@@ -442,7 +442,7 @@ def all_scales(chosen: argparse.Namespace) -> None:
 
 
 def trust(protocols: list[str]) -> None:
-    """Print how the expected error compares with the true one, and how much 90 % intervals cover, in gaps nothing was learnt from."""
+    """Print expected by true error, and how much 90 % intervals cover, in gaps that nothing was learnt from."""
     print(f"{'case':4} {'date':4} {'kept':5} {'true':>8} {'expected':>8} {'ratio':>6} {'covered':>7}")
     for protocol in protocols:
         ratios, covered = [], []
