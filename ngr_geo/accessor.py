@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, cast
 
 import xarray as xr
+
+from .provenance import call_of, recorded
 
 if TYPE_CHECKING:
     import os
@@ -29,6 +31,7 @@ class _Verbs(Generic[Raster]):
         """Take the raster; xarray makes a new accessor for every object."""
         self._raster: Any = raster
 
+    @recorded
     def decloud(
         self,
         clouds: Any = None,
@@ -98,6 +101,7 @@ class _Verbs(Generic[Raster]):
         )
         return cast(Raster, restore.decloud(self._raster, clouds, dates, classes, dilate, options))
 
+    @recorded
     def inpaint(
         self,
         missing: Any = None,
@@ -151,6 +155,7 @@ class _Verbs(Generic[Raster]):
         )
         return cast(Raster, spectral.inpaint(self._raster, missing, dates, options))
 
+    @recorded
     def denoise(
         self,
         noise: Noise = "auto",
@@ -201,6 +206,7 @@ class _Verbs(Generic[Raster]):
         options = _options(method, tile, overlap, device, seed, steps, progress, None, work, restart)
         return cast(Raster, spectral.denoise(self._raster, noise, bad_bands, options))
 
+    @recorded
     def destripe(
         self,
         direction: Literal["columns", "rows"] | None = None,
@@ -244,6 +250,7 @@ class _Verbs(Generic[Raster]):
         options = _options(method, tile, overlap, device, seed, steps, progress, None, work, restart)
         return cast(Raster, spectral.destripe(self._raster, direction, bad_bands, options))
 
+    @recorded
     def fill_deadlines(
         self,
         lines: Any = None,
@@ -287,6 +294,21 @@ class _Verbs(Generic[Raster]):
 
         options = _options(method, tile, overlap, device, seed, steps, progress, None, work, restart)
         return cast(Raster, spectral.fill_deadlines(self._raster, lines, bad_bands, options))
+
+    def repeat(self, result: xr.DataArray | xr.Dataset | Mapping[str, str], **keywords: Any) -> Raster:
+        """Return this raster restored as it was for a result: the same verb with the same keywords.
+
+        Args:
+            result: what a verb returned, or its attributes, or the tags of a GeoTIFF that the command line wrote.
+            keywords: arrays that the verb was given, such as clouds=mask (only their digests are recorded); others overrule
+                what was recorded, for example work="folder".
+
+        Raises:
+            InputError: there is no record, or an array is missing or another one.
+        """
+        record = result if isinstance(result, Mapping) and not isinstance(result, xr.Dataset) else result.attrs
+        verb, chosen = call_of(record, keywords)
+        return cast(Raster, getattr(self, verb)(**chosen))
 
     def cloud_mask(
         self, clouds: Any = None, *, classes: Sequence[int] | None = None, dilate: int | None = None

@@ -239,6 +239,7 @@ def _restore(verb: str, job: Job, console: Console) -> int:
         "output": job.output,
         "files": [str(path) for path in written.rasters],
         "filled_files": [str(path) for path in written.filled],
+        "uncertainty_files": [str(path) for path in written.uncertainty],
         "quicklook": job.quicklook,
         "dates": _dates(plan, result),
         "tiles": _tiles(plan, result),
@@ -268,6 +269,9 @@ def _compute(
         else:
             with cluster(job.scheduler, job.workers):
                 result = call(progress, folder)
+        files = {"ngr_inputs": stack.inputs, "ngr_masks": (*job.clouds, *job.missing)}
+        names = {key: json.dumps([Path(n).name for n in some]) for key, some in files.items() if some}
+        result = result.assign_attrs(names)
         if stack.lazy:
             with terminal.counted_tasks(progress):
                 written = write_stack(result, stack, job.output, job.overwrite)
@@ -375,6 +379,7 @@ def _restore_cube(verb: str, job: Job, console: Console, **chosen: Any) -> int:
             "output": job.output,
             "files": [str(path) for path in written.rasters],
             "filled_files": [str(path) for path in written.filled],
+            "uncertainty_files": [str(path) for path in written.uncertainty],
             "quicklook": job.quicklook,
             "dates": rows,
             "bands_left_out": left_out,

@@ -8,6 +8,9 @@ from pathlib import Path
 import pytest
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is imported: threads that wait for each other are slow
+os.environ.setdefault(
+    "SOURCE_DATE_EPOCH", "0"
+)  # files without the time they were made at, so that bits can be compared
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,98 @@
+"""What a result was made with: every verb writes it into the result's attributes, and it is enough to make the result again."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import os
+import warnings
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from functools import wraps
+from importlib.metadata import version
+from typing import Any, ParamSpec, TypeVar, cast
+
+import numpy as np
+import xarray as xr
+
+from .errors import InputError
+
+P = ParamSpec("P")
+R = TypeVar("R")
+LEFT_OUT = ("self", "work", "restart", "progress")
+"""Keywords that change nothing in the result."""
+
+
+def recorded(verb: Callable[P, R]) -> Callable[P, R]:
+    """Have a verb of the accessors write its keywords, and when it was called, into what it returns.
+
+    `ngr_call` has the keywords as JSON, of an array its digest; `ngr_made` the time, unless the environment asks for reproducible
+    files (SOURCE_DATE_EPOCH: reproducible-builds.org); `ngr_before` the verbs and keywords that the raster was made with itself.
+    """
+    signature = inspect.signature(verb)
+
+    @wraps(verb)
+    def call(*arguments: P.args, **keywords: P.kwargs) -> R:
+        result: Any = verb(*arguments, **keywords)
+        bound = signature.bind(*arguments, **keywords)
+        bound.apply_defaults()
+        told = {name: _told(value) for name, value in bound.arguments.items() if name not in LEFT_OUT}
+        record: Mapping[Any, Any] = cast(Any, arguments[0])._raster.attrs
+        before = json.loads(record.get("ngr_before", "[]"))
+        if "ngr_call" in record:
+            before.append({"verb": record.get("ngr_verb"), "call": json.loads(record["ngr_call"])})
+        made = {}
+        if "SOURCE_DATE_EPOCH" not in os.environ:
+            made["ngr_made"] = datetime.now(UTC).isoformat(timespec="seconds")
+        earlier = {"ngr_before": json.dumps(before)} if before else {}
+        return cast(R, result.assign_attrs(ngr_call=json.dumps(told), **made, **earlier))
+
+    return call
+
+
+def call_of(record: Mapping[Any, Any], given: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    """Return the verb and the keywords of a result's attributes; arrays are taken from `given`, which also overrules the rest.
+
+    Raises:
+        InputError: there is no record, an array is missing, or it is another one than then.
+    """
+    if "ngr_call" not in record or "ngr_verb" not in record:
+        msg = "Found no record of a verb (ngr_verb, ngr_call), expected a result of ngr_geo: pass one, or its attrs or tags."
+        raise InputError(msg)
+    verb, keywords = str(record["ngr_verb"]), dict(json.loads(record["ngr_call"]))
+    if str(record.get("ngr_version")) != version("ngr_geo"):
+        text = f"The result was made by version {record.get('ngr_version')}, this is {version('ngr_geo')}: the bits may differ."
+        warnings.warn(text, UserWarning, stacklevel=3)
+    for name, value in keywords.items():
+        if not isinstance(value, dict):
+            continue
+        if name not in given:
+            msg = f"The result was made with {name}= given as {value['kind']}: pass it again, .ngr.repeat(result, {name}=...)."
+            raise InputError(msg)
+        found = _told(given[name])
+        if value["digest"] and isinstance(found, dict) and found["digest"] and found["digest"] != value["digest"]:
+            msg = f"Found another {name} than the result was made with, expected the same values: pass that one."
+            raise InputError(msg)
+    return verb, {**keywords, **given}
+
+
+def _told(value: Any) -> Any:
+    """Return a keyword's value as JSON can hold it; of an array or object a digest, None where that would compute something."""
+    from .work import digest
+
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    if isinstance(value, np.datetime64):
+        return str(value)
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, xr.DataArray):
+        kind = f"array {value.name}" if value.name else "an array"
+        return {"kind": kind, "digest": None if value.chunks else digest(value.values)}
+    if isinstance(value, np.ndarray) and value.ndim > 1:
+        return {"kind": "an array", "digest": digest(value)}
+    if isinstance(value, list | tuple | np.ndarray):
+        return [_told(v) for v in value]
+    return {"kind": type(value).__name__, "digest": None}
