@@ -85,7 +85,7 @@ class _Verbs(Generic[Raster]):
 
         Returns:
             The same type, with a boolean coordinate `filled` that tells what was made up, and attributes `ngr_*` that tell
-            how: the method per date and the error on hidden pixels.
+            how: the method per date and the error expected in its gaps; `repeat` makes it again from them.
 
         Raises:
             InputError, MaskError, GridError: each says what was found, what was expected, and the call that mends it.

@@ -535,7 +535,7 @@ def _tiles(plan: "Plan", result: "xr.DataArray | xr.Dataset") -> dict[str, int]:
 
 def _report(summary: dict[str, Any], written: "Written", console: Console) -> int:
     """Print what was done, and give the exit code."""
-    console.say("date        missing   filled  method   error on hidden pixels")
+    console.say("date        missing   filled  method   error expected in the gaps")
     for date in summary["dates"]:
         known = [name for name in ("guide", "ngr") if date.get(f"{name}_rmse") is not None]
         errors = [f"{name} {date[f'{name}_rmse']:.4g}" for name in known]
@@ -548,6 +548,8 @@ def _report(summary: dict[str, Any], written: "Written", console: Console) -> in
     console.say(
         f"Wrote {where}" + (", and beside each which pixels were filled: *_filled.tif" if written.filled else "")
     )
+    if written.uncertainty:
+        console.say("and how far these may be off: *_uncertainty.tif")
     if summary["quicklook"]:
         console.say(f"Picture: {summary['quicklook']}")
     console.note(f"Took {_duration(summary['seconds'])}.")

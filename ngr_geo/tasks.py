@@ -175,10 +175,11 @@ def fit(
         spread: dict[int, Spread] = {}
         for place, date in enumerate(dates):
             gaps = [(p, ~w.observed[date]) for p, w in zip(problems[place :: len(dates)], windows, strict=True)]
+            probes = _probes(trial_guide, windows, seen, score, date, settings.seed)
             for method, used in (("guide", ()), ("ngr", networks[:1])):
                 if method == "ngr" and not used:
                     continue
-                found = _probe(trial_guide, windows, seen, score, scale, used, date, settings)
+                found = _spread(probes, used, scale, settings)
                 if found and judgement[date].method == method:
                     spread[date] = found
                     judgement[date] = judgement[date]._replace(doubt=tuple(found.doubt.tolist()))
@@ -543,20 +544,26 @@ def _judge(
     return judgement
 
 
-def _probe(
+class Probe(NamedTuple):
+    """A cell of a date with pixels hidden once more: where they are (h, w), and which of them nothing was fitted to."""
+
+    problem: Problem
+    where: Tensor
+    unseen: Tensor
+
+
+def _probes(
     guide: Guide,
     windows: Sequence[Window],
     seen: Sequence[Window],
     score: Sequence[Tensor],
-    scale: dict[int, Tensor],
-    networks: Sequence[Small],
     date: int,
-    settings: Settings,
-) -> Spread | None:
-    """Return how far one date may be off, from errors at pixels that are hidden in some of its cells, in blobs like its gaps.
+    seed: int,
+) -> list[Probe]:
+    """Return cells of a date with pixels hidden in blobs as wide as its gaps, as far as that goes.
 
     What is fitted to the whole scene has not seen the score set; the rest it has, but not for the local correction, and the
-    fill does not hold it. The difference that this makes is measured.
+    fill does not hold it. The difference that this makes is measured: see `uncertainty`.
     """
     cells = [
         (number, cell)
@@ -565,33 +572,39 @@ def _probe(
         if float(seen[number].observed[date, *cell].float().mean()) > 0.05
     ]
     picked = [cells[i * len(cells) // PROBES] for i in range(PROBES)] if len(cells) > PROBES else cells
-    errors, columns, unseen = [], [], []
-    probe: list[Tensor] = []
+    probes = []
     for turn in range(max(1, PROBES // max(1, len(picked)))):
-        for number, (rows, across) in picked:
+        for number, (rows, columns) in picked:
             full, part = (
-                Window(w.values[..., rows, across], w.observed[..., rows, across])
+                Window(w.values[..., rows, columns], w.observed[..., rows, columns])
                 for w in (windows[number], seen[number])
             )
             width = validate.thickness(~full.observed[date].numpy())
-            shown = part.observed[date]
-            key = np.random.SeedSequence([settings.seed, number, date, rows.start, across.start, turn])
-            for extra in validate.draw(shown.numpy(), width, key, PROBE_SHARE, PROBE_WIDEST):
-                left = part.observed.clone()
-                left[date] &= ~torch.from_numpy(extra)
-                if not left[date].any():
-                    continue
-                problem = _problem(guide, full, Window(part.values, left), date)
-                answer = _answer(problem, networks, scale, settings.device)
-                never = score[number][date, rows, across]
-                where = torch.from_numpy(extra) | never
-                errors.append((integrate(problem, answer) - problem.values)[:, where])
-                columns.append(uncertainty.features(problem.seen, problem.support, answer, problem.guide)[..., where])
-                unseen.append(never[where])
-                probe.append(torch.full_like(unseen[-1], len(probe), dtype=torch.long))
+            key = np.random.SeedSequence([seed, number, date, rows.start, columns.start, turn])
+            for mask in validate.draw(part.observed[date].numpy(), width, key, PROBE_SHARE, PROBE_WIDEST):
+                hidden, left = torch.from_numpy(mask), part.observed.clone()
+                left[date] &= ~hidden
+                if left[date].any():
+                    never = score[number][date, rows, columns]
+                    problem = _problem(guide, full, Window(part.values, left), date)
+                    probes.append(Probe(problem, hidden | never, never))
+    return probes
+
+
+def _spread(
+    probes: Sequence[Probe], networks: Sequence[Small], scale: dict[int, Tensor], settings: Settings
+) -> Spread | None:
+    """Return how far the guide, or with networks what they make of it, may be off at pixels that are filled."""
+    errors, columns, unseen, numbers = [], [], [], []
+    for number, (problem, where, never) in enumerate(probes):
+        answer = _answer(problem, networks, scale, settings.device)
+        errors.append((integrate(problem, answer) - problem.values)[:, where])
+        columns.append(uncertainty.features(problem.seen, problem.support, answer, problem.guide)[..., where])
+        unseen.append(never[where])
+        numbers.append(torch.full((int(where.sum()),), number))
     if not errors:
         return None
-    return uncertainty.fit(torch.cat(errors, 1), torch.cat(columns, 2), torch.cat(unseen), torch.cat(probe))
+    return uncertainty.fit(torch.cat(errors, 1), torch.cat(columns, 2), torch.cat(unseen), torch.cat(numbers))
 
 
 def _expecting(
