@@ -12,6 +12,8 @@ from .provenance import call_of, recorded
 if TYPE_CHECKING:
     import os
 
+    from matplotlib.figure import Figure
+
     from .plan import Plan
     from .prior import Prior
     from .restore import Dates, Options, Progress
@@ -309,6 +311,12 @@ class _Verbs(Generic[Raster]):
         record = result if isinstance(result, Mapping) and not isinstance(result, xr.Dataset) else result.attrs
         verb, chosen = call_of(record, keywords)
         return cast(Raster, getattr(self, verb)(**chosen))
+
+    def quicklook(self, result: Raster, dates: Sequence[str] | None = None) -> Figure:
+        """Return a matplotlib figure of this raster, what was filled, and the result, for a notebook; see `report.quicklook`."""
+        from .report import quicklook
+
+        return quicklook(self._raster, result, dates=dates)
 
     def cloud_mask(
         self, clouds: Any = None, *, classes: Sequence[int] | None = None, dilate: int | None = None

@@ -9,6 +9,7 @@ import xarray as xr
 from matplotlib.figure import Figure
 from small_stack import as_result, write_crops
 
+import ngr_geo  # noqa: F401  (registers .ngr)
 from ngr_geo.errors import InputError, OutputError
 from ngr_geo.io import read_stack
 from ngr_geo.report import quicklook
@@ -51,6 +52,12 @@ def test_a_picture_has_before_mask_and_after(before: xr.DataArray, tmp_path: Pat
     picture = matplotlib.image.imread(path)
     assert picture.shape[0] > picture.shape[1] / 2 > 300
     assert [file.name for file in path.parent.iterdir()] == ["look.png"]
+
+
+def test_the_accessor_shows_the_same(before: xr.DataArray) -> None:
+    after = _after(before)
+    assert _titles(before.ngr.quicklook(after)) == _titles(quicklook(before, after))
+    assert len(before.ngr.quicklook(after, dates=[str(before.time.values[1])[:10]]).axes) == 3
 
 
 def test_before_and_after_have_one_stretch(before: xr.DataArray) -> None:

@@ -9,6 +9,7 @@ import math
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -443,9 +444,17 @@ def _write_container(result: xr.DataArray | xr.Dataset, stack: Stack, path: Path
                 containers.save_netcdf(dataset, temporary)
                 os.replace(temporary, path)
     finally:
-        if temporary.is_dir():
-            shutil.rmtree(temporary, ignore_errors=True)
-        temporary.unlink(missing_ok=True)
+        _remove(temporary)
+
+
+def _remove(path: Path) -> None:
+    """Remove a file or folder, also one that threads which have not noticed a full disk yet still write into."""
+    for _ in range(50):
+        if not path.is_dir():
+            path.unlink(missing_ok=True)
+            return
+        shutil.rmtree(path, ignore_errors=True)
+        time.sleep(0.1)
 
 
 def _replace_folder(new: Path, path: Path) -> None:
