@@ -12,6 +12,7 @@ from .provenance import call_of, recorded
 if TYPE_CHECKING:
     import os
 
+    from geopandas import GeoDataFrame
     from matplotlib.figure import Figure
 
     from .plan import Plan
@@ -311,6 +312,15 @@ class _Verbs(Generic[Raster]):
         record = result if isinstance(result, Mapping) and not isinstance(result, xr.Dataset) else result.attrs
         verb, chosen = call_of(record, keywords)
         return cast(Raster, getattr(self, verb)(**chosen))
+
+    def tiles(self, work: PathLike) -> GeoDataFrame:
+        """Return the finished tiles of a verb's work folder as a GeoDataFrame: polygons, what was done, expected error, seconds.
+
+        See `index.of_folder`. `.to_parquet("tiles.parquet")` and `.to_file("tiles.gpkg")` write what QGIS opens.
+        """
+        from . import cube, index
+
+        return index.of_folder(cube.read(self._raster), work)
 
     def quicklook(self, result: Raster, dates: Sequence[str] | None = None) -> Figure:
         """Return a matplotlib figure of this raster, what was filled, and the result, for a notebook; see `report.quicklook`."""

@@ -287,6 +287,10 @@ def _compute(
             from .prior import load
 
             load(Path(folder.path) / "prior.safetensors").save(job.save_prior)
+        if job.index:
+            from .index import save
+
+            save(stack.raster.ngr.tiles(folder.path), job.index)
         remove(Path(folder.path))
     return result, written
 
@@ -309,7 +313,7 @@ def _work_folder(job: Job, stack: "Stack") -> "Folder | None":
 
 def _asks_for_folder(job: Job) -> bool:
     """Whether the tiles of a raster of any size are to be kept in a work folder."""
-    return bool(job.work or job.scheduler or job.workers or job.save_prior)
+    return bool(job.work or job.scheduler or job.workers or job.save_prior or job.index)
 
 
 def _solving(job: Job) -> dict[str, Any]:
@@ -438,7 +442,7 @@ def _check_mask_is_there(stack: "Stack") -> None:
 
 
 def _check_others(job: Job, stack: "Stack") -> None:
-    """Raise where the prior or the picture could not be read or would replace something, before hours of work."""
+    """Raise where the prior, the index or the picture could not be read or would replace something, before hours of work."""
     if job.prior is not None:
         from .prior import load
 
@@ -446,6 +450,10 @@ def _check_others(job: Job, stack: "Stack") -> None:
     if job.save_prior is not None and Path(job.save_prior).exists() and not job.overwrite:
         msg = f"{job.save_prior} is already there. Use --overwrite, or another --save-prior."
         raise OutputError(msg)
+    if job.index is not None:
+        from .index import check
+
+        check(job.index, job.overwrite)
     if job.quicklook is None:
         return
     path = Path(job.quicklook)

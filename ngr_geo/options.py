@@ -42,6 +42,7 @@ class Job:
     restart: bool = False
     workers: int | None = None
     scheduler: str | None = None
+    index: str | None = None
     steps: int | None = None
     date_pattern: str | None = None
     overwrite: bool = False
@@ -209,6 +210,9 @@ CLUSTER = options(
     click.option("--workers", type=click.IntRange(min=1), help="Solve in so many processes.  [default: threads]"),
     click.option(
         "--scheduler", metavar="ADDRESS", help="Solve on a Dask cluster: tcp://host:8786, or a scheduler file."
+    ),
+    click.option(
+        "--index", metavar="FILE", help="Write the tiles as polygons (.parquet, .gpkg): what was done, seconds, error."
     ),
 )
 BANDS = options(

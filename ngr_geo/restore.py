@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import os
+import time
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -356,12 +357,18 @@ def _solve_and_keep(
     record: str,
 ) -> None:
     """Solve a tile and write its record: `values` (time, band, h, w) where it fills, and counts of its core's pixels."""
+    begun = time.perf_counter()
     answer = _solve_tile(_prior_at(prior_path), values, observed, fill, tile, settings)
+    told = work.telling(begun, settings.placed().device)
+    if answer is not None and settings.uncertainty:
+        deviation = answer[1][np.broadcast_to(fill, values.shape)]
+        told["uncertainty"] = float(deviation.mean(dtype=np.float64))
     core = (slice(None), *tile.core)
     counts = {
         "missing": np.asarray(~observed.all(axis=1))[core].sum((1, 2)),
         "filled": np.asarray(fill.any(axis=1))[core].sum((1, 2)),
         "outcome": np.array(_outcome(answer)),
+        "told": np.array(json.dumps(told)),
     }
     kept = (
         {} if answer is None else tiles.sparse("values", answer, np.broadcast_to(fill, answer.shape))

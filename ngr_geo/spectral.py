@@ -8,6 +8,7 @@ steps run here; with one backed by Dask the same functions become tasks, and not
 from __future__ import annotations
 
 import json
+import time
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -308,6 +309,7 @@ def _solve_and_keep(
     record: str,
 ) -> None:
     """Solve a tile and write its record."""
+    begun = time.perf_counter()
     piece = _solve_tile(values, observed, gaps, scale, task, find_lines, settings)
     verdicts = json.dumps([[note, *verdict] for note, verdict in piece.verdicts])
     changed = piece.correction != 0
@@ -315,7 +317,8 @@ def _solve_and_keep(
     kept = {"correction": piece.correction} if dense else tiles.sparse("correction", piece.correction, changed)
     made = tiles.sparse("made", piece.made, piece.made > 0)
     shares = piece.made.mean((1, 2, 3))
-    work.keep(record, **kept, **made, shares=shares, noise=piece.noise, verdicts=np.array(verdicts))
+    told = np.array(json.dumps(work.telling(begun, settings.placed().device)))
+    work.keep(record, **kept, **made, shares=shares, noise=piece.noise, verdicts=np.array(verdicts), told=told)
 
 
 def _told(record: str) -> tuple[tuple[tuple[str, Verdict], ...], NDArray[np.float64], NDArray[np.float64]]:

@@ -1,0 +1,135 @@
+"""The tiles of a job as a table on the map: what was missing, what was done, how long it took and where."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from . import tiles
+from .cube import Cube
+from .errors import InputError, OutputError
+from .prior import Prior, load
+
+if TYPE_CHECKING:
+    from geopandas import GeoDataFrame
+
+SUFFIXES = (".parquet", ".geoparquet", ".gpkg")
+
+
+def check(path: str | os.PathLike[str], overwrite: bool = False) -> None:
+    """Raise where `save` could not write an index, before hours of work."""
+    _geopandas()
+    target = Path(path)
+    if target.suffix.lower() not in SUFFIXES:
+        msg = f"Found {target} for the tile index, expected a name that ends in {', '.join(SUFFIXES)}."
+        raise OutputError(msg)
+    if target.exists() and not overwrite:
+        msg = f"{target} is already there. Use --overwrite, or another --index."
+        raise OutputError(msg)
+
+
+def save(table: GeoDataFrame, path: str | os.PathLike[str]) -> None:
+    """Write a table as GeoParquet or GeoPackage, by the name's ending, whole or not at all."""
+    target = Path(path)
+    temporary = target.with_name(f".{target.stem}.{os.getpid()}.part{target.suffix}")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if target.suffix.lower() == ".gpkg":
+            table.to_file(temporary, driver="GPKG", layer="tiles")
+        else:
+            table.to_parquet(temporary)
+        os.replace(temporary, target)
+    except OSError as error:
+        msg = f"{target} could not be written: {error.strerror or error}. Choose another place with --index."
+        raise OutputError(msg) from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def of_folder(cube: Cube, folder: str | os.PathLike[str]) -> GeoDataFrame:
+    """Return the finished tiles of a work folder, a polygon each, in the raster's CRS.
+
+    Columns: `tile`, `missing` and `filled` (shares of the tile's own pixels, mean of the dates), `outcome`, `method` (per date that
+    was filled, joined by "+"), `steps` of training, `expected_rmse` (mean of bands and dates, in the raster's units),
+    `uncertainty` (mean standard deviation of what was filled), `seconds`, `worker`, `device`. NaN or "" where not known.
+
+    Raises:
+        InputError: no such job, or one of another raster.
+    """
+    geopandas, shapely = _geopandas()
+    path = Path(folder)
+    try:
+        job = json.loads((path / "job.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        msg = f"Found no job in {path}, expected the work folder of one (work=, --work) that was not removed yet."
+        raise InputError(msg) from error
+    if job.get("shape") != list(cube.shape):
+        msg = (
+            f"Found a job for a raster of shape {job.get('shape')} in {path}, expected this one's, {list(cube.shape)}."
+        )
+        raise InputError(msg)
+    prior = load(path / "prior.safetensors") if (path / "prior.safetensors").exists() else None
+    grid = cube.raster.rio.transform()
+    rows, shapes = [], []
+    for tile in tiles.grid(cube.shape[-2:], job["tile"], job["overlap"]):
+        record = path / "tiles" / f"{tile.number:06d}.npz"
+        if not record.exists():
+            continue
+        with np.load(record, allow_pickle=False) as file:
+            rows.append({"tile": tile.number, **_row(file, tile, cube, prior)})
+        ends = [(c, r) for r in (tile.row.core_start, tile.row.core_stop) for c in tile.column[2:]]
+        corners = [(grid.a * c + grid.b * r + grid.c, grid.d * c + grid.e * r + grid.f) for c, r in ends]
+        shapes.append(shapely.Polygon([corners[i] for i in (0, 1, 3, 2)]))
+    return geopandas.GeoDataFrame(rows, geometry=shapes, crs=cube.raster.rio.crs)
+
+
+def _row(file: Mapping[str, Any], tile: tiles.Tile, cube: Cube, prior: Prior | None) -> dict[str, Any]:
+    """Return what a tile's record tells."""
+    told = json.loads(str(file["told"])) if "told" in file else {}
+    row: dict[str, Any] = {"missing": np.nan, "filled": np.nan, "outcome": "solved", "method": "", "steps": 0}
+    row |= {"expected_rmse": np.nan, "uncertainty": told.get("uncertainty", np.nan)}
+    if "outcome" in file:
+        size = (tile.row.core_stop - tile.row.core_start) * (tile.column.core_stop - tile.column.core_start)
+        filled = file["filled"]
+        row |= {"missing": float(file["missing"].mean() / size), "filled": float(filled.mean() / size)}
+        row |= {"outcome": str(file["outcome"])} | _from_prior(filled, cube, prior)
+    else:
+        verdicts = json.loads(str(file["verdicts"]))
+        row |= {"filled": float(np.mean(file["shares"])), "method": "+".join(dict.fromkeys(v[1] for v in verdicts))}
+    return row | {key: told.get(key, None) for key in ("seconds", "worker", "device")}
+
+
+def _from_prior(filled: Sequence[int], cube: Cube, prior: Prior | None) -> dict[str, Any]:
+    """Return methods, steps and the expected error of the dates that a tile fills, weighted by its pixels."""
+    if prior is None or prior.scene is None:
+        return {"method": "paper" if np.any(filled) else ""}
+    dates = [d for d in np.flatnonzero(filled).tolist() if d in prior.scene.judgement]
+    judged = [prior.scene.judgement[d] for d in dates]
+    errors = [
+        float((np.asarray(j.ngr_rmse if j.method == "ngr" else j.guide_rmse) * prior.spread[d, :, 0, 0]).mean())
+        for d, j in zip(dates, judged, strict=True)
+    ]
+    weights = np.asarray(filled)[dates]
+    mean = float(np.sqrt(np.average(np.square(errors), weights=weights))) if dates else np.nan
+    return {
+        "method": "+".join(dict.fromkeys(j.method for j in judged)),
+        "steps": prior.scene.steps if any(j.method == "ngr" for j in judged) else 0,
+        "expected_rmse": mean,
+    }
+
+
+def _geopandas() -> tuple[Any, Any]:
+    """Return geopandas and shapely."""
+    try:
+        import geopandas
+        import pyarrow  # noqa: F401  (GeoParquet)
+        import shapely
+    except ImportError as error:
+        msg = "A tile index needs geopandas and pyarrow, which are not installed: pip install 'ngr_geo[index]'."
+        raise InputError(msg) from error
+    return geopandas, shapely
