@@ -88,6 +88,6 @@ def test_a_name_that_is_no_index_is_refused_before_any_work(tmp_path: Path) -> N
     done = CliRunner().invoke(
         main, ["inpaint", file, "-o", str(tmp_path / "o.tif"), "--index", str(tmp_path / "tiles.shp")]
     )
-    assert done.exit_code == 2
+    assert done.exit_code == 3
     assert ".parquet, .geoparquet, .gpkg" in done.output
     assert not (tmp_path / "o.tif").exists()
