@@ -108,9 +108,9 @@ def inpaint(
     cube, gaps = restore.gaps(raster, missing)
     if cube.shape[0] > 1 or cube.shape[1] < SPECTRAL_BANDS:
         return restore.inpaint(raster, missing, dates, options)
-    if options.prior is not None or options.tune:
-        text = "prior=" if options.prior is not None else "tune="
-        msg = f"Found {text} for one date of {cube.shape[1]} bands, expected a stack of dates: leave it out for a spectral cube."
+    given = {"prior": options.prior is not None, "tune": bool(options.tune), "uncertainty": options.uncertainty}
+    for name in (n for n, is_given in given.items() if is_given):
+        msg = f"Found {name}= for one date of {cube.shape[1]} bands, expected a stack of dates: leave it out for a spectral cube."
         raise InputError(msg)
     from .spectral_tasks import Task
 
