@@ -323,8 +323,8 @@ class _Verbs(Generic[Raster]):
         return index.of_folder(cube.read(self._raster), work)
 
     def quicklook(self, result: Raster, dates: Sequence[str] | None = None) -> Figure:
-        """Return a matplotlib figure of this raster, what was filled, and the result, for a notebook; see `report.quicklook`."""
-        from .report import quicklook
+        """Return a matplotlib figure of this raster, what was filled, and the result, for a notebook; see `pictures.quicklook`."""
+        from .pictures import quicklook
 
         return quicklook(self._raster, result, dates=dates)
 

@@ -279,7 +279,7 @@ def _compute(
         with terminal.hushed():
             written = write_stack(result, stack, job.output, job.overwrite)
     if job.quicklook:
-        from .report import quicklook
+        from .pictures import quicklook
 
         quicklook(stack.raster, read_back(written, stack) if stack.lazy else result, path=job.quicklook)
     if folder is not None:

@@ -12,7 +12,7 @@ from small_stack import as_result, write_crops
 import ngr_geo  # noqa: F401  (registers .ngr)
 from ngr_geo.errors import InputError, OutputError
 from ngr_geo.io import read_stack
-from ngr_geo.report import quicklook
+from ngr_geo.pictures import quicklook
 
 
 @pytest.fixture
