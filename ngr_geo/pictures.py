@@ -1,42 +1,33 @@
-"""Pictures of a result: before, mask and after side by side, in the same colours."""
+"""Pictures of a result as matplotlib figures: before, mask and after in the same colours; errors, uncertainty and change."""
 
+from __future__ import annotations
+
+import io
 import os
-import tempfile
-from collections.abc import Sequence
-from pathlib import Path
-from typing import Any, NamedTuple
+import warnings
+from collections.abc import Mapping, Sequence
+from typing import Any
 
+import matplotlib
 import numpy as np
 import rioxarray  # noqa: F401  (registers .rio)
 import xarray as xr
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from numpy.typing import NDArray
 
-from . import cube as cubes
-from .cube import Cube
-from .errors import InputError, OutputError
+from . import views, whole
+from .errors import InputError
+from .provenance import dates_of, number
+from .views import SPECTRAL_BANDS, View
 
-_COLOURS = (
-    ("B04", "B03", "B02"),  # Sentinel-2
-    ("B4", "B3", "B2"),
-    ("SR_B4", "SR_B3", "SR_B2"),  # Landsat 8, 9
-    ("red", "green", "blue"),
-    ("Red", "Green", "Blue"),
-    ("r", "g", "b"),
-)
-_PANEL = 800  # pixels: larger rasters are thinned
-_DATES = 6  # rows of a picture, unless dates are asked for
-_INK, _PAPER, _FILLED, _EMPTY = "#1b1f24", "#ffffff", (0.93, 0.35, 0.22), (0.86, 0.87, 0.89)
-
-
-class _Panel(NamedTuple):
-    """One date, averaged down: before and after (band, row, column), filled and missing (row, column)."""
-
-    title: str
-    before: np.ndarray
-    after: np.ndarray
-    filled: np.ndarray
-    share: float
+INK, PAPER, SOFT = "#1b1f24", "#ffffff", "#5b6470"
+FILLED, EMPTY = (0.93, 0.35, 0.22), (0.86, 0.87, 0.89)
+DEVIATION, CHANGE = "viridis", "RdBu_r"
+"""Colour maps."""
+_LINES = ("#2563a8", "#d9622b", "#3a8f5c", "#8a4fa3", "#b3892b", "#4aa3b8", "#c0447c")
+Stretch = tuple[NDArray[np.float64], NDArray[np.float64]]
+"""Low and high value of each band."""
 
 
 def quicklook(
@@ -62,102 +53,228 @@ def quicklook(
         InputError: a date that is not there.
         OutputError: the picture cannot be written.
     """
-    cube = cubes.read(before)
-    panels = _panels(cube, cubes.read(after), after.coords["filled"] if filled is None else filled, dates)
-    figure = _draw(panels, _stretch(panels), _aspect(cube), _caption(_rgb(cube.bands)))
+    result = views.read(before, after, filled)
+    looks = views.look(result, views.dates(result, dates))
+    figure = _side_by_side(looks, stretch(looks), views.aspect(result.before))
     if path is not None:
-        _save(figure, Path(path))
+        whole.write(path, png(figure), "--quicklook")
     return figure
 
 
-def _panels(before: Cube, after: Cube, filled: xr.DataArray, dates: Sequence[str] | None) -> list[_Panel]:
-    """The dates to show, averaged down."""
-    bands = [before.bands.index(name) for name in _rgb(before.bands)]
-    step = max(1, -(-max(before.shape[-2:]) // _PANEL))
-    mask = _mask(filled, before)
-    shares = np.array([float(mask[date].mean()) for date in range(len(mask))])
-    panels = []
-    for date in _choose(before.dates, shares, dates):
-        old, new = (_image(cube, date, bands, step) for cube in (before, after))
-        made_up = _thinned(np.asarray(mask[date : date + 1], dtype=np.float32), step)[0] >= 0.5
-        day = before.dates[date] if np.isfinite(before.days[date]) else ""
-        panels.append(_Panel(day, old, new, made_up, float(shares[date])))
-    return panels
+def plot_uncertainty(
+    before: xr.DataArray | xr.Dataset, after: xr.DataArray | xr.Dataset, dates: Sequence[str] | None = None
+) -> Figure:
+    """A figure with a map for every date of how far what was filled may be off: standard deviations, in the raster's units.
 
+    Args:
+        before: the raster as it was, as for `quicklook`.
+        after: what a verb made of it, with uncertainty=True.
+        dates: ISO days to show; by default the six with most filled pixels.
 
-def _mask(filled: xr.DataArray, cube: Cube) -> Any:
-    """Filled pixels (time, row, column): of any band."""
-    time, band, row, column = cube.dims
-    if band is not None and band in filled.dims:
-        filled = filled.any([band])
-    if time is None or time not in filled.dims:
-        return filled.transpose(row, column).data[None]
-    return filled.transpose(time, row, column).data
-
-
-def _choose(days: tuple[str, ...], shares: np.ndarray, dates: Sequence[str] | None) -> list[int]:
-    if dates is None:
-        most = np.argsort(-shares, kind="stable")[:_DATES]
-        return sorted(int(index) for index in most)
-    wanted = {str(date)[:10] for date in dates}
-    chosen = [index for index, day in enumerate(days) if day[:10] in wanted]
-    unknown = wanted - {day[:10] for day in days}
-    if unknown:
-        msg = f"There is no date {', '.join(sorted(unknown))}; there are {', '.join(days[:12])}. Choose among these."
+    Raises:
+        InputError: the result tells no uncertainty, or has no such date.
+    """
+    result = views.read(before, after, None)
+    if result.deviation is None:
+        msg = "Found no coordinate 'uncertainty', expected a result that has one: call the verb with uncertainty=True."
         raise InputError(msg)
-    return chosen
+    looks = views.look(result, views.dates(result, dates))
+    shown = [look.deviation for look in looks]
+    return _maps(looks, shown, (0.0, highest(shown)), DEVIATION, "Standard deviation", views.aspect(result.before))
 
 
-def _rgb(names: Sequence[str]) -> Sequence[str]:
-    """The names of red, green and blue among the bands; else the first three; else one band, grey."""
-    for triple in _COLOURS:
-        if set(triple) <= set(names):
-            return triple
-    return names[:3] if len(names) >= 3 else names[:1]
+def plot_change(
+    before: xr.DataArray | xr.Dataset, after: xr.DataArray | xr.Dataset, dates: Sequence[str] | None = None
+) -> Figure:
+    """A figure with a map for every date of what a verb changed: after - before, mean of the bands that are shown.
+
+    Args:
+        before: the raster as it was, as for `quicklook`.
+        after: what a verb made of it.
+        dates: ISO days to show; by default the six with most filled pixels.
+
+    Raises:
+        InputError: a date that is not there.
+    """
+    result = views.read(before, after, None)
+    looks = views.look(result, views.dates(result, dates))
+    shown = [look.change for look in looks]
+    most = highest(shown)
+    return _maps(looks, shown, (-most, most), CHANGE, "After - before", views.aspect(result.before))
 
 
-def _image(cube: Cube, date: int, bands: list[int], step: int) -> np.ndarray:
-    """Some bands of one date (band, row, column), averaged down, NaN where missing. Band by band: scenes are large."""
-    images = []
-    for band in bands:
-        values, valid = (np.asarray(data[date, band]) for data in (cube.values, cube.valid))
-        images.append(_thinned(np.where(valid, values, np.nan).astype(np.float32)[None], step)[0])
-    return np.stack(images)
+def plot_expected(after: xr.DataArray | xr.Dataset) -> Figure:
+    """A figure with the error that is expected in what was made up: per date and band, in the raster's units.
+
+    Of few bands a point for each date and band, whiskers for how far such an expectation is off (its doubt), and below the errors
+    of guide and NGR on hidden pixels; of a spectral cube a line over its bands.
+
+    Args:
+        after: what a verb made of a raster.
+
+    Raises:
+        InputError: the result tells no expected error.
+    """
+    rows = [row for row in dates_of(after.attrs) if isinstance(row.get("expected"), Mapping)]
+    if not rows:
+        msg = (
+            "Found no expected error in the attribute 'ngr_dates', expected a result that was checked on hidden pixels."
+        )
+        raise InputError(msg)
+    tables = [{key: _numbers(part) for key, part in row["expected"].items()} for row in rows]
+    days = [str(row.get("date", "")) for row in rows]
+    bands = list(tables[0].get("rmse", {}))
+    if len(bands) >= SPECTRAL_BANDS:
+        return _expected_of_cube(tables, days, bands, after)
+    return _expected_of_dates(rows, tables, days, bands)
 
 
-def _thinned(values: np.ndarray, step: int) -> np.ndarray:
-    """Means over step x step pixels (band, row, column), without what is missing; the ragged edge is left out."""
-    if step == 1:
-        return values
-    bands, rows, columns = (size // step if axis else size for axis, size in enumerate(values.shape))
-    blocks = values[:, : rows * step, : columns * step].reshape(bands, rows, step, columns, step)
-    count = np.isfinite(blocks).sum(axis=(2, 4))
-    total = np.nansum(blocks, axis=(2, 4), dtype=np.float32)
-    return np.where(count > 0, total / np.maximum(count, 1), np.nan)
+def _numbers(part: Any) -> dict[str, float]:
+    return {str(name): number(value) for name, value in part.items()} if isinstance(part, Mapping) else {}
 
 
-def _aspect(cube: Cube) -> float:
-    """Height over width of a pixel: on the ground where the CRS tells, else in coordinates."""
-    row, column = cube.dims[2:]
-    if row not in cube.raster.coords or column not in cube.raster.coords or min(cube.shape[-2:]) < 2:
-        return 1.0
-    height, width = (float(abs(cube.raster[dim][1] - cube.raster[dim][0])) for dim in (row, column))
-    if cube.raster.rio.crs is not None and cube.raster.rio.crs.is_geographic:
-        width *= max(0.05, float(np.cos(np.deg2rad(cube.raster[row].mean()))))
-    return height / width if height > 0 and width > 0 else 1.0
+def _expected_of_dates(
+    rows: Sequence[Mapping[str, Any]],
+    tables: Sequence[Mapping[str, Mapping[str, float]]],
+    days: list[str],
+    bands: list[str],
+) -> Figure:
+    figure = _figure(6.4, 4.6)
+    top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=(3, 2))
+    places = np.arange(len(days), dtype=float)
+    for index, band in enumerate(bands):
+        rmse, doubt = (np.array([t.get(key, {}).get(band, np.nan) for t in tables]) for key in ("rmse", "doubt"))
+        factor = np.exp(np.nan_to_num(doubt))  # doubt is that of a logarithm
+        shift = (index - (len(bands) - 1) / 2) * 0.6 / max(len(bands), 3)
+        colour = _LINES[index % len(_LINES)]
+        bars = np.stack([rmse - rmse / factor, rmse * factor - rmse])
+        top.errorbar(places + shift, rmse, bars, fmt="o", ms=4, lw=1.2, capsize=2, color=colour, label=band)
+    top.set_ylabel("expected RMSE")
+    _tidy(top)
+    for method, shift, colour in (("guide", -0.1, _LINES[0]), ("ngr", 0.1, _LINES[1])):
+        errors = np.array([number(row.get(f"{method}_rmse")) for row in rows])
+        kept = np.array([row.get("method") == method for row in rows])
+        style: dict[str, Any] = {"ls": "", "ms": 6, "color": colour}
+        for where, how, word in ((kept, "full", "kept"), (~kept, "none", "not kept")):
+            if np.isfinite(errors[where]).any():
+                label = f"{_METHODS[method]}, {word}"
+                bottom.plot(places[where] + shift, errors[where], marker="o", fillstyle=how, label=label, **style)
+    bottom.set_ylabel("RMSE on hidden pixels,\nmean of bands")
+    _tidy(bottom)
+    step = max(1, -(-len(days) // 12))
+    bottom.set_xticks(
+        places[::step], days[::step], rotation=30 if len(days) > 4 else 0, ha="right" if len(days) > 4 else "center"
+    )
+    bottom.set_xlim(-0.6, len(days) - 0.4)
+    for axis in (top, bottom):
+        axis.set_ylim(bottom=0)
+    return figure
 
 
-def _stretch(panels: list[_Panel]) -> tuple[np.ndarray, np.ndarray]:
-    """Low and high value of each band, the same for all panels, from pixels that were measured and not filled.
+_METHODS = {"guide": "guide", "ngr": "NGR"}
 
-    The median over the dates, weighted by their pixels, of each date's percentiles: a cloudy date that was left as it
+
+def _expected_of_cube(
+    tables: Sequence[Mapping[str, Mapping[str, float]]],
+    days: list[str],
+    bands: list[str],
+    after: xr.DataArray | xr.Dataset,
+) -> Figure:
+    figure = _figure(6.4, 3.2)
+    axis = figure.subplots()
+    places, label = _along(after, bands)
+    for index, (table, day) in enumerate(zip(tables, days, strict=True)):
+        rmse, doubt = (np.array([table.get(key, {}).get(band, np.nan) for band in bands]) for key in ("rmse", "doubt"))
+        factor = np.exp(np.nan_to_num(doubt))
+        colour = _LINES[index % len(_LINES)]
+        axis.fill_between(places, rmse / factor, rmse * factor, color=colour, alpha=0.2, lw=0)
+        axis.plot(places, rmse, color=colour, lw=1.3, label=day if len(days) > 1 else "expected RMSE")
+    axis.set_xlabel(label)
+    axis.set_ylabel("expected RMSE")
+    axis.set_ylim(bottom=0)
+    _tidy(axis)
+    return figure
+
+
+def plot_bands(before: xr.DataArray | xr.Dataset, found: views.Spectra, noise: Sequence[float]) -> Figure:
+    """A figure of what was changed in each band of a spectral cube, beside its estimated noise where that is known.
+
+    Args:
+        before: the cube as it was.
+        found: what its bands are like.
+        noise: standard deviation for each band, or nothing.
+    """
+    figure = _figure(6.4, 4.4)
+    top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=(2, 3))
+    places, label = _along(before, [str(index + 1) for index in range(len(found.after))])
+    top.plot(places, found.before, color=_LINES[1], lw=1, label="before")
+    top.plot(places, found.after, color=_LINES[0], lw=1.3, label="after")
+    top.set_ylabel("mean")
+    bottom.plot(places, found.change, color=_LINES[0], lw=1.3, label="changed by (RMS)")
+    if len(noise) == len(places):
+        bottom.plot(places, noise, color=_LINES[1], lw=1, label="estimated noise")
+    if found.filled.any():
+        share = bottom.twinx()
+        share.fill_between(
+            places, found.filled * 100, color=_LINES[2], alpha=0.25, lw=0, step="mid", label="made up, %"
+        )
+        share.set_ylim(0, max(5.0, float(found.filled.max() * 105)))
+        share.set_ylabel("made up, %", color=_LINES[2])
+        share.spines[["top", "left"]].set_visible(False)
+    bottom.set_ylabel("in the raster's units")
+    bottom.set_ylim(bottom=0)
+    bottom.set_xlabel(label)
+    for axis in (top, bottom):
+        _tidy(axis)
+    return figure
+
+
+def _along(raster: xr.DataArray | xr.Dataset, bands: Sequence[str]) -> tuple[NDArray[np.float64], str]:
+    """Return where the bands stand on an axis, and its label."""
+    waves = views.wavelengths(views.cubes.read(raster))
+    if waves is not None and len(waves) == len(bands):
+        return waves, "wavelength, nm"
+    return np.arange(1, len(bands) + 1, dtype=float), "band"
+
+
+def _figure(width: float, height: float) -> Figure:
+    figure = Figure(figsize=(width, height), dpi=110, facecolor=PAPER, layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def _tidy(axis: Any) -> None:
+    """Label an axis quietly. Names of bands and dates are text, never formulas."""
+    above = {"loc": "lower left", "bbox_to_anchor": (0.0, 1.0), "borderaxespad": 0.2, "ncols": 4}
+    legend = axis.legend(**above, frameon=False, fontsize=8, handlelength=1.4, columnspacing=1.2)
+    for text in (*legend.get_texts(), *axis.get_xticklabels()):
+        text.set_parse_math(False)
+    axis.spines[["top", "right"]].set_visible(False)
+    axis.grid(axis="y", color="#e3e6ea", lw=0.7)
+    axis.set_axisbelow(True)
+    axis.tick_params(labelsize=8, colors=SOFT)
+
+
+def png(figure: Figure, dots: int | None = None) -> bytes:
+    """Return a figure as PNG, with so many dots per inch, or its own."""
+    content = io.BytesIO()
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing", UserWarning)  # names may be in any script
+        figure.savefig(content, format="png", dpi="figure" if dots is None else dots)
+    return content.getvalue()
+
+
+def stretch(looks: Sequence[View]) -> Stretch:
+    """Return low and high value of each band, the same for all views, from pixels that were measured and not filled.
+
+    The median over the views, weighted by their pixels, of each one's percentiles: a cloudy date that was left as it
     is does not darken the others.
     """
     low, high = [], []
-    for band in range(panels[0].before.shape[0]):
-        measured = [panel.before[band][~panel.filled & np.isfinite(panel.before[band])] for panel in panels]
+    for band in range(len(looks[0].bands)):
+        measured = [look.before[band][~look.filled & np.isfinite(look.before[band])] for look in looks]
         if not any(values.size for values in measured):  # all filled, or nothing there
-            measured = [panel.after[band][np.isfinite(panel.after[band])] for panel in panels]
+            measured = [look.after[band][np.isfinite(look.after[band])] for look in looks]
         seen = [values for values in measured if values.size]
         limits = np.array([np.percentile(values, (2, 98)) for values in seen]) if seen else np.array([[0.0, 1.0]])
         weights = np.array([values.size for values in seen]) if seen else np.ones(1)
@@ -167,67 +284,95 @@ def _stretch(panels: list[_Panel]) -> tuple[np.ndarray, np.ndarray]:
     return np.array(low), np.array(high)
 
 
-def _weighted_median(values: np.ndarray, weights: np.ndarray) -> float:
+def _weighted_median(values: NDArray[Any], weights: NDArray[Any]) -> float:
     order = np.argsort(values)
     half = np.searchsorted(np.cumsum(weights[order]), weights.sum() / 2)
     return float(values[order][half])
 
 
-def _colour(image: np.ndarray, stretch: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
-    """Red, green, blue in [0, 1] (row, column, 3); missing pixels in a light grey."""
-    low, high = (bound[:, None, None] for bound in stretch)
+def coloured(image: NDArray[np.float32], limits: Stretch) -> NDArray[Any]:
+    """Return red, green, blue in [0, 1] (row, column, 3) of an image (band, row, column); missing pixels in a light grey."""
+    low, high = (bound[:, None, None] for bound in limits)
     scaled = np.clip((image - low) / (high - low), 0, 1) ** 0.75  # a little brighter: land is dark
     if scaled.shape[0] == 1:
         scaled = np.repeat(scaled, 3, axis=0)
     picture = np.moveaxis(scaled, 0, -1)
-    picture[np.isnan(image).any(axis=0)] = _EMPTY
+    picture[np.isnan(image).any(axis=0)] = EMPTY
     return picture
 
 
-def _draw(panels: list[_Panel], stretch: tuple[np.ndarray, np.ndarray], aspect: float, caption: str) -> Figure:
-    rows, columns = panels[0].filled.shape
-    ratio = min(max(rows * aspect / columns, 0.2), 3.0)  # height over width of a panel
-    width, gap, top, bottom = 3.6, 0.34, 0.3, 0.28  # inches
-    height = width * ratio
-    total = len(panels) * height + (len(panels) - 1) * gap + top + bottom
-    figure = Figure(figsize=(3 * width + 0.4, total), dpi=110, facecolor=_PAPER)
-    FigureCanvasAgg(figure)
-    axes = figure.subplots(len(panels), 3, squeeze=False)
-    for line, panel in zip(axes, panels, strict=True):
-        before, after = (_colour(image, stretch) for image in (panel.before, panel.after))
-        grey = 0.55 + 0.45 * before.mean(axis=-1, keepdims=True).repeat(3, axis=-1)
-        grey[np.isnan(panel.before).any(axis=0)] = _EMPTY
-        grey[panel.filled] = _FILLED
-        titles = (f"{panel.title}  before".strip(), f"filled: {panel.share:.1%}", f"{panel.title}  after".strip())
-        for axis, picture, title in zip(line, (before, grey, after), titles, strict=True):
-            axis.imshow(picture, aspect=aspect, interpolation="nearest" if max(rows, columns) < 200 else "antialiased")
-            axis.set_title(title, fontsize=10, color=_INK, loc="left", pad=4)
+def marked(look: View, limits: Stretch) -> NDArray[Any]:
+    """Return what was filled in red on a pale picture from before (row, column, 3)."""
+    grey = 0.55 + 0.45 * coloured(look.before, limits).mean(axis=-1, keepdims=True).repeat(3, axis=-1)
+    grey[np.isnan(look.before).any(axis=0)] = EMPTY
+    grey[look.filled] = FILLED
+    return grey
+
+
+def heated(values: NDArray[np.float32], limits: tuple[float, float], name: str) -> NDArray[Any]:
+    """Return values (row, column) in a colour map (row, column, 3); NaN in a light grey."""
+    scaled = np.clip((values - limits[0]) / (limits[1] - limits[0]), 0, 1)
+    picture = matplotlib.colormaps[name](np.nan_to_num(scaled))[..., :3]
+    picture[np.isnan(values)] = EMPTY
+    return np.asarray(picture)
+
+
+def highest(maps: Sequence[NDArray[np.float32]]) -> float:
+    """Return the 98th percentile of the magnitude of all that is neither 0 nor missing, to the end of a scale: never 0."""
+    seen = np.concatenate([np.abs(values[np.isfinite(values) & (values != 0)]) for values in maps])
+    return float(np.percentile(seen, 98)) if seen.size else 1.0
+
+
+def _side_by_side(looks: Sequence[View], limits: Stretch, aspect: float) -> Figure:
+    figure, axes, total = _grid(looks, len(looks), aspect, 0.28)
+    smooth = _interpolation(looks)
+    for line, look in zip(axes, looks, strict=True):
+        pictures = (coloured(look.before, limits), marked(look, limits), coloured(look.after, limits))
+        titles = (f"{look.title}  before".strip(), f"filled: {look.share:.1%}", f"{look.title}  after".strip())
+        for axis, picture, title in zip(line, pictures, titles, strict=True):
+            axis.imshow(picture, aspect=aspect, interpolation=smooth)
+            axis.set_title(title, fontsize=10, color=INK, loc="left", pad=4, parse_math=False)
             axis.set_axis_off()
-    figure.text(0.01, 0.07 / total, caption, fontsize=7.5, color="#5b6470", ha="left", va="bottom")
-    figure.subplots_adjust(
-        left=0.01, right=0.99, top=1 - top / total, bottom=bottom / total, wspace=0.03, hspace=gap / height
-    )
+    shown = " ".join(looks[0].bands)
+    caption = f"Bands {shown}; one stretch (2nd to 98th percentile of measured pixels). Red: filled. Grey: no data."
+    figure.text(0.01, 0.07 / total, caption, fontsize=7.5, color=SOFT, ha="left", va="bottom", parse_math=False)
     return figure
 
 
-def _caption(bands: Sequence[str]) -> str:
-    shown = " ".join(bands)
-    return f"Bands {shown}; one stretch (2nd to 98th percentile of measured pixels). Red: filled. Grey: no data."
+def _maps(
+    looks: Sequence[View], maps: Sequence[Any], limits: tuple[float, float], name: str, what: str, aspect: float
+) -> Figure:
+    """Return a map for each view, three in a row, with one scale."""
+    figure, axes, total = _grid(looks, -(-len(looks) // 3), aspect, 0.8)
+    for axis in axes.flat:
+        axis.set_axis_off()
+    for axis, look, values in zip(axes.flat, looks, maps, strict=False):
+        axis.imshow(heated(values, limits, name), aspect=aspect, interpolation=_interpolation(looks))
+        axis.set_title(look.title, fontsize=10, color=INK, loc="left", pad=4, parse_math=False)
+    bar = figure.add_axes((0.01, 0.32 / total, 0.4, 0.12 / total))
+    scale = matplotlib.cm.ScalarMappable(matplotlib.colors.Normalize(*limits), name)
+    figure.colorbar(scale, cax=bar, orientation="horizontal", extend="max" if limits[0] == 0 else "both")
+    bar.tick_params(labelsize=8)
+    label = f"{what}, mean of {' '.join(looks[0].bands)}"
+    bar.set_title(label, fontsize=8, color=SOFT, loc="left", pad=3, parse_math=False)
+    return figure
 
 
-def _save(figure: Figure, path: Path) -> None:
-    """Write a PNG under a temporary name, and rename it when it is whole."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(suffix=".png", prefix=f".{path.stem}.", dir=path.parent)
-        os.close(handle)
-        temporary = Path(name)
-        try:
-            figure.savefig(temporary, format="png")
-            temporary.chmod(0o644)
-            os.replace(temporary, path)
-        finally:
-            temporary.unlink(missing_ok=True)
-    except OSError as error:
-        msg = f"{path} could not be written: {error.strerror or error}. Choose another place with --quicklook."
-        raise OutputError(msg) from error
+def _grid(looks: Sequence[View], lines: int, aspect: float, bottom: float) -> tuple[Figure, Any, float]:
+    """Return a figure with lines of three panels above a margin (inches), its axes, and its height in inches."""
+    rows, across = looks[0].filled.shape
+    ratio = min(max(rows * aspect / across, 0.2), 3.0)  # height over width of a panel
+    width, gap, top = 3.6, 0.34, 0.3  # inches
+    height = width * ratio
+    total = lines * height + (lines - 1) * gap + top + bottom
+    figure = Figure(figsize=(3 * width + 0.4, total), dpi=110, facecolor=PAPER)
+    FigureCanvasAgg(figure)
+    axes = figure.subplots(lines, 3, squeeze=False)
+    figure.subplots_adjust(
+        left=0.01, right=0.99, top=1 - top / total, bottom=bottom / total, wspace=0.03, hspace=gap / height
+    )
+    return figure, axes, total
+
+
+def _interpolation(looks: Sequence[View]) -> str:
+    return "nearest" if max(looks[0].filled.shape) < 200 else "antialiased"

@@ -96,3 +96,25 @@ def _told(value: Any) -> Any:
     if isinstance(value, list | tuple | np.ndarray):
         return [_told(v) for v in value]
     return {"kind": type(value).__name__, "digest": None}
+
+
+def dates_of(record: Mapping[Any, Any]) -> list[dict[str, Any]]:
+    """Return what a result's attributes, or a file's tags, tell of each date (`ngr_dates`); nothing where they tell nothing."""
+    rows = read_json(record.get("ngr_dates"))
+    return [row for row in (rows if isinstance(rows, list) else [rows]) if isinstance(row, dict)]
+
+
+def read_json(text: Any) -> Any:
+    """Return what a text in JSON says, None where it is none: attributes may have gone through other hands."""
+    try:
+        return json.loads(text)
+    except (TypeError, ValueError, RecursionError):
+        return None
+
+
+def number(value: Any) -> float:
+    """Return a number of a record, NaN for what is none."""
+    try:
+        return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else float("nan")
+    except OverflowError:
+        return float("nan")

@@ -1,0 +1,359 @@
+"""What a picture of a result is made of: some bands of one date before and after, averaged down block by block.
+
+A scene may be larger than the memory, and computing a lazy result dear. So everything that is to be shown is cut out and averaged
+in Dask first, which drops a block as soon as its means are taken, and computed together by one call.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import dask
+import dask.array as da
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from . import cube as cubes
+from .cube import Cube
+from .errors import InputError
+
+COLOURS = (
+    ("B04", "B03", "B02"),  # Sentinel-2
+    ("B4", "B3", "B2"),
+    ("SR_B4", "SR_B3", "SR_B2"),  # Landsat 8, 9
+    ("red", "green", "blue"),
+    ("Red", "Green", "Blue"),
+    ("r", "g", "b"),
+)
+NANOMETRES = (650.0, 550.0, 470.0)
+"""Red, green and blue of a spectrometer's cube."""
+PIXELS = 800
+"""Sides of a picture, at most."""
+DATES = 6
+"""Dates to show, unless some are asked for."""
+SPECTRAL_BANDS = 8
+"""A raster with so many bands is a spectral cube: its faults differ from band to band."""
+_BLOCK = 2**22  # values of an array in memory that are looked at together
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What to show: some bands (one or three, by number) of one date."""
+
+    title: str
+    date: int
+    bands: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class View:
+    """Some bands of one date, averaged down. Pixels that are missing are NaN.
+
+    Attributes:
+        title: the date, or what the bands are.
+        date: its number.
+        bands: their names.
+        before: (band, row, column), float32.
+        after: the same.
+        filled: (row, column), True where at least half of the pixels were made up.
+        share: how much of the date was made up, of all its pixels.
+        change: (row, column), after - before, mean of the bands.
+        deviation: (row, column), standard deviation of what was changed, mean of the bands; None where it is not known.
+    """
+
+    title: str
+    date: int
+    bands: tuple[str, ...]
+    before: Any
+    after: Any
+    filled: Any
+    share: Any
+    change: Any
+    deviation: Any
+
+
+@dataclass(frozen=True)
+class Result:
+    """A raster before and after a verb, (time, band, y, x) each, all as Dask arrays; nothing is computed.
+
+    Attributes:
+        before: the raster.
+        after: what the verb made of it.
+        filled: (time, band or 1, y, x), True where it was made up.
+        deviation: (time, band, y, x), standard deviations, or None.
+    """
+
+    before: Cube
+    after: Cube
+    filled: da.Array
+    deviation: da.Array | None
+
+
+def read(before: xr.DataArray | xr.Dataset, after: xr.DataArray | xr.Dataset, filled: xr.DataArray | None) -> Result:
+    """Return a raster and what a verb made of it; `filled` is by default the coordinate of that name.
+
+    Raises:
+        InputError: they do not belong together, or nothing tells what was filled.
+    """
+    old, new = cubes.read(before), cubes.read(after)
+    if old.shape != new.shape:
+        msg = (
+            f"Found a raster of shape {old.shape} and a result of shape {new.shape} (time, band, y, x), expected one shape: "
+            "pass the raster that the result was made of."
+        )
+        raise InputError(msg)
+    if filled is None and "filled" not in after.coords:
+        msg = (
+            "Found no coordinate 'filled', expected the result of a verb: pass what .ngr.decloud() or another returned."
+        )
+        raise InputError(msg)
+    mask = _placed(after.coords["filled"] if filled is None else filled, old)
+    return Result(old, new, mask, _deviation(after, new))
+
+
+def _deviation(after: xr.DataArray | xr.Dataset, cube: Cube) -> da.Array | None:
+    """Return the standard deviations that a result carries, if it does."""
+    if not cube.names:
+        return _placed(after.coords["uncertainty"], cube) if "uncertainty" in after.coords else None
+    names = [f"{name}_uncertainty" for name in cube.names]
+    if not set(names) <= set(after.coords):
+        return None
+    return da.concatenate([_placed(after.coords[name], cube) for name in names], axis=1)
+
+
+def _placed(part: xr.DataArray, cube: Cube) -> da.Array:
+    """Return an array of a result as (time, band or 1, y, x)."""
+    known = [dim for dim in cube.dims if dim is not None and dim in part.dims]
+    data = part.transpose(*known).data
+    return _blocks(data[tuple(slice(None) if dim in known else None for dim in cube.dims)])
+
+
+def _blocks(data: Any) -> da.Array:
+    """Return an array as a Dask array; one in memory is looked at strip by strip."""
+    if isinstance(data, da.Array):
+        return data
+    return da.from_array(data, chunks=(1, 1, max(1, _BLOCK // data.shape[-1]), -1), name=False)
+
+
+def dates(result: Result, wanted: Sequence[str] | None = None) -> list[Choice]:
+    """Return the dates to show in colour: those asked for, or those with most filled pixels.
+
+    Raises:
+        InputError: a date that is not there.
+    """
+    cube = result.before
+    names = [day if np.isfinite(number) else "" for day, number in zip(cube.dates, cube.days, strict=True)]
+    bands = tuple(colours(cube))
+    if wanted is not None:
+        chosen = _named(cube.dates, wanted)
+    elif len(names) <= DATES:
+        chosen = list(range(len(names)))
+    else:
+        shares = np.asarray(result.filled.any(axis=1).mean((1, 2)))
+        chosen = sorted(np.argsort(-shares, kind="stable")[:DATES].tolist())
+    return [Choice(names[date], date, bands) for date in chosen]
+
+
+def _named(days: tuple[str, ...], wanted: Sequence[str]) -> list[int]:
+    asked = {str(date)[:10] for date in wanted}
+    unknown = asked - {day[:10] for day in days}
+    if unknown:
+        msg = f"There is no date {', '.join(sorted(unknown))}; there are {', '.join(days[:12])}. Choose among these."
+        raise InputError(msg)
+    return [index for index, day in enumerate(days) if day[:10] in asked]
+
+
+def colours(cube: Cube) -> list[int]:
+    """Return the numbers of red, green and blue: by name, by wavelength, else the first three; else one band, grey."""
+    for triple in COLOURS:
+        if set(triple) <= set(cube.bands):
+            return [cube.bands.index(name) for name in triple]
+    waves = wavelengths(cube)
+    if waves is not None and waves.min() < 500 and waves.max() > 600:
+        return [int(np.nanargmin(np.abs(waves - colour))) for colour in NANOMETRES]
+    return list(range(3)) if len(cube.bands) >= 3 else [0]
+
+
+def wavelengths(cube: Cube) -> NDArray[np.float64] | None:
+    """Return the bands' wavelengths in nanometres (B,), where the raster tells them."""
+    band = cube.dims[1]
+    names = [name for name in ("wavelength", "wavelengths", band) if name in cube.raster.coords]
+    for name in names:
+        values = cube.raster.coords[name]
+        named = str(name).lower().startswith("wavelength")
+        if (
+            not named
+            or values.dims != (band,)
+            or values.dtype.kind not in "iuf"
+            or not np.isfinite(values.values).all()
+        ):
+            continue
+        waves = values.values.astype(float)
+        return waves * 1000 if waves.max() < 100 else waves  # micrometres
+    return None
+
+
+def look(result: Result, choices: Sequence[Choice]) -> list[View]:
+    """Return views of a result, computed together."""
+    views: list[View] = list(dask.compute(*(_view(result, choice) for choice in choices)))
+    return views
+
+
+def _view(result: Result, choice: Choice) -> View:
+    """Return one view, not computed."""
+    bands = list(choice.bands)
+    steps = steps_of(result.before)
+    (old, old_seen), (new, new_seen) = (_plane(cube, choice.date, bands) for cube in (result.before, result.after))
+    before, after = (
+        da.where(seen, data, np.nan).astype(np.float32) for data, seen in ((old, old_seen), (new, new_seen))
+    )
+    seen = (old_seen & new_seen).any(axis=0, keepdims=True)
+    change = da.where(seen, _mean(after.astype(np.float64) - before), np.nan)
+    filled = _mask(result, choice)
+    deviation = None
+    if result.deviation is not None:
+        told = result.deviation[choice.date, bands]
+        deviation = _averaged(_mean(da.where(told > 0, told, np.nan)), steps)[0]  # 0: as measured
+    return View(
+        choice.title,
+        choice.date,
+        tuple(result.before.bands[band] for band in bands),
+        _averaged(before, steps),
+        _averaged(after, steps),
+        _averaged(filled.astype(np.float32), steps)[0] >= 0.5,
+        filled.mean(),
+        _averaged(change, steps)[0],
+        deviation,
+    )
+
+
+def _plane(cube: Cube, date: int, bands: list[int]) -> tuple[da.Array, da.Array]:
+    """Return values and validity of some bands of one date, (band, y, x)."""
+    if isinstance(cube.values, da.Array):
+        return cube.values[date, bands], cube.valid[date, bands]
+    whole = [
+        da.concatenate([_blocks(data[date : date + 1, band : band + 1])[0] for band in bands])
+        for data in (cube.values, cube.valid)
+    ]
+    return whole[0], whole[1]
+
+
+def _mask(result: Result, choice: Choice) -> da.Array:
+    """Return where something was made up (1, y, x): in any band, of a spectral cube in any that is shown."""
+    shown = result.filled[choice.date]
+    if shown.shape[0] >= SPECTRAL_BANDS:
+        shown = shown[list(choice.bands)]
+    return shown.any(axis=0, keepdims=True)
+
+
+def _mean(values: da.Array) -> da.Array:
+    """Return the mean over the bands (1, y, x) without what is missing, NaN where nothing is there."""
+    known = da.isfinite(values)
+    count = known.sum(axis=0, keepdims=True)
+    total = da.where(known, values, 0).sum(axis=0, keepdims=True)
+    return da.where(count > 0, total / da.maximum(count, 1), np.nan)
+
+
+def steps_of(cube: Cube) -> tuple[int, int]:
+    """Return how many rows and columns of a raster become one of its picture."""
+    step = max(1, -(-max(cube.shape[-2:]) // PIXELS))
+    return min(step, cube.shape[-2]), min(step, cube.shape[-1])
+
+
+def aspect(cube: Cube) -> float:
+    """Return height over width of a picture's pixel: on the ground where the CRS tells, else in coordinates."""
+    row, column = cube.dims[2:]
+    down, across = steps_of(cube)
+    if row not in cube.raster.coords or column not in cube.raster.coords or min(cube.shape[-2:]) < 2:
+        return down / across
+    height, width = (float(abs(cube.raster[dim][1] - cube.raster[dim][0])) for dim in (row, column))
+    if cube.raster.rio.crs is not None and cube.raster.rio.crs.is_geographic:
+        width *= max(0.05, float(np.cos(np.deg2rad(cube.raster[row].mean()))))
+    return height * down / (width * across) if height > 0 and width > 0 else down / across
+
+
+def _averaged(values: da.Array, steps: tuple[int, int]) -> da.Array:
+    """Return means over blocks of pixels (band, row, column), without what is missing; the ragged edge is left out.
+
+    The array's own blocks are cut at multiples of a step first, so that each gives its means by itself.
+    """
+    if steps == (1, 1):
+        return values
+    sizes = [size // step * step for size, step in zip(values.shape[1:], steps, strict=True)]
+    values = values[:, : sizes[0], : sizes[1]]
+    cuts = [_cut(chunks, step) for chunks, step in zip(values.chunks[1:], steps, strict=True)]
+    values = values.rechunk({1: cuts[0], 2: cuts[1]})
+    small = tuple(tuple(size // step for size in sizes) for sizes, step in zip(cuts, steps, strict=True))
+    return values.map_blocks(_means, steps, dtype=np.float32, chunks=(values.chunks[0], *small))
+
+
+def _cut(chunks: tuple[int, ...], step: int) -> tuple[int, ...]:
+    """Return chunks near these whose sizes are multiples of a step; their sum is one."""
+    ends = sorted({end // step * step for end in itertools.accumulate(chunks)} - {0})
+    return tuple(stop - start for start, stop in itertools.pairwise([0, *ends]))
+
+
+def _means(values: NDArray[Any], steps: tuple[int, int]) -> NDArray[np.float32]:
+    bands, rows, columns = values.shape
+    blocks = values.reshape(bands, rows // steps[0], steps[0], columns // steps[1], steps[1])
+    count = np.isfinite(blocks).sum(axis=(2, 4))
+    total = np.nansum(blocks, axis=(2, 4), dtype=np.float64)
+    return np.where(count > 0, total / np.maximum(count, 1), np.nan).astype(np.float32)
+
+
+@dataclass(frozen=True)
+class Spectra:
+    """What each band of one date is like (B,), from pixels spread over it: NaN for a band without any.
+
+    Attributes:
+        before: mean.
+        after: mean.
+        spread: standard deviation, after.
+        change: root mean square of after - before.
+        filled: share that was made up.
+    """
+
+    before: NDArray[np.float64]
+    after: NDArray[np.float64]
+    spread: NDArray[np.float64]
+    change: NDArray[np.float64]
+    filled: NDArray[np.float64]
+
+
+def spectra(result: Result, date: int) -> Spectra:
+    """Return what each band of a date is like, from at most 256 x 256 pixels."""
+    step = max(1, -(-max(result.before.shape[-2:]) // 256))
+    some = slice(step // 2, None, step)
+    parts = [
+        array[date, :, some, some]
+        for array in (result.before.values, result.before.valid, result.after.values, result.after.valid, result.filled)
+    ]
+    old, old_seen, new, new_seen, filled = dask.compute(*parts)
+    both = old_seen & new_seen
+    before, after = _mean_where(old, old_seen), _mean_where(new, new_seen)
+    spread = np.sqrt(_mean_where((new - after[:, None, None]) ** 2, new_seen))
+    change = np.sqrt(_mean_where((new.astype(np.float64) - old) ** 2, both))
+    return Spectra(before, after, spread, change, np.broadcast_to(filled.mean((1, 2)), before.shape))
+
+
+def _mean_where(values: NDArray[Any], seen: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Return the mean of each band where it is seen, (B,)."""
+    count = seen.sum(axis=(1, 2))
+    total = np.where(seen, values, 0).sum(axis=(1, 2), dtype=np.float64)
+    return np.where(count > 0, total / np.maximum(count, 1), np.nan)
+
+
+def most_changed(result: Result, found: Spectra, date: int, count: int = 3) -> list[Choice]:
+    """Return the bands that a verb changed most, beside how much they vary, or filled most."""
+    with np.errstate(invalid="ignore", divide="ignore"):
+        much = np.nan_to_num(found.change / found.spread, posinf=0) + found.filled
+    worst = [int(band) for band in np.argsort(-much, kind="stable")[:count] if much[band] > 0]
+    waves = wavelengths(result.before)
+    names = [
+        f"Band {result.before.bands[band]}" + ("" if waves is None else f", {waves[band]:.0f} nm") for band in worst
+    ]
+    return [Choice(name, date, (band,)) for name, band in zip(names, worst, strict=True)]
