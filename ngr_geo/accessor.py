@@ -11,6 +11,7 @@ from .provenance import call_of, recorded
 
 if TYPE_CHECKING:
     import os
+    from pathlib import Path
 
     from geopandas import GeoDataFrame
     from matplotlib.figure import Figure
@@ -327,6 +328,44 @@ class _Verbs(Generic[Raster]):
         from .pictures import quicklook
 
         return quicklook(self._raster, result, dates=dates)
+
+    def plot_expected(self, result: Raster) -> Figure:
+        """Return a matplotlib figure of the error expected per date and band; see `pictures.plot_expected`."""
+        from .pictures import plot_expected
+
+        return plot_expected(result)
+
+    def plot_uncertainty(self, result: Raster, dates: Sequence[str] | None = None) -> Figure:
+        """Return a matplotlib figure with maps of how far what was filled may be off; see `pictures.plot_uncertainty`."""
+        from .pictures import plot_uncertainty
+
+        return plot_uncertainty(self._raster, result, dates)
+
+    def plot_change(self, result: Raster, dates: Sequence[str] | None = None) -> Figure:
+        """Return a matplotlib figure with maps of result - raster; see `pictures.plot_change`."""
+        from .pictures import plot_change
+
+        return plot_change(self._raster, result, dates)
+
+    def report(
+        self, result: Raster, path: PathLike, *, tiles: GeoDataFrame | None = None, overwrite: bool = False
+    ) -> Path:
+        """Write one HTML page on what a verb made of this raster, and return its path; see `report.save`.
+
+        Args:
+            result: what the verb returned, or what was read back of it with its attributes and coordinates.
+            path: of the page.
+            tiles: what `tiles(work)` returned, for a map of them.
+            overwrite: replace a file that is there.
+
+        Raises:
+            InputError: the two do not belong together, or nothing tells what was filled.
+            OutputError: the file is there, or cannot be written.
+        """
+        from . import report, whole
+
+        whole.check(path, overwrite, "overwrite=True, or another path")
+        return report.save(self._raster, result, path, tiles)
 
     def cloud_mask(
         self, clouds: Any = None, *, classes: Sequence[int] | None = None, dilate: int | None = None

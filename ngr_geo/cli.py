@@ -1,6 +1,7 @@
 """The ngr-geo command, also `rio ngr`. Heavy modules are imported where they are used: --help answers at once."""
 
 import glob
+import importlib.util
 import json
 import os
 import time
@@ -34,6 +35,7 @@ from .options import (
 
 if TYPE_CHECKING:
     import xarray as xr
+    from geopandas import GeoDataFrame
 
     from .io import Stack, Written
     from .plan import Plan
@@ -207,8 +209,8 @@ def demo(job: Job, console: Console) -> int:
 
     folder = Path(sample_path("slovenia"))
     images, masks = (tuple(sorted(glob.glob(str(folder / pattern)))) for pattern in ("S2_*.tif", "SCL_*.tif"))
-    picture = str(Path(job.output) / "before_after.png")
-    return _restore("decloud", replace(job, inputs=images, clouds=masks, quicklook=picture), console)
+    picture, page = (str(Path(job.output) / name) for name in ("before_after.png", "report.html"))
+    return _restore("decloud", replace(job, inputs=images, clouds=masks, quicklook=picture, report=page), console)
 
 
 def _restore(verb: str, job: Job, console: Console) -> int:
@@ -241,6 +243,7 @@ def _restore(verb: str, job: Job, console: Console) -> int:
         "filled_files": [str(path) for path in written.filled],
         "uncertainty_files": [str(path) for path in written.uncertainty],
         "quicklook": job.quicklook,
+        "report": job.report,
         "dates": _dates(plan, result),
         "tiles": _tiles(plan, result),
         "seconds": round(time.monotonic() - start, 2),
@@ -278,10 +281,17 @@ def _compute(
     if not stack.lazy:
         with terminal.hushed():
             written = write_stack(result, stack, job.output, job.overwrite)
-    if job.quicklook:
-        from .pictures import quicklook
+    if job.quicklook or job.report:
+        shown = read_back(written, stack).assign_attrs(result.attrs) if stack.lazy else result
+        if job.quicklook:
+            from .pictures import quicklook
 
-        quicklook(stack.raster, read_back(written, stack) if stack.lazy else result, path=job.quicklook)
+            quicklook(stack.raster, shown, path=job.quicklook)
+        if job.report:
+            from . import report
+
+            table = None if folder is None else _tile_table(stack, folder)
+            report.save(stack.raster, shown, job.report, table, console.warnings)
     if folder is not None:
         if job.save_prior:
             from .prior import load
@@ -293,6 +303,14 @@ def _compute(
             save(stack.raster.ngr.tiles(folder.path), job.index)
         remove(Path(folder.path))
     return result, written
+
+
+def _tile_table(stack: "Stack", folder: "Folder") -> "GeoDataFrame | None":
+    """The tiles of a work folder, for the report's map; None without the packages that this takes."""
+    if importlib.util.find_spec("geopandas") is None or importlib.util.find_spec("pyarrow") is None:
+        return None
+    table: GeoDataFrame = stack.raster.ngr.tiles(folder.path)
+    return table
 
 
 def _work_folder(job: Job, stack: "Stack") -> "Folder | None":
@@ -373,6 +391,8 @@ def _restore_cube(verb: str, job: Job, console: Console, **chosen: Any) -> int:
     console.say(f"Wrote {written.rasters[0]}")
     if job.quicklook:
         console.say(f"Picture: {job.quicklook}")
+    if job.report:
+        console.say(f"Report: {job.report}")
     seconds = round(time.monotonic() - start, 2)
     console.note(f"Took {_duration(seconds)}.")
     console.finish(
@@ -385,6 +405,7 @@ def _restore_cube(verb: str, job: Job, console: Console, **chosen: Any) -> int:
             "filled_files": [str(path) for path in written.filled],
             "uncertainty_files": [str(path) for path in written.uncertainty],
             "quicklook": job.quicklook,
+            "report": job.report,
             "dates": rows,
             "bands_left_out": left_out,
             "seconds": seconds,
@@ -442,7 +463,7 @@ def _check_mask_is_there(stack: "Stack") -> None:
 
 
 def _check_others(job: Job, stack: "Stack") -> None:
-    """Raise where the prior, the index or the picture could not be read or would replace something, before hours of work."""
+    """Raise where what was named could not be read or would replace something, before hours of work."""
     if job.prior is not None:
         from .prior import load
 
@@ -454,18 +475,26 @@ def _check_others(job: Job, stack: "Stack") -> None:
         from .index import check
 
         check(job.index, job.overwrite)
-    if job.quicklook is None:
-        return
-    path = Path(job.quicklook)
+    for option, name in (("--quicklook", job.quicklook), ("--report", job.report)):
+        if name is not None:
+            _check_page(Path(name), option, job, stack)
+    if (
+        job.report is not None
+        and job.quicklook is not None
+        and Path(job.report).absolute() == Path(job.quicklook).absolute()
+    ):
+        msg = f"{job.report} is named twice, by --quicklook and --report. Name two files."
+        raise OutputError(msg)
+
+
+def _check_page(path: Path, option: str, job: Job, stack: "Stack") -> None:
+    """Raise where a picture or a page could not be written, or would replace something."""
+    from .whole import check
+
     if path.exists() and any(os.path.samefile(path, name) for name in stack.inputs if os.path.exists(name)):
-        msg = f"{path} is an input, and inputs are never overwritten. Choose another --quicklook."
+        msg = f"{path} is an input, and inputs are never overwritten. Choose another {option}."
         raise OutputError(msg)
-    if path.is_dir() or (path.exists() and not job.overwrite):
-        msg = f"{path} is {'a folder' if path.is_dir() else 'already there'}. Use --overwrite, or another --quicklook."
-        raise OutputError(msg)
-    if any(parent.exists() and not parent.is_dir() for parent in path.absolute().parents):
-        msg = f"{path} cannot be written: its folder is a file. Choose another --quicklook."
-        raise OutputError(msg)
+    check(path, job.overwrite, f"--overwrite, or another {option}")
 
 
 def _plan(verb: str, job: Job, stack: "Stack", mask: "xr.DataArray | str | None") -> "Plan":
@@ -560,6 +589,8 @@ def _report(summary: dict[str, Any], written: "Written", console: Console) -> in
         console.say("and how far these may be off: *_uncertainty.tif")
     if summary["quicklook"]:
         console.say(f"Picture: {summary['quicklook']}")
+    if summary["report"]:
+        console.say(f"Report: {summary['report']}")
     console.note(f"Took {_duration(summary['seconds'])}.")
     unsolvable = int(summary["tiles"].get("unsolvable", 0))
     code = terminal.PARTLY if unsolvable else terminal.OK

@@ -47,6 +47,7 @@ class Job:
     date_pattern: str | None = None
     overwrite: bool = False
     quicklook: str | None = None
+    report: str | None = None
     json: bool = False
     quiet: bool = False
     debug: bool = False
@@ -189,6 +190,7 @@ RUNNING = options(
     click.option("--cog", is_flag=True, help="Write Cloud Optimized GeoTIFFs, also where the inputs are none."),
     click.option("--overwrite", is_flag=True, help="Replace outputs that are there. Inputs are never replaced."),
     click.option("--quicklook", metavar="PNG", help="Write a picture: before, mask and after."),
+    click.option("--report", metavar="HTML", help="Write one page: pictures, expected errors, tiles, how it was made."),
 )
 PRIOR = options(
     click.option(

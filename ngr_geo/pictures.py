@@ -139,36 +139,41 @@ def _expected_of_dates(
     days: list[str],
     bands: list[str],
 ) -> Figure:
-    figure = _figure(6.4, 4.6)
-    top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=(3, 2))
+    both = any(np.isfinite(number(row.get("ngr_rmse"))) for row in rows)
+    figure = _figure(6.4, 4.8 if both else 3.4)
+    axes = figure.subplots(2 if both else 1, 1, sharex=True, squeeze=False, height_ratios=(3, 2) if both else None)[
+        :, 0
+    ]
     places = np.arange(len(days), dtype=float)
     for index, band in enumerate(bands):
         rmse, doubt = (np.array([t.get(key, {}).get(band, np.nan) for t in tables]) for key in ("rmse", "doubt"))
         factor = np.exp(np.nan_to_num(doubt))  # doubt is that of a logarithm
         shift = (index - (len(bands) - 1) / 2) * 0.6 / max(len(bands), 3)
-        colour = _LINES[index % len(_LINES)]
         bars = np.stack([rmse - rmse / factor, rmse * factor - rmse])
-        top.errorbar(places + shift, rmse, bars, fmt="o", ms=4, lw=1.2, capsize=2, color=colour, label=band)
-    top.set_ylabel("expected RMSE")
-    _tidy(top)
+        style: dict[str, Any] = {"fmt": "o", "ms": 4, "lw": 1.2, "capsize": 2, "color": _LINES[index % len(_LINES)]}
+        axes[0].errorbar(places + shift, rmse, bars, label=band, **style)
+    axes[0].set_ylabel("expected RMSE")
+    if both:
+        _compared(axes[1], places, rows)
+    step = max(1, -(-len(days) // 12))
+    slant = {"rotation": 30, "ha": "right"} if len(days) > 4 else {}
+    axes[-1].set_xticks(places[::step], days[::step], **slant)
+    axes[-1].set_xlim(-0.6, len(days) - 0.4)
+    for axis in axes:
+        _tidy(axis)
+    return figure
+
+
+def _compared(axis: Any, places: NDArray[np.float64], rows: Sequence[Mapping[str, Any]]) -> None:
+    """Draw the errors of guide and NGR on hidden pixels; hollow where the other one was kept."""
     for method, shift, colour in (("guide", -0.1, _LINES[0]), ("ngr", 0.1, _LINES[1])):
         errors = np.array([number(row.get(f"{method}_rmse")) for row in rows])
         kept = np.array([row.get("method") == method for row in rows])
-        style: dict[str, Any] = {"ls": "", "ms": 6, "color": colour}
         for where, how, word in ((kept, "full", "kept"), (~kept, "none", "not kept")):
             if np.isfinite(errors[where]).any():
-                label = f"{_METHODS[method]}, {word}"
-                bottom.plot(places[where] + shift, errors[where], marker="o", fillstyle=how, label=label, **style)
-    bottom.set_ylabel("RMSE on hidden pixels,\nmean of bands")
-    _tidy(bottom)
-    step = max(1, -(-len(days) // 12))
-    bottom.set_xticks(
-        places[::step], days[::step], rotation=30 if len(days) > 4 else 0, ha="right" if len(days) > 4 else "center"
-    )
-    bottom.set_xlim(-0.6, len(days) - 0.4)
-    for axis in (top, bottom):
-        axis.set_ylim(bottom=0)
-    return figure
+                style: dict[str, Any] = {"ls": "", "ms": 6, "color": colour, "marker": "o", "fillstyle": how}
+                axis.plot(places[where] + shift, errors[where], label=f"{_METHODS[method]}, {word}", **style)
+    axis.set_ylabel("RMSE on hidden pixels")
 
 
 _METHODS = {"guide": "guide", "ngr": "NGR"}
@@ -191,7 +196,6 @@ def _expected_of_cube(
         axis.plot(places, rmse, color=colour, lw=1.3, label=day if len(days) > 1 else "expected RMSE")
     axis.set_xlabel(label)
     axis.set_ylabel("expected RMSE")
-    axis.set_ylim(bottom=0)
     _tidy(axis)
     return figure
 
@@ -222,7 +226,6 @@ def plot_bands(before: xr.DataArray | xr.Dataset, found: views.Spectra, noise: S
         share.set_ylabel("made up, %", color=_LINES[2])
         share.spines[["top", "left"]].set_visible(False)
     bottom.set_ylabel("in the raster's units")
-    bottom.set_ylim(bottom=0)
     bottom.set_xlabel(label)
     for axis in (top, bottom):
         _tidy(axis)
@@ -244,7 +247,7 @@ def _figure(width: float, height: float) -> Figure:
 
 
 def _tidy(axis: Any) -> None:
-    """Label an axis quietly. Names of bands and dates are text, never formulas."""
+    """Finish an axis quietly. Names of bands and dates are text, never formulas."""
     above = {"loc": "lower left", "bbox_to_anchor": (0.0, 1.0), "borderaxespad": 0.2, "ncols": 4}
     legend = axis.legend(**above, frameon=False, fontsize=8, handlelength=1.4, columnspacing=1.2)
     for text in (*legend.get_texts(), *axis.get_xticklabels()):
@@ -253,6 +256,11 @@ def _tidy(axis: Any) -> None:
     axis.grid(axis="y", color="#e3e6ea", lw=0.7)
     axis.set_axisbelow(True)
     axis.tick_params(labelsize=8, colors=SOFT)
+    for name in (axis.xaxis.label, axis.yaxis.label):
+        name.set(fontsize=9, color=SOFT)
+    low, high = axis.get_ylim()
+    if low >= -0.1 * high:  # errors start at 0
+        axis.set_ylim(0, high * 1.06)
 
 
 def png(figure: Figure, dots: int | None = None) -> bytes:

@@ -199,12 +199,12 @@ def wavelengths(cube: Cube) -> NDArray[np.float64] | None:
 
 def look(result: Result, choices: Sequence[Choice]) -> list[View]:
     """Return views of a result, computed together."""
-    views: list[View] = list(dask.compute(*(_view(result, choice) for choice in choices)))
+    views: list[View] = list(dask.compute(*(view(result, choice) for choice in choices)))
     return views
 
 
-def _view(result: Result, choice: Choice) -> View:
-    """Return one view, not computed."""
+def view(result: Result, choice: Choice) -> View:
+    """Return one view of Dask arrays, for who computes something else with it."""
     bands = list(choice.bands)
     steps = steps_of(result.before)
     (old, old_seen), (new, new_seen) = (_plane(cube, choice.date, bands) for cube in (result.before, result.after))

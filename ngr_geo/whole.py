@@ -30,3 +30,18 @@ def write(path: str | os.PathLike[str], content: bytes, option: str) -> None:
     except OSError as error:
         msg = f"{target} could not be written: {error.strerror or error}. Choose another place with {option}."
         raise OutputError(msg) from error
+
+
+def check(path: str | os.PathLike[str], overwrite: bool, remedy: str) -> None:
+    """Raise where `write` could not write a file, or would replace one that may not be.
+
+    Raises:
+        OutputError: what is there, and the `remedy`.
+    """
+    target = Path(path)
+    if target.is_dir() or (target.exists() and not overwrite):
+        msg = f"{target} is {'a folder' if target.is_dir() else 'already there'}. Use {remedy}."
+        raise OutputError(msg)
+    if any(parent.exists() and not parent.is_dir() for parent in target.absolute().parents):
+        msg = f"{target} cannot be written: its folder is a file. Choose another place for it."
+        raise OutputError(msg)

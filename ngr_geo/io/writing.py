@@ -217,15 +217,31 @@ def write_stack(
 
 
 def read_back(written: Written, stack: Stack) -> xr.DataArray | xr.Dataset:
-    """What was written, as a lazy raster with its coordinate "filled": for a look at a result too large for memory."""
+    """What was written, as a lazy raster with its coordinates "filled" and "uncertainty": a result too large for memory."""
     if not written.filled:
         return read_stack(written.rasters[0]).raster
     headers, masks = ([read_header(str(path)) for path in paths] for paths in (written.rasters, written.filled))
     names = rasters.band_names(headers)
     numbers = tuple(number for number in range(1, len(names) + 1) if number not in stack.carried)
     times = stack.raster["time"].values if "time" in stack.raster.dims else None
-    filled = rasters.read_band(masks, 1, times, lazy=True).drop_vars("spatial_ref").astype(bool)
-    return rasters.read_raster(headers, names, numbers, times, lazy=True).assign_coords(filled=filled)
+    raster = rasters.read_raster(headers, names, numbers, times, lazy=True)
+    if masks[0].count == 1:
+        filled = rasters.read_band(masks, 1, times, lazy=True).drop_vars("spatial_ref")
+    else:  # different pixels in each band
+        filled = _sidecar(masks, raster)
+    raster = raster.assign_coords(filled=filled.astype(bool))
+    if not written.uncertainty:
+        return raster
+    deviations = [read_header(str(path)) for path in written.uncertainty]
+    return raster.assign_coords(uncertainty=_sidecar(deviations, raster))
+
+
+def _sidecar(headers: Sequence[Header], raster: xr.DataArray) -> xr.DataArray:
+    """A sidecar with a layer for each band of a raster, lazy, without coordinates of its own."""
+    names = tuple(str(name) for name in raster["band"].values)
+    times = raster["time"].values if "time" in raster.dims else None
+    layers = rasters.read_raster(headers, names, tuple(range(1, len(names) + 1)), times, lazy=True)
+    return layers.drop_vars([name for name in layers.coords if name not in layers.dims])
 
 
 def _silent(stage: str, done: int, total: int) -> None:
