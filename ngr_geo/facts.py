@@ -32,7 +32,7 @@ def lead(cube: Cube) -> str:
     """Return one line on a raster: sizes, grid."""
     dates, bands, rows, columns = cube.shape
     words = [f"{columns} x {rows} pixels", _count(bands, "band")]
-    if cube.dims[0] is not None or np.isfinite(cube.days).all():
+    if dated(cube):
         days = sorted(day for day, number in zip(cube.dates, cube.days, strict=True) if np.isfinite(number))
         words.append(_count(dates, "date") + (f" from {days[0]} to {days[-1]}" if len(days) > 1 else ""))
         if len(days) == dates == 1:
@@ -47,16 +47,18 @@ def _count(many: int, what: str) -> str:
 
 def cards(rows: Sequence[Mapping[str, Any]], attrs: Mapping[Any, Any]) -> list[tuple[str, str]]:
     """Return the most important numbers of a result."""
-    shares = [_share(row) for row in rows]
-    told = [share for share in shares if np.isfinite(share)]
+    told = [share for share in map(_share, rows) if np.isfinite(share)]
     found = []
-    if told:
+    if any(told):
         found.append(
             ("made up, of all pixels" if "filled" in rows[0] else "made up, of all values", f"{np.mean(told):.1%}")
         )
     if len(rows) > 1:
         changed = sum(share > 0 for share in told) if told else sum(_method(row) != "none" for row in rows)
         found.append(("dates with something filled", f"{changed} of {len(rows)}"))
+    faults = sorted({short(row.get("kind", "")) for row in rows} - {""})
+    if faults:
+        found.append(("found", ", ".join(faults)))
     kept = sorted({_method(row) for row in rows} - {"none", ""})
     if kept:
         found.append(("method kept", ", ".join(kept)))
@@ -68,6 +70,11 @@ def cards(rows: Sequence[Mapping[str, Any]], attrs: Mapping[Any, Any]) -> list[t
     if isinstance(tiles, dict) and np.isfinite(number(tiles.get("total"))):
         found.append(("tiles" if tiles["total"] != 1 else "tile", f"{number(tiles['total']):.0f}"))
     return found
+
+
+def dated(cube: Cube) -> bool:
+    """Return whether a raster's dates can be told apart."""
+    return cube.shape[0] > 1 or bool(np.isfinite(cube.days).all())
 
 
 def _share(row: Mapping[str, Any]) -> float:
@@ -98,15 +105,18 @@ def notes(cube: Cube, rows: Sequence[Mapping[str, Any]], attrs: Mapping[Any, Any
     if not rows:
         found.append("The result carries no record of what was done to each date.")
     for row in rows:
-        day, missing, filled = short(row.get("date", "")), number(row.get("missing")), number(row.get("filled"))
+        missing, filled = number(row.get("missing")), number(row.get("filled"))
+        texts = []
         if missing >= 1:
-            found.append(f"{day}: no clear pixel at all, so all of it is interpolated from the other dates.")
+            texts.append("no clear pixel at all, so all of it is interpolated from the other dates.")
         elif filled > 0.5:
-            found.append(f"{day}: {filled:.0%} of the pixels are made up.")
+            texts.append(f"{filled:.0%} of the pixels are made up.")
         if missing - filled > 0.0005:
-            found.append(f"{day}: {missing - filled:.1%} of the pixels were missing and are left as they were.")
-        if row.get("method") not in (None, "none", "") and not np.isfinite(expected(row)) and "expected" not in row:
-            found.append(f"{day}: no error is expected, as too little could be hidden to learn it.".removeprefix("0: "))
+            texts.append(f"{missing - filled:.1%} of the pixels were missing and are left as they were.")
+        if row.get("method") not in (None, "none", "") and "expected" not in row:
+            texts.append("how far it may be off is not recorded.")
+        day = f"{short(row.get('date', ''))}: " if dated(cube) else ""
+        found += [day + text if day else text[:1].upper() + text[1:] for text in texts]
     tiles = read_json(attrs.get("ngr_tiles"))
     lost = number(tiles.get("unsolvable")) if isinstance(tiles, dict) else 0
     if lost > 0:
@@ -123,7 +133,7 @@ def notes(cube: Cube, rows: Sequence[Mapping[str, Any]], attrs: Mapping[Any, Any
     return found
 
 
-def dates_table(rows: Sequence[Mapping[str, Any]]) -> Table | None:
+def dates_table(cube: Cube, rows: Sequence[Mapping[str, Any]]) -> Table | None:
     """Return a line for each date: what was missing and made up, what was kept, errors on hidden pixels, the error expected."""
     if not rows:
         return None
@@ -139,12 +149,12 @@ def dates_table(rows: Sequence[Mapping[str, Any]]) -> Table | None:
         "Expected RMSE": lambda row: figure(expected(row)),
     }
     lines = [[tell(row) for tell in columns.values()] for row in rows[:ROWS]]
-    told = [i for i in range(len(columns)) if i == 0 or any(line[i] for line in lines)]
+    told = [i for i in range(len(columns)) if any(line[i] for line in lines) and (i or dated(cube))]
     head = [name for i, name in enumerate(columns) if i in told]
     return _cut({"head": head, "rows": [[line[i] for i in told] for line in lines]}, len(rows))
 
 
-def errors_table(rows: Sequence[Mapping[str, Any]]) -> Table | None:
+def errors_table(cube: Cube, rows: Sequence[Mapping[str, Any]]) -> Table | None:
     """Return a line for each date and band with what is expected of it."""
     lines = []
     for row in rows:
@@ -155,11 +165,11 @@ def errors_table(rows: Sequence[Mapping[str, Any]]) -> Table | None:
             rmse, bias, psnr, doubt = (number(parts.get(k, {}).get(band)) for k in ("rmse", "bias", "psnr", "doubt"))
             low, high = rmse * np.exp(-doubt), rmse * np.exp(doubt)
             reach = f"{figure(low)} to {figure(high)}" if np.isfinite(doubt) else ""
-            name = " ".join([short(row.get("date", ""))] * (len(rows) > 1) + [short(band)])
+            name = " ".join([short(row.get("date", ""))] * dated(cube) + [short(band)])
             lines.append([name, figure(rmse), reach, figure(bias), "" if np.isnan(psnr) else f"{psnr:.1f}"])
     if not lines:
         return None
-    head = ["Date and band" if len(rows) > 1 else "Band", "RMSE", "likely between", "Bias", "PSNR, dB"]
+    head = ["Date and band" if dated(cube) else "Band", "RMSE", "likely between", "Bias", "PSNR, dB"]
     return _cut({"head": head, "rows": lines[:ROWS]}, len(lines))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 import os
 import warnings
 from collections.abc import Mapping, Sequence
@@ -140,7 +141,7 @@ def _expected_of_dates(
     bands: list[str],
 ) -> Figure:
     both = any(np.isfinite(number(row.get("ngr_rmse"))) for row in rows)
-    figure = _figure(6.4, 4.8 if both else 3.4)
+    figure = _figure(5.0, 4.6 if both else 3.2)
     axes = figure.subplots(2 if both else 1, 1, sharex=True, squeeze=False, height_ratios=(3, 2) if both else None)[
         :, 0
     ]
@@ -151,7 +152,7 @@ def _expected_of_dates(
         shift = (index - (len(bands) - 1) / 2) * 0.6 / max(len(bands), 3)
         bars = np.stack([rmse - rmse / factor, rmse * factor - rmse])
         style: dict[str, Any] = {"fmt": "o", "ms": 4, "lw": 1.2, "capsize": 2, "color": _LINES[index % len(_LINES)]}
-        axes[0].errorbar(places + shift, rmse, bars, label=band, **style)
+        axes[0].errorbar(places + shift, rmse, bars, label=band[:20], **style)
     axes[0].set_ylabel("expected RMSE")
     if both:
         _compared(axes[1], places, rows)
@@ -185,15 +186,17 @@ def _expected_of_cube(
     bands: list[str],
     after: xr.DataArray | xr.Dataset,
 ) -> Figure:
-    figure = _figure(6.4, 3.2)
+    figure = _figure(5.0, 3.0)
     axis = figure.subplots()
     places, label = _along(after, bands)
+    pieces = _pieces(places)
     for index, (table, day) in enumerate(zip(tables, days, strict=True)):
         rmse, doubt = (np.array([table.get(key, {}).get(band, np.nan) for band in bands]) for key in ("rmse", "doubt"))
         factor = np.exp(np.nan_to_num(doubt))
         colour = _LINES[index % len(_LINES)]
-        axis.fill_between(places, rmse / factor, rmse * factor, color=colour, alpha=0.2, lw=0)
-        axis.plot(places, rmse, color=colour, lw=1.3, label=day if len(days) > 1 else "expected RMSE")
+        for part in pieces:
+            axis.fill_between(places[part], (rmse / factor)[part], (rmse * factor)[part], color=colour, alpha=0.2, lw=0)
+        axis.plot(*_lines(places, rmse, pieces), color=colour, lw=1.3, label=day if len(days) > 1 else "expected RMSE")
     axis.set_xlabel(label)
     axis.set_ylabel("expected RMSE")
     _tidy(axis)
@@ -208,24 +211,28 @@ def plot_bands(before: xr.DataArray | xr.Dataset, found: views.Spectra, noise: S
         found: what its bands are like.
         noise: standard deviation for each band, or nothing.
     """
-    figure = _figure(6.4, 4.4)
+    figure = _figure(5.0, 4.4)
     top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=(2, 3))
     places, label = _along(before, [str(index + 1) for index in range(len(found.after))])
-    top.plot(places, found.before, color=_LINES[1], lw=1, label="before")
-    top.plot(places, found.after, color=_LINES[0], lw=1.3, label="after")
+    pieces = _pieces(places)
+    for values, name, colour in ((found.before, "before", _LINES[1]), (found.after, "after", _LINES[0])):
+        top.plot(*_lines(places, values, pieces), color=colour, lw=1.2, label=name)
     top.set_ylabel("mean")
-    bottom.plot(places, found.change, color=_LINES[0], lw=1.3, label="changed by (RMS)")
+    bottom.plot(*_lines(places, found.change, pieces), color=_LINES[0], lw=1.3, label="changed by (RMS)")
     if len(noise) == len(places):
-        bottom.plot(places, noise, color=_LINES[1], lw=1, label="estimated noise")
+        bottom.plot(*_lines(places, np.array(noise), pieces), color=_LINES[1], lw=1.2, label="estimated noise")
+    positive = found.change[np.isfinite(found.change) & (found.change > 0)]
+    if positive.size > len(places) / 2 and positive.max() > 20 * np.median(positive):
+        bottom.set_yscale("log")  # one bad band does not flatten all others
+    bottom.set_ylabel("change")
     if found.filled.any():
         share = bottom.twinx()
-        share.fill_between(
-            places, found.filled * 100, color=_LINES[2], alpha=0.25, lw=0, step="mid", label="made up, %"
-        )
+        for part in pieces:
+            share.fill_between(places[part], found.filled[part] * 100, color=_LINES[2], alpha=0.25, lw=0, step="mid")
         share.set_ylim(0, max(5.0, float(found.filled.max() * 105)))
-        share.set_ylabel("made up, %", color=_LINES[2])
+        share.set_ylabel("made up, %", color=_LINES[2], fontsize=9)
+        share.tick_params(labelsize=8, colors=SOFT)
         share.spines[["top", "left"]].set_visible(False)
-    bottom.set_ylabel("in the raster's units")
     bottom.set_xlabel(label)
     for axis in (top, bottom):
         _tidy(axis)
@@ -240,6 +247,19 @@ def _along(raster: xr.DataArray | xr.Dataset, bands: Sequence[str]) -> tuple[NDA
     return np.arange(1, len(bands) + 1, dtype=float), "band"
 
 
+def _pieces(places: NDArray[np.float64]) -> list[slice]:
+    """Return the stretches of bands that a line may join: not across a gap, nor back where two sensors overlap."""
+    gaps = np.diff(places)
+    ends = np.flatnonzero((gaps <= 0) | (gaps > 8 * np.median(np.abs(gaps)))) + 1 if gaps.size else []
+    return [slice(*part) for part in itertools.pairwise([0, *map(int, ends), len(places)])]
+
+
+def _lines(places: NDArray[Any], values: NDArray[Any], pieces: Sequence[slice]) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Return x and y of a line that breaks between the pieces."""
+    parts = [[np.append(array[part], np.nan) for part in pieces] for array in (places, values)]
+    return np.concatenate(parts[0]), np.concatenate(parts[1])
+
+
 def _figure(width: float, height: float) -> Figure:
     figure = Figure(figsize=(width, height), dpi=110, facecolor=PAPER, layout="constrained")
     FigureCanvasAgg(figure)
@@ -249,17 +269,17 @@ def _figure(width: float, height: float) -> Figure:
 def _tidy(axis: Any) -> None:
     """Finish an axis quietly. Names of bands and dates are text, never formulas."""
     above = {"loc": "lower left", "bbox_to_anchor": (0.0, 1.0), "borderaxespad": 0.2, "ncols": 4}
-    legend = axis.legend(**above, frameon=False, fontsize=8, handlelength=1.4, columnspacing=1.2)
+    legend = axis.legend(**above, frameon=False, fontsize=8.5, handlelength=1.4, columnspacing=1.2)
     for text in (*legend.get_texts(), *axis.get_xticklabels()):
         text.set_parse_math(False)
     axis.spines[["top", "right"]].set_visible(False)
     axis.grid(axis="y", color="#e3e6ea", lw=0.7)
     axis.set_axisbelow(True)
-    axis.tick_params(labelsize=8, colors=SOFT)
+    axis.tick_params(labelsize=8.5, colors=SOFT)
     for name in (axis.xaxis.label, axis.yaxis.label):
         name.set(fontsize=9, color=SOFT)
     low, high = axis.get_ylim()
-    if low >= -0.1 * high:  # errors start at 0
+    if axis.get_yscale() == "linear" and low >= -0.1 * high:  # errors start at 0
         axis.set_ylim(0, high * 1.06)
 
 

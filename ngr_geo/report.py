@@ -99,9 +99,10 @@ def _page(result: Result, tiles: GeoDataFrame | None, warnings: Sequence[str]) -
         "notes": facts.notes(cube, rows, after.attrs),
         "caption": _caption(result, looks),
         "views": _shown(result, looks, rows),
+        "numbers": "Expected error" if any(np.isfinite(facts.expected(row)) for row in rows) else "In numbers",
         "charts": _charts(result, rows, found),
-        "dates": facts.dates_table(rows),
-        "errors": facts.errors_table(rows),
+        "dates": facts.dates_table(cube, rows),
+        "errors": facts.errors_table(cube, rows),
         "map": None if tiles is None else tilemap.drawn(tiles),
         "made": facts.made(after.attrs),
         "more": facts.more(after.attrs, cube),
@@ -109,7 +110,7 @@ def _page(result: Result, tiles: GeoDataFrame | None, warnings: Sequence[str]) -
         "foot": f"ngr_geo {version('ngr_geo')}. This page holds all that it shows and fetches nothing.",
     }
     sections = [("Trust", "trust"), ("Pictures", "pictures")]
-    sections += [("Errors", "errors")] * bool(page["charts"] or page["dates"]) + [("Tiles", "tiles")] * bool(
+    sections += [(page["numbers"], "errors")] * bool(page["charts"] or page["dates"]) + [("Tiles", "tiles")] * bool(
         page["map"]
     )
     return page | {"sections": [*sections, ("How it was made", "provenance")]}
@@ -152,7 +153,8 @@ def _shown(result: Result, looks: Sequence[View], rows: Sequence[Mapping[str, An
         alike = [other for other in looks if other.bands == look.bands]
         limits = pictures.stretch(alike)
         title = look.title or (f"Band {look.bands[0]}" if len(look.bands) == 1 else "In colours")
-        row = rows[look.date] if look.date < len(rows) and look.title == result.before.dates[look.date] else {}
+        of_date = len(look.bands) > 1 or look.title in ("", result.before.dates[look.date])
+        row = rows[look.date] if of_date and look.date < len(rows) else {}
         before, after = (_picture(pictures.coloured(image, limits), aspect) for image in (look.before, look.after))
         shown.append(
             {
@@ -172,19 +174,27 @@ def _shown(result: Result, looks: Sequence[View], rows: Sequence[Mapping[str, An
 
 def _told(look: View, row: Mapping[str, Any]) -> str:
     """Return one line on a date."""
-    words = [f"{look.share:.1%} made up"]
+    words = [f"{look.share:.1%} made up"] if look.share > 0 else []
     if row.get("method") not in (None, "", "none"):
         words.append(f"kept: {facts.short(row['method'], 100)}")
     if np.isfinite(facts.expected(row)):
         words.append(f"expected RMSE {facts.figure(facts.expected(row))}, mean of the bands")
-    return "; ".join(words) + "."
+    text = "; ".join(words)
+    return f"{text[:1].upper()}{text[1:]}." if text else ""
+
+
+def _legend(bands: Sequence[str]) -> str:
+    """Return which bands a picture has as red, green and blue."""
+    if len(bands) < 3:
+        return ""
+    return "; ".join(f"{k}: {facts.short(b, 60)}" for k, b in zip(("Red", "green", "blue"), bands, strict=True)) + "."
 
 
 def _others(
     look: View, alike: Sequence[View], limits: pictures.Stretch, aspect: float, unit: str
 ) -> list[dict[str, Any]]:
     """Return the pictures beside the slider: what was made up, how far it may be off, what was changed."""
-    bands = f"mean of {facts.short(', '.join(look.bands), 100)}, " if len(look.bands) > 1 else ""
+    bands = "mean of the three bands, " if len(look.bands) > 1 else ""
     told = "Red: made up." if look.filled.any() else "Nothing was made up here."
     found = [
         {"name": "Mask", "picture": pictures.marked(look, limits), "bar": None, "caption": f"{told} Grey: no data."}
