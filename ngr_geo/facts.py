@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import xarray as xr
 
 from . import cube as cubes
 from .cube import Cube
@@ -89,13 +90,10 @@ def _method(row: Mapping[str, Any]) -> str:
 def expected(row: Mapping[str, Any]) -> float:
     """Return the error expected in what was made up of a date, mean of its bands; NaN where it is not known."""
     table = row.get("expected")
-    values = [number(v) for v in table["rmse"].values()] if _is_table(table) else []
+    rmse = table.get("rmse") if isinstance(table, Mapping) else None
+    values = map(number, rmse.values()) if isinstance(rmse, Mapping) else ()
     known = [value for value in values if np.isfinite(value)]
     return float(np.mean(known)) if known else float("nan")
-
-
-def _is_table(table: Any) -> bool:
-    return isinstance(table, Mapping) and isinstance(table.get("rmse"), Mapping)
 
 
 def notes(cube: Cube, rows: Sequence[Mapping[str, Any]], attrs: Mapping[Any, Any]) -> list[str]:
@@ -158,10 +156,9 @@ def errors_table(cube: Cube, rows: Sequence[Mapping[str, Any]]) -> Table | None:
     """Return a line for each date and band with what is expected of it."""
     lines = []
     for row in rows:
-        if not _is_table(row.get("expected")):
-            continue
-        parts = {key: part for key, part in row["expected"].items() if isinstance(part, Mapping)}
-        for band in parts["rmse"]:
+        table = row.get("expected")
+        parts = {k: p for k, p in table.items() if isinstance(p, Mapping)} if isinstance(table, Mapping) else {}
+        for band in parts.get("rmse", ()):
             rmse, bias, psnr, doubt = (number(parts.get(k, {}).get(band)) for k in ("rmse", "bias", "psnr", "doubt"))
             low, high = rmse * np.exp(-doubt), rmse * np.exp(doubt)
             reach = f"{figure(low)} to {figure(high)}" if np.isfinite(doubt) else ""
@@ -216,8 +213,7 @@ def more(attrs: Mapping[Any, Any], cube: Cube) -> list[tuple[str, Pairs]]:
 
 def _raster(cube: Cube) -> dict[str, Any]:
     """Return what a raster is like."""
-    raster = cube.raster
-    first = raster[cube.names[0]] if cube.names else raster
+    raster, first = cube.raster, _first(cube)
     nodata = cubes.nodata(first)
     return {
         "Size": " x ".join(
@@ -228,8 +224,18 @@ def _raster(cube: Cube) -> dict[str, Any]:
         "Nodata": "none but NaN" if nodata is None else f"{nodata:g}",
         "Units": first.attrs.get("units"),
         "Grid (CRS)": None if raster.rio.crs is None else raster.rio.crs.to_string(),
-        "Bounds": ", ".join(f"{edge:.8g}" for edge in raster.rio.bounds()) if min(cube.shape[2:]) > 1 else None,
+        **{str(dim): _reach(raster.coords[dim].values) for dim in cube.dims[2:] if dim in raster.coords},
     }
+
+
+def _first(cube: Cube) -> xr.DataArray:
+    """Return the raster, or the first of its variables."""
+    return cube.raster[cube.names[0]] if isinstance(cube.raster, xr.Dataset) else cube.raster
+
+
+def _reach(places: Any) -> str:
+    """Return where an axis begins and ends: the middle of its first and last pixel."""
+    return f"{short(places[0], 40)} to {short(places[-1], 40)} (middle of the first and the last pixel)"
 
 
 def repeat(attrs: Mapping[Any, Any]) -> str:
@@ -281,5 +287,5 @@ def figure(value: Any, digits: int = 4) -> str:
 
 def unit(cube: Cube) -> str:
     """Return in what a raster's values are given."""
-    first = cube.raster[cube.names[0]] if cube.names else cube.raster
+    first = _first(cube)
     return f"in {short(first.attrs['units'], 60)}" if first.attrs.get("units") else "in the raster's units"

@@ -250,8 +250,9 @@ def _along(raster: xr.DataArray | xr.Dataset, bands: Sequence[str]) -> tuple[NDA
 def _pieces(places: NDArray[np.float64]) -> list[slice]:
     """Return the stretches of bands that a line may join: not across a gap, nor back where two sensors overlap."""
     gaps = np.diff(places)
-    ends = np.flatnonzero((gaps <= 0) | (gaps > 8 * np.median(np.abs(gaps)))) + 1 if gaps.size else []
-    return [slice(*part) for part in itertools.pairwise([0, *map(int, ends), len(places)])]
+    breaks = (gaps <= 0) | (gaps > 8 * np.median(np.abs(gaps))) if gaps.size else np.zeros(0, bool)
+    ends = (np.flatnonzero(breaks) + 1).tolist()
+    return [slice(*part) for part in itertools.pairwise([0, *ends, len(places)])]
 
 
 def _lines(places: NDArray[Any], values: NDArray[Any], pieces: Sequence[slice]) -> tuple[NDArray[Any], NDArray[Any]]:
@@ -345,9 +346,10 @@ def heated(values: NDArray[np.float32], limits: tuple[float, float], name: str) 
     return np.asarray(picture)
 
 
-def highest(maps: Sequence[NDArray[np.float32]]) -> float:
+def highest(maps: Sequence[NDArray[np.float32] | None]) -> float:
     """Return the 98th percentile of the magnitude of all that is neither 0 nor missing, to the end of a scale: never 0."""
-    seen = np.concatenate([np.abs(values[np.isfinite(values) & (values != 0)]) for values in maps])
+    told = [values for values in maps if values is not None]
+    seen = np.concatenate([np.abs(values[np.isfinite(values) & (values != 0)]) for values in told])
     return float(np.percentile(seen, 98)) if seen.size else 1.0
 
 

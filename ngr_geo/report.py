@@ -91,7 +91,7 @@ def _page(result: Result, tiles: GeoDataFrame | None, warnings: Sequence[str]) -
         choices += views.most_changed(result, found, 0)
     looks, columns = dask.compute([views.view(result, choice) for choice in choices], _lazy_columns(after))
     rows = dates_of(after.attrs) or _rows(columns, cube.dates)
-    page = {
+    page: dict[str, Any] = {
         "title": facts.TITLES.get(str(after.attrs.get("ngr_verb")), "Restored"),
         "lead": facts.lead(cube),
         "cards": facts.cards(rows, after.attrs),
@@ -196,7 +196,7 @@ def _others(
     """Return the pictures beside the slider: what was made up, how far it may be off, what was changed."""
     bands = "mean of the three bands, " if len(look.bands) > 1 else ""
     told = "Red: made up." if look.filled.any() else "Nothing was made up here."
-    found = [
+    found: list[dict[str, Any]] = [
         {"name": "Mask", "picture": pictures.marked(look, limits), "bar": None, "caption": f"{told} Grey: no data."}
     ]
     if look.deviation is not None:

@@ -1,7 +1,7 @@
 """What a picture of a result is made of: some bands of one date before and after, averaged down block by block.
 
-A scene may be larger than the memory, and computing a lazy result dear. So everything that is to be shown is cut out and averaged
-in Dask first, which drops a block as soon as its means are taken, and computed together by one call.
+A scene may be larger than the memory, and computing a lazy result dear. So every block of it is reduced to sums as soon as it is
+there, and all that is to be shown is computed together by one call.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import dask
 import dask.array as da
@@ -68,12 +68,12 @@ class View:
     title: str
     date: int
     bands: tuple[str, ...]
-    before: Any
-    after: Any
-    filled: Any
-    share: Any
-    change: Any
-    deviation: Any
+    before: NDArray[np.float32]
+    after: NDArray[np.float32]
+    filled: NDArray[np.bool_]
+    share: float
+    change: NDArray[np.float32]
+    deviation: NDArray[np.float32] | None
 
 
 @dataclass(frozen=True)
@@ -203,43 +203,29 @@ def look(result: Result, choices: Sequence[Choice]) -> list[View]:
     return views
 
 
-def view(result: Result, choice: Choice) -> View:
-    """Return one view of Dask arrays, for who computes something else with it."""
-    bands = list(choice.bands)
-    steps = steps_of(result.before)
-    (old, old_seen), (new, new_seen) = (_plane(cube, choice.date, bands) for cube in (result.before, result.after))
-    before, after = (
-        da.where(seen, data, np.nan).astype(np.float32) for data, seen in ((old, old_seen), (new, new_seen))
-    )
-    seen = (old_seen & new_seen).any(axis=0, keepdims=True)
-    change = da.where(seen, _mean(after.astype(np.float64) - before), np.nan)
-    filled = _mask(result, choice)
-    deviation = None
-    if result.deviation is not None:
-        told = result.deviation[choice.date, bands]
-        deviation = _averaged(_mean(da.where(told > 0, told, np.nan)), steps)[0]  # 0: as measured
-    return View(
-        choice.title,
-        choice.date,
-        tuple(result.before.bands[band] for band in bands),
-        _averaged(before, steps),
-        _averaged(after, steps),
-        _averaged(filled.astype(np.float32), steps)[0] >= 0.5,
-        filled.mean(),
-        _averaged(change, steps)[0],
-        deviation,
-    )
+def view(result: Result, choice: Choice) -> Any:
+    """Return one view as a delayed value, for who computes something else with it."""
+    date, bands = choice.date, list(choice.bands)
+    parts = [_plane(data, date, bands) for data in (result.before.values, result.before.valid)]
+    parts += [_plane(data, date, bands) for data in (result.after.values, result.after.valid)]
+    parts.append(_mask(result, choice))
+    parts += [] if result.deviation is None else [result.deviation[date, bands]]
+    rows, columns = parts[2].chunks[1:]
+    # Each block is summed by itself, also across the edges of the picture's pixels: only sums are kept.
+    blocks = [part.rechunk((-1, rows, columns)).to_delayed(optimize_graph=False)[0] for part in parts]
+    tops, lefts = (np.cumsum([0, *sizes[:-1]]).tolist() for sizes in (rows, columns))
+    corners = itertools.product(enumerate(tops), enumerate(lefts))
+    reduce, names = dask.delayed(_summed), tuple(result.before.bands[band] for band in bands)
+    steps, shape = steps_of(result.before), result.before.shape[-2:]
+    sums = [reduce([block[i, j] for block in blocks], (top, left), steps, shape) for (i, top), (j, left) in corners]
+    return dask.delayed(_assembled)(sums, choice, names, steps, shape)
 
 
-def _plane(cube: Cube, date: int, bands: list[int]) -> tuple[da.Array, da.Array]:
-    """Return values and validity of some bands of one date, (band, y, x)."""
-    if isinstance(cube.values, da.Array):
-        return cube.values[date, bands], cube.valid[date, bands]
-    whole = [
-        da.concatenate([_blocks(data[date : date + 1, band : band + 1])[0] for band in bands])
-        for data in (cube.values, cube.valid)
-    ]
-    return whole[0], whole[1]
+def _plane(data: Any, date: int, bands: list[int]) -> da.Array:
+    """Return some bands of one date (band, y, x)."""
+    if isinstance(data, da.Array):
+        return data[date, bands]
+    return da.concatenate([_blocks(data[date : date + 1, band : band + 1])[0] for band in bands])
 
 
 def _mask(result: Result, choice: Choice) -> da.Array:
@@ -250,12 +236,71 @@ def _mask(result: Result, choice: Choice) -> da.Array:
     return shown.any(axis=0, keepdims=True)
 
 
-def _mean(values: da.Array) -> da.Array:
-    """Return the mean over the bands (1, y, x) without what is missing, NaN where nothing is there."""
-    known = da.isfinite(values)
-    count = known.sum(axis=0, keepdims=True)
-    total = da.where(known, values, 0).sum(axis=0, keepdims=True)
-    return da.where(count > 0, total / da.maximum(count, 1), np.nan)
+class Sums(NamedTuple):
+    """What one block adds to a picture whose pixels begin at `row` and `column`: sums, counts (layer, h, w) and pixels made up."""
+
+    row: int
+    column: int
+    total: NDArray[np.float64]
+    known: NDArray[np.int64]
+    filled: int
+
+
+def _summed(
+    block: Sequence[NDArray[Any]], corner: tuple[int, int], steps: tuple[int, int], shape: tuple[int, int]
+) -> Sums:
+    """Return the sums of a block: before and after (band, y, x) each with validity, made up (1, y, x), deviations if known."""
+    old, old_seen, new, new_seen, filled = block[:5]
+    both = old_seen & new_seen
+    parts = [*zip(old, old_seen, strict=True), *zip(new, new_seen, strict=True), (filled[0], np.ones_like(filled[0]))]
+    parts.append(_mean([np.subtract(n, o, dtype=np.float32) for n, o in zip(new, old, strict=True)], both))
+    if len(block) > 5:
+        parts.append(_mean(block[5], block[5] > 0))  # 0: as measured
+    size = [max(n // step * step - start, 0) for n, step, start in zip(shape, steps, corner, strict=True)]
+    sums = [
+        _reduced(values[: size[0], : size[1]], known[: size[0], : size[1]], corner, steps) for values, known in parts
+    ]
+    total, count = (np.stack(side) for side in zip(*sums, strict=True))
+    return Sums(corner[0] // steps[0], corner[1] // steps[1], total, count, int(filled.sum()))
+
+
+def _reduced(
+    values: NDArray[Any], known: NDArray[np.bool_], corner: tuple[int, int], steps: tuple[int, int]
+) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """Return sums of what is known (y, x) over the picture's pixels, whose edges lie at multiples of the steps, and counts."""
+    total, count = np.where(known, values, 0).astype(np.float32), known.astype(np.float32)
+    for axis, (start, step) in enumerate(zip(corner, steps, strict=True)):
+        if step > 1 and values.size:
+            cuts = [0, *range(step - start % step, values.shape[axis], step)]
+            total, count = np.add.reduceat(total, cuts, axis=axis), np.add.reduceat(count, cuts, axis=axis)
+    return total.astype(np.float64), count.astype(np.int64)
+
+
+def _mean(
+    values: Sequence[Any] | NDArray[Any], known: NDArray[np.bool_]
+) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    """Return the mean over the bands (y, x) of what is known, and where anything is."""
+    count = known.sum(axis=0, dtype=np.float32)
+    total = sum(np.where(seen, value, 0).astype(np.float32) for value, seen in zip(values, known, strict=True))
+    return np.asarray(total / np.maximum(count, 1)), count > 0
+
+
+def _assembled(
+    sums: Sequence[Sums], choice: Choice, names: tuple[str, ...], steps: tuple[int, int], shape: tuple[int, int]
+) -> View:
+    """Return the view that the sums of all blocks make; a ragged edge is left out."""
+    size = (len(sums[0].total), shape[0] // steps[0], shape[1] // steps[1])
+    total, count = np.zeros(size), np.zeros(size, np.int64)
+    for part in sums:
+        here = (slice(None), *(slice(n, n + m) for n, m in zip(part[:2], part.total.shape[1:], strict=True)))
+        total[here] += part.total
+        count[here] += part.known
+    means = np.where(count > 0, total / np.maximum(count, 1), np.nan).astype(np.float32)
+    bands = len(names)
+    before, after, filled, change = means[:bands], means[bands : 2 * bands], means[2 * bands], means[2 * bands + 1]
+    deviation = means[2 * bands + 2] if len(means) > 2 * bands + 2 else None
+    share = sum(part.filled for part in sums) / (shape[0] * shape[1])
+    return View(choice.title, choice.date, names, before, after, filled >= 0.5, share, change, deviation)
 
 
 def steps_of(cube: Cube) -> tuple[int, int]:
@@ -274,35 +319,6 @@ def aspect(cube: Cube) -> float:
     if cube.raster.rio.crs is not None and cube.raster.rio.crs.is_geographic:
         width *= max(0.05, float(np.cos(np.deg2rad(cube.raster[row].mean()))))
     return height * down / (width * across) if height > 0 and width > 0 else down / across
-
-
-def _averaged(values: da.Array, steps: tuple[int, int]) -> da.Array:
-    """Return means over blocks of pixels (band, row, column), without what is missing; the ragged edge is left out.
-
-    The array's own blocks are cut at multiples of a step first, so that each gives its means by itself.
-    """
-    if steps == (1, 1):
-        return values
-    sizes = [size // step * step for size, step in zip(values.shape[1:], steps, strict=True)]
-    values = values[:, : sizes[0], : sizes[1]]
-    cuts = [_cut(chunks, step) for chunks, step in zip(values.chunks[1:], steps, strict=True)]
-    values = values.rechunk({1: cuts[0], 2: cuts[1]})
-    small = tuple(tuple(size // step for size in sizes) for sizes, step in zip(cuts, steps, strict=True))
-    return values.map_blocks(_means, steps, dtype=np.float32, chunks=(values.chunks[0], *small))
-
-
-def _cut(chunks: tuple[int, ...], step: int) -> tuple[int, ...]:
-    """Return chunks near these whose sizes are multiples of a step; their sum is one."""
-    ends = sorted({end // step * step for end in itertools.accumulate(chunks)} - {0})
-    return tuple(stop - start for start, stop in itertools.pairwise([0, *ends]))
-
-
-def _means(values: NDArray[Any], steps: tuple[int, int]) -> NDArray[np.float32]:
-    bands, rows, columns = values.shape
-    blocks = values.reshape(bands, rows // steps[0], steps[0], columns // steps[1], steps[1])
-    count = np.isfinite(blocks).sum(axis=(2, 4))
-    total = np.nansum(blocks, axis=(2, 4), dtype=np.float64)
-    return np.where(count > 0, total / np.maximum(count, 1), np.nan).astype(np.float32)
 
 
 @dataclass(frozen=True)
@@ -328,16 +344,20 @@ def spectra(result: Result, date: int) -> Spectra:
     """Return what each band of a date is like, from at most 256 x 256 pixels."""
     step = max(1, -(-max(result.before.shape[-2:]) // 256))
     some = slice(step // 2, None, step)
-    parts = [
-        array[date, :, some, some]
-        for array in (result.before.values, result.before.valid, result.after.values, result.after.valid, result.filled)
-    ]
+    arrays = (result.before.values, result.before.valid, result.after.values, result.after.valid, result.filled)
+    parts = [array[date, :, some, some] for array in arrays]
+    # Copied, as a view would keep the whole block that it is of.
+    parts = [da.map_blocks(_copied, part, dtype=part.dtype) if isinstance(part, da.Array) else part for part in parts]
     old, old_seen, new, new_seen, filled = dask.compute(*parts)
     both = old_seen & new_seen
     before, after = _mean_where(old, old_seen), _mean_where(new, new_seen)
     spread = np.sqrt(_mean_where((new - after[:, None, None]) ** 2, new_seen))
     change = np.sqrt(_mean_where((new.astype(np.float64) - old) ** 2, both))
     return Spectra(before, after, spread, change, np.broadcast_to(filled.mean((1, 2)), before.shape))
+
+
+def _copied(block: NDArray[Any]) -> NDArray[Any]:
+    return block.copy()
 
 
 def _mean_where(values: NDArray[Any], seen: NDArray[np.bool_]) -> NDArray[np.float64]:

@@ -1,0 +1,478 @@
+"""The HTML report: in a real browser, without a network; what comes from files is text; bounded for whole scenes."""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+import shutil
+import tracemalloc
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import dask
+import dask.array as da
+import matplotlib.figure
+import numpy as np
+import pytest
+import xarray as xr
+from click.testing import CliRunner, Result
+from PIL import Image
+from small_cube import clean_cube, raster
+from small_stack import write_crops, write_masks
+
+import ngr_geo
+from ngr_geo import InputError, OutputError, report, sample
+from ngr_geo.cli import main
+from ngr_geo.provenance import dates_of, number
+
+NASTY = "<script>window.hacked=1</script>"
+BREAKOUT = "\"><img src=x onerror='window.hacked=2'>$\\frac"
+PHONE, DESK = {"width": 390, "height": 800}, {"width": 1280, "height": 900}
+
+
+@pytest.fixture(scope="module")
+def stack() -> xr.Dataset:
+    return sample("slovenia").isel(time=slice(1, 4), y=slice(0, 96), x=slice(0, 80))
+
+
+@pytest.fixture(scope="module")
+def clear(stack: xr.Dataset) -> xr.Dataset:
+    return stack.ngr.decloud(clouds="SCL", method="guide", uncertainty=True)
+
+
+@pytest.fixture(scope="module")
+def cube() -> xr.DataArray:
+    noise = np.random.default_rng(0).normal(0, 0.05, clean_cube().shape)
+    return raster(clean_cube() + noise)
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    """A real Chromium; tests that need one are skipped where there is none."""
+    found = next((p for n in ("chromium", "chromium-browser", "google-chrome") if (p := shutil.which(n))), None)
+    if found is None:
+        pytest.skip("no Chromium on the PATH: install one (Debian: apt-get install chromium) to switch this test on")
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as started:
+        chromium = started.chromium.launch(executable_path=found, args=["--no-sandbox"])
+        yield chromium
+        chromium.close()
+
+
+class Opened:
+    """A page in the browser, offline, and all that it complained of or asked for."""
+
+    def __init__(self, browser: Any, path: Path, viewport: dict[str, int]) -> None:
+        self.context = browser.new_context(viewport=viewport, offline=True, has_touch=viewport is PHONE)
+        self.page = self.context.new_page()
+        self.complaints: list[str] = []
+        self.asked: list[str] = []
+        self.page.on("console", lambda message: self.complaints.append(message.text))
+        self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
+        self.page.on("request", lambda request: self.asked.append(request.url))
+        self.page.goto(path.absolute().as_uri())
+
+    def __enter__(self) -> Any:
+        return self.page
+
+    def __exit__(self, *_: object) -> None:
+        self.context.close()
+        assert self.complaints == []
+        assert [url for url in self.asked if not url.startswith(("file:", "data:"))] == []
+
+
+def written(before: Any, after: Any, folder: Path) -> Path:
+    path: Path = before.ngr.report(after, folder / "report.html")
+    return path
+
+
+def test_the_page_of_a_stack(stack: xr.Dataset, clear: xr.Dataset, browser: Any, tmp_path: Path) -> None:
+    path = written(stack, clear, tmp_path)
+    with Opened(browser, path, DESK) as page:
+        assert page.locator("section.view").count() == 3
+        assert page.locator("section.view h3").all_inner_texts() == ["2023-08-13", "2023-08-15", "2023-08-18"]
+        assert page.locator(".view").nth(2).locator("h4").all_inner_texts() == ["Mask", "Uncertainty", "Difference"]
+        broken = page.evaluate("[...document.images].filter(i => !(i.complete && i.naturalWidth > 0)).length")
+        assert broken == 0
+        assert page.evaluate("document.images.length") == 3 * 5 + 1
+        expected = json.loads(clear.attrs["ngr_dates"])[2]["expected"]["rmse"]["B04"]
+        assert f"{expected:.4g}" in page.locator("#errors ~ details td").all_inner_texts()
+        assert {"decloud", ngr_geo.__version__, "SCL"} <= set(page.locator("#provenance ~ .box td").all_inner_texts())
+    with Opened(browser, path, PHONE) as page:
+        assert page.evaluate("document.documentElement.scrollWidth") <= 390
+        sizes = page.evaluate(
+            "[...document.querySelectorAll('p,li,td,th,figcaption,nav a')].map(e => getComputedStyle(e).fontSize)"
+        )
+        assert min(float(size.removesuffix("px")) for size in sizes) >= 12.5
+
+
+def _shown(page: Any) -> np.ndarray:
+    """What the first slider shows."""
+    picture = page.locator(".slider").first.screenshot()
+    return np.asarray(Image.open(io.BytesIO(picture)).convert("RGB"), dtype=float)
+
+
+def test_the_slider_moves_by_keys_mouse_and_finger(
+    stack: xr.Dataset, clear: xr.Dataset, browser: Any, tmp_path: Path
+) -> None:
+    """What is left of it is before, what is right of it after."""
+    path = written(stack.isel(time=[2]), clear.isel(time=[2]), tmp_path)
+    with Opened(browser, path, DESK) as page:
+        slider = page.locator(".slider input").first
+        assert slider.get_attribute("aria-label")
+        middle = _shown(page)
+        slider.focus()
+        page.keyboard.press("Home")
+        after = _shown(page)
+        page.keyboard.press("End")
+        before = _shown(page)
+        assert slider.input_value() == "100"
+        width = middle.shape[1]
+        left, right = (slice(60, -60), slice(30, width // 2 - 40)), (slice(60, -60), slice(width // 2 + 40, -30))
+        assert np.abs(before - after)[left].mean() > 5  # there are clouds
+        assert np.abs(middle - before)[left].mean() < 1 < np.abs(middle - after)[left].mean()
+        assert np.abs(middle - after)[right].mean() < 1 < np.abs(middle - before)[right].mean()
+        box = slider.bounding_box()
+        page.mouse.move(box["x"] + box["width"] * 0.99, box["y"] + 50)
+        page.mouse.down()
+        page.mouse.move(box["x"] + box["width"] * 0.2, box["y"] + 80, steps=5)
+        page.mouse.up()
+        assert 10 < float(slider.input_value()) < 30
+        clip = page.evaluate("getComputedStyle(document.querySelector('.slider .over')).clipPath")
+        assert clip != "none"
+        assert slider.get_attribute("aria-valuetext") == f"{slider.input_value()} % before"
+    with Opened(browser, path, PHONE) as page:
+        slider = page.locator(".slider input").first
+        slider.scroll_into_view_if_needed()
+        box = slider.bounding_box()
+        page.touchscreen.tap(box["x"] + box["width"] * 0.8, box["y"] + box["height"] / 2)
+        assert 70 < float(slider.input_value()) < 90
+
+
+def test_pictures_can_be_enlarged(stack: xr.Dataset, clear: xr.Dataset, browser: Any, tmp_path: Path) -> None:
+    with Opened(browser, written(stack, clear, tmp_path), DESK) as page:
+        button = page.locator(".zoom").first
+        small = button.bounding_box()["width"]
+        button.focus()
+        page.keyboard.press("Enter")
+        assert button.bounding_box()["width"] > 1.5 * small
+        assert button.get_attribute("aria-expanded") == "true"
+
+
+def test_a_spectral_cube(cube: xr.DataArray, browser: Any, tmp_path: Path) -> None:
+    """In colours by wavelength, then the bands that were changed most; its bands in a chart."""
+    clean = cube.ngr.denoise(method="guide")
+    with Opened(browser, written(cube, clean, tmp_path), PHONE) as page:
+        titles = page.locator("section.view h3").all_inner_texts()
+        assert titles[0] == "In colours"
+        assert len(titles) == 4
+        assert all(re.fullmatch(r"Band \d+, \d+ nm", title) for title in titles[1:])
+        assert page.locator("figure.chart img").count() >= 1
+        assert page.evaluate("document.documentElement.scrollWidth") <= 390
+        assert "Noise removed" in page.title()
+
+
+def test_what_comes_from_files_is_text(stack: xr.Dataset, clear: xr.Dataset, browser: Any, tmp_path: Path) -> None:
+    """Attributes, names of bands, dates and files; also a record that no verb wrote."""
+    after = clear.rename(
+        {
+            "B02": NASTY,
+            "B02_uncertainty": f"{NASTY}_uncertainty",
+            "B03": BREAKOUT,
+            "B03_uncertainty": f"{BREAKOUT}_uncertainty",
+        }
+    )
+    before = stack.rename({"B02": NASTY, "B03": BREAKOUT})
+    rows = json.loads(clear.attrs["ngr_dates"])
+    for row in rows:
+        row["date"], row["kind"], row["method"] = NASTY, BREAKOUT, BREAKOUT
+        row["expected"] = {"rmse": {NASTY: 3.0, BREAKOUT: NASTY}, "doubt": NASTY, "psnr": {NASTY: BREAKOUT}}
+    call = json.loads(clear.attrs["ngr_call"]) | {BREAKOUT: {"kind": NASTY, "digest": BREAKOUT}, "clouds": NASTY}
+    after = after.assign_attrs(
+        {NASTY: BREAKOUT, "title": NASTY, "ngr_verb": BREAKOUT, "ngr_made": NASTY, "ngr_version": BREAKOUT},
+        ngr_dates=json.dumps(rows), ngr_call=json.dumps(call), ngr_inputs=json.dumps([f"{BREAKOUT}.tif"]), ngr_settings=NASTY,
+        ngr_tiles=json.dumps({"total": NASTY}), ngr_before=json.dumps([{"verb": NASTY, "call": BREAKOUT}, 3]),
+    )  # fmt: skip
+    path = report.save(before, after, tmp_path / "report.html", warnings=[NASTY, BREAKOUT])
+    assert NASTY not in path.read_text(encoding="utf-8")
+    with Opened(browser, path, DESK) as page:
+        page.evaluate("for (const part of document.querySelectorAll('details')) part.open = true")
+        assert page.evaluate("window.hacked") is None
+        shown = page.locator("body").inner_text()
+        assert shown.count(NASTY) > 8
+        assert shown.count(BREAKOUT) > 8
+        assert page.locator("script").count() == 1
+        assert page.evaluate("[...document.images].every(i => i.src.startsWith('data:image/'))")
+
+
+def test_injected_code_could_not_run(stack: xr.Dataset, clear: xr.Dataset, browser: Any, tmp_path: Path) -> None:
+    """Were something not escaped after all, the page's policy stops it: scripts, handlers, styles, requests."""
+    text = written(stack, clear, tmp_path).read_text(encoding="utf-8")
+    attack = f"{NASTY}<img src='data:,' onerror='window.hacked=3'><style>body{{display:none}}</style><img src='http://localhost:9/x.png'>"
+    path = tmp_path / "attacked.html"
+    path.write_text(text.replace("<main>", f"<main>{attack}"), encoding="utf-8")
+    opened = Opened(browser, path, DESK)
+    assert opened.page.evaluate("window.hacked") is None
+    assert opened.page.locator("h1").is_visible()
+    assert sum("Content Security Policy" in text for text in opened.complaints) >= 4
+    opened.context.close()
+
+
+def test_a_page_points_nowhere(stack: xr.Dataset, clear: xr.Dataset, tmp_path: Path) -> None:
+    """Every address in it is data or a place on the page; the policy names its own style and script by their digests."""
+    text = written(stack, clear, tmp_path).read_text(encoding="utf-8")
+    addresses = re.findall(r"""(?:\s(?:src|href|srcset|action)\s*=\s*|url\()["']?([^"'\s>)]+)""", text)
+    assert len(addresses) > 15
+    assert [a for a in addresses if not a.startswith(("data:", "#"))] == []
+    (policy,) = re.findall(r'Content-Security-Policy" content="([^"]*)"', text)
+    assert policy.startswith("default-src &#39;none&#39;;") or policy.startswith("default-src 'none';")
+    assert "unsafe" not in policy
+    assert 'style="' not in text
+    for kind in ("style", "script"):
+        (part,) = re.findall(rf"<{kind}>(.*?)</{kind}>", text, re.DOTALL)
+        assert report._hash(part) in policy.replace("&#43;", "+")
+
+
+def test_a_page_that_is_there_is_kept(stack: xr.Dataset, clear: xr.Dataset, tmp_path: Path) -> None:
+    path = tmp_path / "report.html"
+    path.write_text("mine")
+    with pytest.raises(OutputError, match=r"already there.*overwrite=True"):
+        stack.ngr.report(clear, path)
+    assert path.read_text() == "mine"
+    assert stack.ngr.report(clear, path, overwrite=True) == path
+    assert [file.name for file in tmp_path.iterdir()] == ["report.html"]
+    with pytest.raises(OutputError, match="folder is a file"):
+        stack.ngr.report(clear, path / "page.html")
+
+
+def test_what_does_not_belong_together_is_refused(stack: xr.Dataset, clear: xr.Dataset, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="one shape"):
+        stack.isel(x=slice(0, 40)).ngr.report(clear, tmp_path / "report.html")
+    with pytest.raises(InputError, match=r"coordinate 'filled'"):
+        stack.ngr.report(stack, tmp_path / "report.html")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("what", ["one date", "one band", "undated", "no record", "integers with gaps", "degrees"])
+def test_odd_shapes(stack: xr.Dataset, clear: xr.Dataset, what: str, tmp_path: Path) -> None:
+    """Absent parts are left out."""
+    before, after = stack.drop_vars("SCL"), clear.drop_vars("SCL")
+    if what == "one date":
+        before, after = before.isel(time=2), after.isel(time=2)
+    elif what == "one band":
+        before, after = before["B04"], after["B04"].assign_attrs(after.attrs)  # type: ignore[assignment]
+    elif what == "undated":
+        before, after = before.isel(time=2, drop=True), after.isel(time=2, drop=True)
+    elif what == "no record":
+        after = after.drop_attrs().drop_vars([f"{name}_uncertainty" for name in before.data_vars])
+    elif what == "degrees":
+        place = {"y": 60 - np.arange(96) * 1e-3, "x": np.arange(80) * 1e-3}
+        before, after = (r.assign_coords(place).rio.write_crs(4326) for r in (before, after))
+    else:
+        before = before.where(before["B02"] > 300, 0).astype("uint16")
+        after = before.ngr.inpaint(method="guide")
+    text = written(before, after, tmp_path).read_text(encoding="utf-8")
+    assert text.count('class="slider"') == (1 if before.sizes.get("time", 1) == 1 else 3)
+    assert ("Uncertainty</h4>" in text) == (what not in ("no record", "one band", "integers with gaps"))
+    if what == "no record":
+        assert "carries no record" in text
+    if what == "degrees":
+        sizes = re.findall(r'width="(\d+)" height="(\d+)" alt="2023-08-18, after"', text)
+        assert [int(h) / int(w) for w, h in sizes] == [pytest.approx(96 / (80 * np.cos(np.deg2rad(59.95))), rel=0.02)]
+
+
+def test_a_lazy_result_is_as_good(stack: xr.Dataset, tmp_path: Path) -> None:
+    """What was kept for each date is told, from coordinates that are computed with the pictures."""
+    lazy = stack.chunk(y=50, x=50)
+    result = lazy.ngr.decloud(clouds="SCL", method="guide")
+    assert dask.is_dask_collection(result)
+    text = written(lazy, result, tmp_path).read_text(encoding="utf-8")
+    assert text.count('class="slider"') == 3
+    assert ">guide<" in text
+
+
+class _Scene:
+    """Dates of noise, made block by block, a third of it filled."""
+
+    def __init__(self, size: int, dates: int) -> None:
+        noise = da.random.default_rng(0).integers(
+            0, 3000, (dates, 3, size, size), chunks=(1, 3, 510, 510), dtype="uint16"
+        )
+        values = noise + np.uint16(500)
+        coords = {
+            "time": np.datetime64("2024-01-01", "ns") + np.arange(dates) * np.timedelta64(5, "D"),
+            "band": ["B04", "B03", "B02"],
+        }
+        self.before = xr.DataArray(values, dims=("time", "band", "y", "x"), coords=coords)
+        filled = xr.DataArray(noise[:, 0] > 2000, dims=("time", "y", "x"))
+        deviation = xr.DataArray(da.where(noise > 2000, noise / 10, 0).astype("float32"), dims=self.before.dims)
+        self.after = (
+            self.before.where(~filled, 1000).astype("uint16").assign_coords(filled=filled, uncertainty=deviation)
+        )
+
+
+def test_a_whole_scene_stays_small(tmp_path: Path) -> None:
+    """Read block by block: eight times as many pixels take hardly more memory. Six dates of noise: a page below 10 MB."""
+    peaks = []
+    for size in (1800, 5000):
+        scene = _Scene(size, 1)
+        tracemalloc.start()
+        with dask.config.set(scheduler="threads", num_workers=2):
+            path = scene.before.ngr.report(scene.after, tmp_path / f"{size}.html")
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert peaks[1] < 2 * peaks[0], peaks
+    assert peaks[1] < 3 * 5000**2 * 4  # one date as float32
+    several = _Scene(900, 7)
+    page = several.before.ngr.report(several.after, tmp_path / "six.html").stat().st_size
+    assert page < 10e6
+    for text in (path.read_text(encoding="utf-8"), (tmp_path / "six.html").read_text(encoding="utf-8")):
+        sizes = [int(n) for pair in re.findall(r'<img [^>]*width="(\d+)" height="(\d+)" alt="2024', text) for n in pair]
+        assert max(sizes) <= 800
+        pictures = re.findall(r"data:image/(?:png|webp|jpeg);base64,([A-Za-z0-9+/=]+)", text)
+        assert max(map(len, pictures)) < report.PICTURE_BYTES * 1.34 + 200
+    assert text.count('class="slider"') == 6
+
+
+def test_block_means_are_means(stack: xr.Dataset) -> None:
+    """Whatever the chunks."""
+    from ngr_geo import views
+
+    bands = stack.drop_vars("SCL")
+    mask = xr.zeros_like(bands["B02"], dtype=bool)
+    big = bands.pad(y=(0, 1600), x=(0, 900), mode="wrap").drop_vars(["y", "x"])
+    filled = mask.pad(y=(0, 1600), x=(0, 900), mode="wrap").drop_vars(["y", "x"])
+    (eager,) = views.look(result := views.read(big, big, filled), views.dates(result, ["2023-08-18"]))
+    ragged = big.chunk(y=(1, 7, 688, 1000), x=(333, 333, 314))
+    (lazy,) = views.look(result := views.read(ragged, ragged, filled.chunk()), views.dates(result, ["2023-08-18"]))
+    np.testing.assert_array_equal(eager.after, lazy.after)
+    red = big["B04"].isel(time=2).values.astype(float)[: 565 * 3, : 326 * 3]
+    red[red == 0] = np.nan
+    with np.testing.suppress_warnings() as quiet:
+        quiet.filter(RuntimeWarning)
+        means = np.nanmean(red.reshape(565, 3, 326, 3), axis=(1, 3))
+    np.testing.assert_allclose(eager.after[0], means, rtol=1e-6)
+
+
+def test_figures_for_notebooks(stack: xr.Dataset, clear: xr.Dataset, cube: xr.DataArray) -> None:
+    expected = stack.ngr.plot_expected(clear)
+    assert isinstance(expected, matplotlib.figure.Figure)
+    assert {text.get_text() for text in expected.axes[0].get_legend().get_texts()} == {"B02", "B03", "B04", "B08"}  # type: ignore[union-attr]
+    rmse = json.loads(clear.attrs["ngr_dates"])[2]["expected"]["rmse"]["B08"]
+    points = [line.get_ydata()[2] for line in expected.axes[0].get_lines() if len(np.asarray(line.get_ydata())) == 3]  # type: ignore[index]
+    assert any(point == pytest.approx(rmse) for point in points)
+    maps = stack.ngr.plot_uncertainty(clear, dates=["2023-08-18"])
+    assert maps.axes[0].get_title(loc="left") == "2023-08-18"
+    assert len(stack.ngr.plot_change(clear).axes) == 3 + 1
+    with pytest.raises(InputError, match="uncertainty=True"):
+        cube.ngr.plot_uncertainty(cube.assign_coords(filled=cube > 2))
+    with pytest.raises(InputError, match="expected error"):
+        cube.ngr.plot_expected(cube)
+
+
+def test_expected_errors_of_a_cube_are_a_line(cube: xr.DataArray, tmp_path: Path) -> None:
+    names = [str(n) for n in range(1, 41)]
+    table = {"rmse": dict.fromkeys(names, 0.01), "doubt": dict.fromkeys(names, 0.2), "bias": dict.fromkeys(names)}
+    rows = [
+        {
+            "date": "0",
+            "method": "guide",
+            "kind": "gaussian",
+            "made_up": 0.0,
+            "guide_rmse": 0.01,
+            "ngr_rmse": None,
+            "expected": table,
+        }
+    ]
+    result = cube.assign_coords(filled=cube > 2, uncertainty=cube * 0 + 0.01).assign_attrs(
+        ngr_verb="denoise", ngr_dates=json.dumps(rows)
+    )
+    assert cube.ngr.plot_expected(result).axes[0].get_xlabel() == "wavelength, nm"
+    text = written(cube, result, tmp_path).read_text(encoding="utf-8")
+    assert "Expected error" in text
+    assert "Uncertainty</h4>" in text
+    assert text.count("0.008187 to 0.01221") == 40
+
+
+@pytest.mark.parametrize("text", [None, "", "[", "3", "[3]", '"x"', "[" * 100_000, b"\xff"])
+def test_records_of_other_hands(text: Any) -> None:
+    assert dates_of({"ngr_dates": text}) == []
+    assert np.isnan(number(text))
+    assert np.isnan(number(10**400))
+
+
+def invoke(*arguments: object) -> Result:
+    return CliRunner().invoke(main, [str(argument) for argument in arguments])
+
+
+@pytest.mark.parametrize("more", [(), ("--work", "tiles", "--tile", "32", "--overlap", "4")])
+def test_the_command_writes_it(more: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also from tiles kept in a work folder, with a map of them."""
+    monkeypatch.chdir(tmp_path)
+    files, masks = (write(tmp_path / "in", size=48) for write in (write_crops, write_masks))
+    command = ("decloud", *files, "--clouds", *masks, "-o", "out", "--method", "guide", "--report", "r.html", *more)
+    done = invoke(*command, "--uncertainty", "--json")
+    assert done.exit_code == 0, done.stderr
+    assert json.loads(done.stdout)["report"] == "r.html"
+    text = (tmp_path / "r.html").read_text(encoding="utf-8")
+    assert text.count('class="slider"') == 3
+    assert "Uncertainty</h4>" in text
+    assert all(path.name in text for path in (*files, *masks))
+    assert ('class="map"' in text) == bool(more)
+    assert text.count("<title>tile: ") == (3 * 4 if more else 0)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["in", "out", "r.html"]
+    again = invoke(*command, "--overwrite", "-o", "other")
+    assert again.exit_code == 0, again.stderr
+    assert "Report: r.html" in again.stdout
+
+
+def test_the_command_writes_it_for_cubes(cube: xr.DataArray, tmp_path: Path) -> None:
+    """With what was warned of; from a work folder the mask of each band is read back."""
+    few = cube.isel(band=[0, 9, 19, 29], y=slice(0, 40), x=slice(0, 40))
+    few.rio.to_raster(tmp_path / "few.tif")
+    done = invoke(
+        "denoise",
+        tmp_path / "few.tif",
+        "-o",
+        tmp_path / "out.tif",
+        "--method",
+        "guide",
+        "--report",
+        tmp_path / "r.html",
+    )
+    assert done.exit_code == 0, done.stderr
+    assert "there is little spectral redundancy" in (tmp_path / "r.html").read_text(encoding="utf-8")
+    small = cube.isel(band=slice(0, 12), y=slice(0, 50), x=slice(0, 50))
+    dead = small.where(small.x != small.x[20], 0.0).where(small.band != 3, small)
+    dead.rio.to_raster(tmp_path / "dead.tif")
+    more = ("--method", "guide", "--tile", "50", "--work", tmp_path / "work", "--overwrite")
+    done = invoke(
+        "fill-deadlines", tmp_path / "dead.tif", "-o", tmp_path / "out.tif", "--report", tmp_path / "r.html", *more
+    )
+    assert done.exit_code == 0, done.stderr
+    text = (tmp_path / "r.html").read_text(encoding="utf-8")
+    assert "2.0% made up" in text  # 1 of 50 columns, of a band that has it
+    assert 'class="map"' in text
+
+
+def test_places_are_checked_before_any_work(tmp_path: Path) -> None:
+    """Not over an input, over what is there, or below a file."""
+    (file, *_) = write_crops(tmp_path / "in")
+    (tmp_path / "there.html").write_text("mine")
+    command = ("inpaint", file, "-o", tmp_path / "o.tif", "--report")
+    for place, words in (
+        (tmp_path / "there.html", "--overwrite, or another --report"),
+        (file, "inputs are never overwritten"),
+        (tmp_path / "in", "is a folder"),
+        (tmp_path / "there.html" / "r.html", "its folder is a file"),
+    ):
+        done = invoke(*command, place)
+        assert done.exit_code == 3
+        assert words in done.stderr
+    done = invoke(*command, tmp_path / "new.html", "--quicklook", tmp_path / "new.html")
+    assert "named twice" in done.stderr
+    assert not (tmp_path / "o.tif").exists()
+    assert (tmp_path / "there.html").read_text() == "mine"
