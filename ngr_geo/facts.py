@@ -136,8 +136,8 @@ def dates_table(cube: Cube, rows: Sequence[Mapping[str, Any]]) -> Table | None:
     if not rows:
         return None
     columns = {
-        "Date": lambda row: short(row.get("date", "")),
-        "Fault": lambda row: short(row.get("kind", "")),
+        "Date": lambda row: short(row.get("date", ""), 80),
+        "Fault": lambda row: short(row.get("kind", ""), 80),
         "Missing": lambda row: _percent(row.get("missing")),
         "Made up": lambda row: _percent(row.get("filled", row.get("made_up"))),
         "Kept": _method,
@@ -162,7 +162,7 @@ def errors_table(cube: Cube, rows: Sequence[Mapping[str, Any]]) -> Table | None:
             rmse, bias, psnr, doubt = (number(parts.get(k, {}).get(band)) for k in ("rmse", "bias", "psnr", "doubt"))
             low, high = rmse * np.exp(-doubt), rmse * np.exp(doubt)
             reach = f"{figure(low)} to {figure(high)}" if np.isfinite(doubt) else ""
-            name = " ".join([short(row.get("date", ""))] * dated(cube) + [short(band)])
+            name = " ".join([short(row.get("date", ""), 80)] * dated(cube) + [short(band, 80)])
             lines.append([name, figure(rmse), reach, figure(bias), "" if np.isnan(psnr) else f"{psnr:.1f}"])
     if not lines:
         return None

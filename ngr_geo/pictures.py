@@ -167,17 +167,14 @@ def _expected_of_dates(
 
 def _compared(axis: Any, places: NDArray[np.float64], rows: Sequence[Mapping[str, Any]]) -> None:
     """Draw the errors of guide and NGR on hidden pixels; hollow where the other one was kept."""
-    for method, shift, colour in (("guide", -0.1, _LINES[0]), ("ngr", 0.1, _LINES[1])):
+    for method, name, shift, colour in (("guide", "guide", -0.1, _LINES[0]), ("ngr", "NGR", 0.1, _LINES[1])):
         errors = np.array([number(row.get(f"{method}_rmse")) for row in rows])
         kept = np.array([row.get("method") == method for row in rows])
-        for where, how, word in ((kept, "full", "kept"), (~kept, "none", "not kept")):
-            if np.isfinite(errors[where]).any():
-                style: dict[str, Any] = {"ls": "", "ms": 6, "color": colour, "marker": "o", "fillstyle": how}
-                axis.plot(places[where] + shift, errors[where], label=f"{_METHODS[method]}, {word}", **style)
+        style: dict[str, Any] = {"ls": "", "ms": 6, "color": colour, "marker": "o"}
+        axis.plot([], [], label=name, **style)
+        for where, how in ((kept, "full"), (~kept, "none")):
+            axis.plot(places[where] + shift, errors[where], fillstyle=how, **style)
     axis.set_ylabel("RMSE on hidden pixels")
-
-
-_METHODS = {"guide": "guide", "ngr": "NGR"}
 
 
 def _expected_of_cube(

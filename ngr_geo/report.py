@@ -161,9 +161,7 @@ def _shown(result: Result, looks: Sequence[View], rows: Sequence[Mapping[str, An
                 "title": facts.short(title, 200),
                 "name": facts.short(title, 200),
                 "facts": _told(look, row),
-                "bands": f"Bands {facts.short(', '.join(look.bands), 200)} as red, green, blue."
-                if len(look.bands) > 1
-                else "",
+                "bands": _legend(look.bands),
                 "before": before,
                 "after": after,
                 "others": _others(look, alike, limits, aspect, facts.unit(result.before)),
@@ -219,8 +217,10 @@ def _charts(result: Result, rows: Sequence[Mapping[str, Any]], found: Spectra | 
     if any(np.isfinite(facts.expected(row)) for row in rows):
         caption = (
             "The error to expect in what was made up, learnt from data that were hidden for this alone, in the raster's units. "
-            "Whiskers or the band: how far off such an expectation is."
+            "Whiskers, or the shade: how far off such an expectation is."
         )
+        if any(np.isfinite(number(row.get("ngr_rmse"))) for row in rows) and result.before.shape[1] < SPECTRAL_BANDS:
+            caption += " Below: guide and NGR on hidden pixels, full where it was kept."
         charts.append(_chart(pictures.plot_expected(result.after.raster), "Expected error per band", caption))
     if found is not None:
         noise = read_json(result.after.raster.attrs.get("ngr_noise"))
@@ -249,7 +249,7 @@ def _picture(image: NDArray[Any], aspect: float) -> dict[str, Any]:
     if size != picture.size:
         picture = picture.resize(size, Image.Resampling.NEAREST if factor > 1 else Image.Resampling.BOX)
     lossy = "WEBP" if features.check("webp") else "JPEG"
-    for kind, quality in (("PNG", 0), *((lossy, quality) for quality in (85, 70, 50, 30, 10))):
+    for kind, quality in (("PNG", 0), *((lossy, quality) for quality in (80, 45, 15))):
         content = io.BytesIO()
         picture.save(content, kind, **({"quality": quality} if quality else {}))
         if content.tell() <= PICTURE_BYTES:

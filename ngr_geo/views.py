@@ -373,7 +373,12 @@ def most_changed(result: Result, found: Spectra, date: int, count: int = 3) -> l
         much = np.nan_to_num(found.change / found.spread, posinf=0) + found.filled
     worst = [int(band) for band in np.argsort(-much, kind="stable")[:count] if much[band] > 0]
     waves = wavelengths(result.before)
-    names = [
-        f"Band {result.before.bands[band]}" + ("" if waves is None else f", {waves[band]:.0f} nm") for band in worst
-    ]
-    return [Choice(name, date, (band,)) for name, band in zip(names, worst, strict=True)]
+    titles = [_title(result.before.bands[band], None if waves is None else float(waves[band])) for band in worst]
+    return [Choice(title, date, (band,)) for title, band in zip(titles, worst, strict=True)]
+
+
+def _title(name: str, wave: float | None) -> str:
+    """Return what a band is called: its name, and its wavelength unless the name has it."""
+    named = name if "band" in name.lower() else f"Band {name}"
+    where = "" if wave is None or str(int(wave)) in name else f", {wave:.0f} nm"
+    return f"{named[:1].upper()}{named[1:]}{where}"
