@@ -317,7 +317,7 @@ class _Scene:
 def test_a_whole_scene_stays_small(tmp_path: Path) -> None:
     """Read block by block: six times as many pixels take hardly more memory. Six dates of noise: a page below 10 MB."""
     peaks = []
-    for size in (1500, 3600):
+    for size in (1200, 2900):
         scene = _Scene(size, 1)
         tracemalloc.start()
         with dask.config.set(scheduler="threads", num_workers=2):
