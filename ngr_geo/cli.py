@@ -219,8 +219,7 @@ def _restore(verb: str, job: Job, console: Console) -> int:
 
     start = time.monotonic()
     stack, mask = _read(verb, job)
-    check_output(job.output, stack, job.overwrite, job.uncertainty)
-    _check_others(job, stack)
+    _check_others(job, stack, check_output(job.output, stack, job.overwrite, job.uncertainty))
     plan = _plan(verb, job, stack, mask)
     for warning in plan.warnings:
         console.warn(warning)
@@ -240,6 +239,7 @@ def _restore(verb: str, job: Job, console: Console) -> int:
         "files": [str(path) for path in written.rasters],
         "filled_files": [str(path) for path in written.filled],
         "uncertainty_files": [str(path) for path in written.uncertainty],
+        "stac_files": _stac_files(job, written),
         "quicklook": job.quicklook,
         "dates": _dates(plan, result),
         "tiles": _tiles(plan, result),
@@ -282,6 +282,10 @@ def _compute(
         from .report import quicklook
 
         quicklook(stack.raster, read_back(written, stack) if stack.lazy else result, path=job.quicklook)
+    if job.stac:
+        from . import stac
+
+        stac.save(stac.items(result, written, job.quicklook), job.overwrite)
     if folder is not None:
         if job.save_prior:
             from .prior import load
@@ -293,6 +297,15 @@ def _compute(
             save(stack.raster.ngr.tiles(folder.path), job.index)
         remove(Path(folder.path))
     return result, written
+
+
+def _stac_files(job: Job, written: "Written") -> list[str]:
+    """The STAC items beside what was written, if they were asked for."""
+    if not job.stac:
+        return []
+    from .stac import place
+
+    return [str(place(path)) for path in written.rasters]
 
 
 def _work_folder(job: Job, stack: "Stack") -> "Folder | None":
@@ -346,9 +359,9 @@ def _restore_cube(verb: str, job: Job, console: Console, **chosen: Any) -> int:
     from .io import check_output, read_stack
 
     start = time.monotonic()
-    stack = replace(read_stack(job.inputs, None, job.bands or None, None, _asks_for_folder(job)), cog=job.cog)
-    check_output(job.output, stack, job.overwrite, job.uncertainty)
-    _check_others(job, stack)
+    stack = read_stack(job.inputs, None, job.bands or None, job.date_pattern, _asks_for_folder(job))
+    stack = replace(stack, cog=job.cog)
+    _check_others(job, stack, check_output(job.output, stack, job.overwrite, job.uncertainty))
     cube = read(stack.raster)
     console.note(f"{cube.shape[-1]} x {cube.shape[-2]} pixels, {cube.shape[1]} bands.")
     bad = [name if name in cube.bands or not name.isdigit() else int(name) - 1 for name in job.bad_bands]
@@ -371,6 +384,8 @@ def _restore_cube(verb: str, job: Job, console: Console, **chosen: Any) -> int:
     if left_out:
         console.say(f"Left as they were, as flagged bad: {len(left_out)} bands")
     console.say(f"Wrote {written.rasters[0]}")
+    if job.stac:
+        console.say(f"STAC item: {_stac_files(job, written)[0]}")
     if job.quicklook:
         console.say(f"Picture: {job.quicklook}")
     seconds = round(time.monotonic() - start, 2)
@@ -384,6 +399,7 @@ def _restore_cube(verb: str, job: Job, console: Console, **chosen: Any) -> int:
             "files": [str(path) for path in written.rasters],
             "filled_files": [str(path) for path in written.filled],
             "uncertainty_files": [str(path) for path in written.uncertainty],
+            "stac_files": _stac_files(job, written),
             "quicklook": job.quicklook,
             "dates": rows,
             "bands_left_out": left_out,
@@ -441,8 +457,8 @@ def _check_mask_is_there(stack: "Stack") -> None:
         raise MaskError(msg)
 
 
-def _check_others(job: Job, stack: "Stack") -> None:
-    """Raise where the prior, the index or the picture could not be read or would replace something, before hours of work."""
+def _check_others(job: Job, stack: "Stack", planned: "Written") -> None:
+    """Raise where the prior, index, items or picture could not be read or would replace something, before hours of work."""
     if job.prior is not None:
         from .prior import load
 
@@ -454,6 +470,10 @@ def _check_others(job: Job, stack: "Stack") -> None:
         from .index import check
 
         check(job.index, job.overwrite)
+    if job.stac:
+        from .stac import check as check_items
+
+        check_items(stack.raster, planned, job.overwrite)
     if job.quicklook is None:
         return
     path = Path(job.quicklook)
@@ -558,6 +578,8 @@ def _report(summary: dict[str, Any], written: "Written", console: Console) -> in
     )
     if written.uncertainty:
         console.say("and how far these may be off: *_uncertainty.tif")
+    if summary["stac_files"]:
+        console.say("STAC items: *.stac.json")
     if summary["quicklook"]:
         console.say(f"Picture: {summary['quicklook']}")
     console.note(f"Took {_duration(summary['seconds'])}.")

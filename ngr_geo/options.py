@@ -47,6 +47,7 @@ class Job:
     date_pattern: str | None = None
     overwrite: bool = False
     quicklook: str | None = None
+    stac: bool = False
     json: bool = False
     quiet: bool = False
     debug: bool = False
@@ -154,6 +155,9 @@ OUTPUT = click.option(
     metavar="OUT",
     help="A folder for GeoTIFFs (each with NAME_filled.tif: 1 = filled), out.tif, out.img (ENVI), out.nc or out.zarr.",
 )
+DATING = click.option(
+    "--date-pattern", metavar="TEXT", help="Where names hold the date: 'S2_%Y%m%d', a regex, or tag:NAME."
+)
 SELECTION = options(
     click.option(
         "--dates", multiple=True, callback=_split, metavar="DAY,...", help="Fill only these; the others help."
@@ -161,9 +165,7 @@ SELECTION = options(
     click.option(
         "--bands", multiple=True, callback=_split, metavar="NAME,...", help="Work on these, leave out the others."
     ),
-    click.option(
-        "--date-pattern", metavar="TEXT", help="Where names hold the date: 'S2_%Y%m%d', a regex, or tag:NAME."
-    ),
+    DATING,
 )
 MASKING = options(
     click.option(
@@ -189,6 +191,7 @@ RUNNING = options(
     click.option("--cog", is_flag=True, help="Write Cloud Optimized GeoTIFFs, also where the inputs are none."),
     click.option("--overwrite", is_flag=True, help="Replace outputs that are there. Inputs are never replaced."),
     click.option("--quicklook", metavar="PNG", help="Write a picture: before, mask and after."),
+    click.option("--stac", is_flag=True, help="Write a STAC item beside each output: NAME.stac.json."),
 )
 PRIOR = options(
     click.option(
@@ -226,6 +229,7 @@ BANDS = options(
     click.option(
         "--bands", multiple=True, callback=_split, metavar="NAME,...", help="Work on these, leave out the others."
     ),
+    DATING,
 )
 LINES = click.option(
     "--lines",
