@@ -201,9 +201,9 @@ def _draw(panels: list[_Panel], stretch: tuple[np.ndarray, np.ndarray], aspect: 
         titles = (f"{panel.title}  before".strip(), f"filled: {panel.share:.1%}", f"{panel.title}  after".strip())
         for axis, picture, title in zip(line, (before, grey, after), titles, strict=True):
             axis.imshow(picture, aspect=aspect, interpolation="nearest" if max(rows, columns) < 200 else "antialiased")
-            axis.set_title(title, fontsize=10, color=_INK, loc="left", pad=4)
+            axis.set_title(title, fontsize=10, color=_INK, loc="left", pad=4, parse_math=False)
             axis.set_axis_off()
-    figure.text(0.01, 0.07 / total, caption, fontsize=7.5, color="#5b6470", ha="left", va="bottom")
+    figure.text(0.01, 0.07 / total, caption, fontsize=7.5, color="#5b6470", ha="left", va="bottom", parse_math=False)
     figure.subplots_adjust(
         left=0.01, right=0.99, top=1 - top / total, bottom=bottom / total, wspace=0.03, hspace=gap / height
     )

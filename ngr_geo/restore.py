@@ -393,7 +393,7 @@ def _tallied(records: Sequence[str], cube: Cube) -> Shares:
     """Return the shares of a whole scene from the records of its tiles."""
     counts, outcomes = np.zeros((2, len(cube.dates))), []
     for record in records:
-        with np.load(record, allow_pickle=False) as file:
+        with tiles.record(record) as file:
             counts += np.stack([file["missing"], file["filled"]])
             outcomes.append(str(file["outcome"]))
     pixels = cube.shape[-2] * cube.shape[-1]

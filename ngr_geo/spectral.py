@@ -328,7 +328,7 @@ def _told(record: str) -> tuple[tuple[tuple[str, Verdict], ...], NDArray[np.floa
     """Return what the record of a tile tells beside its pixels: verdicts, noise, and how much of each date is made up."""
     from .spectral_tasks import Verdict
 
-    with np.load(record, allow_pickle=False) as file:
+    with tiles.record(record) as file:
         verdicts = tuple((note, Verdict(*rest)) for note, *rest in json.loads(str(file["verdicts"])))
         return verdicts, file["noise"], file["shares"]
 

@@ -88,6 +88,7 @@ def items(
         msg = "Found no record of a verb (ngr_verb) in the attributes, expected a result of ngr_geo: pass what a verb returned."
         raise InputError(msg)
     written = files if isinstance(files, Written) else Written(_paths(files))
+    _check_names(written.rasters)
     cube = cubes.read(result)
     times = _times(cube)
     rows = json.loads(result.attrs.get("ngr_dates", "null")) or [{} for _ in times]
@@ -118,6 +119,7 @@ def check(raster: xr.DataArray | xr.Dataset, written: Written, overwrite: bool =
     """
     _libraries()
     _times(cubes.read(raster))
+    _check_names(written.rasters)
     _check_free([place(path) for path in written.rasters], overwrite)
 
 
@@ -135,7 +137,7 @@ def save(items: Iterable[pystac.Item], overwrite: bool = False) -> tuple[Path, .
             temporary = Path(name)
             try:
                 with os.fdopen(handle, "w", encoding="utf-8") as file:
-                    file.write(json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+                    file.write(json.dumps(content, indent=2, allow_nan=False) + "\n")
                 temporary.chmod(0o644)
                 os.replace(temporary, path)
             finally:
@@ -366,6 +368,14 @@ def _times(cube: Cube) -> list[datetime]:
 
 def _paths(files: PathLike | Sequence[PathLike]) -> tuple[Path, ...]:
     return tuple(Path(file) for file in ([files] if isinstance(files, str | os.PathLike) else files))
+
+
+def _check_names(paths: Sequence[Path]) -> None:
+    """Raise where a path cannot be part of a link: these have no control characters, and lose them without a word."""
+    odd = [str(path) for path in paths if any(ord(letter) < 32 for letter in os.path.abspath(path))]
+    if odd:
+        msg = f"Found control characters in {odd[0]!r}, expected a path that a link can hold: rename it, or leave --stac out."
+        raise InputError(msg)
 
 
 def _check_free(paths: Sequence[Path], overwrite: bool) -> None:
