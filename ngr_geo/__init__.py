@@ -20,12 +20,13 @@ __all__ = [
     "masks",
     "sample",
     "sample_path",
+    "stac",
 ]
 
 
 def __getattr__(name: str) -> ModuleType:
-    """Import `ngr_geo.masks` when it is first asked for."""
-    if name != "masks":
+    """Import `ngr_geo.masks` and `ngr_geo.stac` when they are first asked for."""
+    if name not in ("masks", "stac"):
         msg = f"module 'ngr_geo' has no attribute {name!r}"
         raise AttributeError(msg)
-    return import_module(".masks", __name__)
+    return import_module(f".{name}", __name__)

@@ -221,8 +221,7 @@ def _restore(verb: str, job: Job, console: Console) -> int:
 
     start = time.monotonic()
     stack, mask = _read(verb, job)
-    check_output(job.output, stack, job.overwrite, job.uncertainty)
-    _check_others(job, stack)
+    _check_others(job, stack, check_output(job.output, stack, job.overwrite, job.uncertainty))
     plan = _plan(verb, job, stack, mask)
     for warning in plan.warnings:
         console.warn(warning)
@@ -242,6 +241,7 @@ def _restore(verb: str, job: Job, console: Console) -> int:
         "files": [str(path) for path in written.rasters],
         "filled_files": [str(path) for path in written.filled],
         "uncertainty_files": [str(path) for path in written.uncertainty],
+        "stac_files": _stac_files(job, written),
         "quicklook": job.quicklook,
         "report": job.report,
         "dates": _dates(plan, result),
@@ -292,6 +292,10 @@ def _compute(
 
             table = None if folder is None else _tile_table(stack, folder)
             report.save(stack.raster, shown, job.report, table, console.warnings)
+    if job.stac:
+        from . import stac
+
+        stac.save(stac.items(result, written, job.quicklook), job.overwrite)
     if folder is not None:
         if job.save_prior:
             from .prior import load
@@ -311,6 +315,15 @@ def _tile_table(stack: "Stack", folder: "Folder") -> "GeoDataFrame | None":
         return None
     table: GeoDataFrame = stack.raster.ngr.tiles(folder.path)
     return table
+
+
+def _stac_files(job: Job, written: "Written") -> list[str]:
+    """The STAC items beside what was written, if they were asked for."""
+    if not job.stac:
+        return []
+    from .stac import place
+
+    return [str(place(path)) for path in written.rasters]
 
 
 def _work_folder(job: Job, stack: "Stack") -> "Folder | None":
@@ -364,9 +377,9 @@ def _restore_cube(verb: str, job: Job, console: Console, **chosen: Any) -> int:
     from .io import check_output, read_stack
 
     start = time.monotonic()
-    stack = replace(read_stack(job.inputs, None, job.bands or None, None, _asks_for_folder(job)), cog=job.cog)
-    check_output(job.output, stack, job.overwrite, job.uncertainty)
-    _check_others(job, stack)
+    stack = read_stack(job.inputs, None, job.bands or None, job.date_pattern, _asks_for_folder(job))
+    stack = replace(stack, cog=job.cog)
+    _check_others(job, stack, check_output(job.output, stack, job.overwrite, job.uncertainty))
     cube = read(stack.raster)
     console.note(f"{cube.shape[-1]} x {cube.shape[-2]} pixels, {cube.shape[1]} bands.")
     bad = [name if name in cube.bands or not name.isdigit() else int(name) - 1 for name in job.bad_bands]
@@ -389,6 +402,8 @@ def _restore_cube(verb: str, job: Job, console: Console, **chosen: Any) -> int:
     if left_out:
         console.say(f"Left as they were, as flagged bad: {len(left_out)} bands")
     console.say(f"Wrote {written.rasters[0]}")
+    if job.stac:
+        console.say(f"STAC item: {_stac_files(job, written)[0]}")
     if job.quicklook:
         console.say(f"Picture: {job.quicklook}")
     if job.report:
@@ -404,6 +419,7 @@ def _restore_cube(verb: str, job: Job, console: Console, **chosen: Any) -> int:
             "files": [str(path) for path in written.rasters],
             "filled_files": [str(path) for path in written.filled],
             "uncertainty_files": [str(path) for path in written.uncertainty],
+            "stac_files": _stac_files(job, written),
             "quicklook": job.quicklook,
             "report": job.report,
             "dates": rows,
@@ -462,7 +478,7 @@ def _check_mask_is_there(stack: "Stack") -> None:
         raise MaskError(msg)
 
 
-def _check_others(job: Job, stack: "Stack") -> None:
+def _check_others(job: Job, stack: "Stack", planned: "Written") -> None:
     """Raise where what was named could not be read or would replace something, before hours of work."""
     if job.prior is not None:
         from .prior import load
@@ -475,6 +491,10 @@ def _check_others(job: Job, stack: "Stack") -> None:
         from .index import check
 
         check(job.index, job.overwrite)
+    if job.stac:
+        from .stac import check as check_items
+
+        check_items(stack.raster, planned, job.overwrite)
     for option, name in (("--quicklook", job.quicklook), ("--report", job.report)):
         if name is not None:
             _check_page(Path(name), option, job, stack)
@@ -587,6 +607,8 @@ def _report(summary: dict[str, Any], written: "Written", console: Console) -> in
     )
     if written.uncertainty:
         console.say("and how far these may be off: *_uncertainty.tif")
+    if summary["stac_files"]:
+        console.say("STAC items: *.stac.json")
     if summary["quicklook"]:
         console.say(f"Picture: {summary['quicklook']}")
     if summary["report"]:

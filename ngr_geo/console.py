@@ -41,6 +41,16 @@ _NATIVE_NOISE = re.compile(
 )
 
 
+# Names and tags of files are shown, and may hold anything: what would move the cursor, colour, turn the direction of writing, or
+# cannot be written at all (bytes of a name that are no text).
+_UNSHOWABLE = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+
+
+def plain(text: str) -> str:
+    """A line of text as it can be shown on a terminal: control characters as escapes, such as \\x1b."""
+    return _UNSHOWABLE.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
+
+
 @dataclass
 class Console:
     """Where a command talks to: results to stdout, all else to stderr; with `json` only the summary goes to stdout."""
@@ -52,12 +62,12 @@ class Console:
     def say(self, text: str) -> None:
         """A line of the result."""
         if not self.quiet:
-            click.echo(text, err=self.json)
+            click.echo(plain(text), err=self.json)
 
     def note(self, text: str) -> None:
         """A line on what is going on."""
         if not self.quiet:
-            click.echo(text, err=True)
+            click.echo(plain(text), err=True)
 
     def warn(self, text: str) -> None:
         """A warning: shown once, and part of the summary."""
@@ -128,7 +138,7 @@ def _rich_bar() -> Any:
     from rich.progress import Progress as Bar
 
     columns = (
-        TextColumn("{task.description:<10}"),
+        TextColumn("{task.description:<10}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
@@ -177,12 +187,12 @@ def run(command: Callable[[], int], console: Console, debug: bool) -> int:
 
 def _trace(debug: bool) -> None:
     if debug:
-        click.echo(traceback.format_exc(), err=True)
+        click.echo("\n".join(plain(line) for line in traceback.format_exc().split("\n")), err=True)
 
 
 def _fail(console: Console, text: str, code: int, more: dict[str, Any] | None = None) -> int:
     line = " ".join(text.split())
-    click.echo(line, err=True)
+    click.echo(plain(line), err=True)
     console.finish({"error": line.removeprefix("Error: "), "exit_code": code} | (more or {}))
     return code
 
@@ -274,4 +284,4 @@ def hushed() -> Iterator[None]:
             held.seek(0)
             for line in held.read().decode(errors="replace").splitlines():
                 if not _NATIVE_NOISE.search(line):
-                    click.echo(line, err=True)
+                    click.echo(plain(line), err=True)

@@ -38,8 +38,8 @@ NOT_BANDS = (
     "QA60",
     "FILLED",
 )
-STALE = ("STATISTICS_", "actual_range", "valid_min", "valid_max", "valid_range")
-"""Attributes that filling makes false, by how they begin."""
+STALE = ("STATISTICS_", "actual_range", "valid_min", "valid_max", "valid_range", "ngr_mask")
+"""Attributes that filling makes false, by how they begin; of masks that another verb used, `ngr_before` tells."""
 METRES_PER_DEGREE = 111_320.0
 
 

@@ -80,7 +80,7 @@ def of_folder(cube: Cube, folder: str | os.PathLike[str]) -> GeoDataFrame:
         record = path / "tiles" / f"{tile.number:06d}.npz"
         if not record.exists():
             continue
-        with np.load(record, allow_pickle=False) as file:
+        with tiles.record(record) as file:
             rows.append({"tile": tile.number, **_row(file, tile, cube, prior)})
         ends = [(c, r) for r in (tile.row.core_start, tile.row.core_stop) for c in tile.column[2:]]
         corners = [(grid.a * c + grid.b * r + grid.c, grid.d * c + grid.e * r + grid.f) for c, r in ends]

@@ -6,7 +6,7 @@ And the masks of dead lines of imaging spectrometers.
 from __future__ import annotations
 
 from collections.abc import Collection, Hashable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import dask.array as da
 import numpy as np
@@ -32,6 +32,13 @@ HLS_FMASK_BITS = (1, 2, 3)
 """HLS Fmask: cloud, adjacent to cloud, cloud shadow."""
 GROWTH_METRES = 60.0
 """What the mask is grown by: masks of Sentinel-2 and Landsat miss about so much of a cloud's soft rim."""
+
+
+class Rule(NamedTuple):
+    """Which codes of a mask count as cloud: these classes, and those with one of these bits set."""
+
+    classes: tuple[int, ...] = ()
+    bits: tuple[int, ...] = ()
 
 
 def find(raster: xr.DataArray | xr.Dataset) -> str:
@@ -66,28 +73,46 @@ def decode(mask: xr.DataArray, kind: str | None = None, classes: Collection[int]
     Raises:
         MaskError: codes that cannot be understood.
     """
+    return _decoded(mask, _rule(mask, kind, classes))
+
+
+def _decoded(mask: xr.DataArray, rule: Rule | None) -> xr.DataArray:
+    """Return True where the codes of a mask count, or are NaN; without a rule the mask itself."""
+    if rule is None:
+        return mask
+    lost = mask.isnull() if mask.dtype.kind == "f" else None
+    codes = _integers(mask)
+    bad = codes.isin(list(rule.classes))
+    bad = bad | _any_bit(codes, rule.bits) if rule.bits else bad
+    return (bad if lost is None else bad | lost).drop_attrs(deep=False)  # nodata of the codes is not nodata of the mask
+
+
+def _rule(mask: xr.DataArray, kind: str | None, classes: Collection[int] | None) -> Rule | None:
+    """Return which codes of a mask count, None for booleans; see `decode`."""
     name = str(kind or mask.name or "").lower()
     if mask.dtype.kind == "b":
-        return mask
+        return None
     if mask.dtype.kind not in "iuf":
         msg = f"Found a mask of dtype {mask.dtype}, expected bool or integer codes: pass for example mask.astype('uint8')."
         raise MaskError(msg)
-    lost = mask.isnull() if mask.dtype.kind == "f" else None
-    codes = (mask.fillna(0) if lost is not None else mask).astype(np.int64)
+    chosen = tuple(classes or ())
     if "scl" in name:
-        bad = codes.isin(list(classes or SCL_CLASSES))
-    elif "qa_pixel" in name or "pixel_qa" in name:
-        bad = _any_bit(codes, classes or QA_PIXEL_BITS)
-    elif "hls" in name:
-        bad = _any_bit(codes, classes or HLS_FMASK_BITS) | (codes == 255)
-    elif "fmask" in name:
-        bad = codes.isin(list(classes or FMASK_CLASSES))
-        if classes is None and not isinstance(codes.data, da.Array) and bool(((codes > 4) & (codes != 255)).any()):
-            bad = _any_bit(codes, HLS_FMASK_BITS) | (codes == 255)  # values beyond the classes: the packed form
-    elif classes is not None:
-        bad = codes.isin(list(classes))
-    else:
-        if not isinstance(codes.data, da.Array) and bool(((codes != 0) & (codes != 1)).any()):
+        return Rule(chosen or SCL_CLASSES)
+    if "qa_pixel" in name or "pixel_qa" in name:
+        return Rule(bits=chosen or QA_PIXEL_BITS)
+    if "hls" in name:
+        return Rule((255,), chosen or HLS_FMASK_BITS)
+    if "fmask" in name:
+        if classes is None and not isinstance(mask.data, da.Array):
+            codes = _integers(mask)
+            if bool(((codes > 4) & (codes != 255)).any()):  # values beyond the classes: the packed form
+                return Rule((255,), HLS_FMASK_BITS)
+        return Rule(chosen or FMASK_CLASSES)
+    if classes is not None:
+        return Rule(chosen)
+    if not isinstance(mask.data, da.Array):
+        codes = _integers(mask)
+        if bool(((codes != 0) & (codes != 1)).any()):
             found = np.unique(codes.values)
             msg = (
                 f"Found a mask {mask.name!r} with the values {', '.join(map(str, found[:8]))}{'…' if len(found) > 8 else ''}, "
@@ -95,8 +120,12 @@ def decode(mask: xr.DataArray, kind: str | None = None, classes: Collection[int]
                 f"'Fmask', 'HLS'), or choose classes=[...]."
             )
             raise MaskError(msg)
-        bad = codes == 1
-    return (bad if lost is None else bad | lost).drop_attrs(deep=False)  # nodata of the codes is not nodata of the mask
+    return Rule((1,))
+
+
+def _integers(mask: xr.DataArray) -> xr.DataArray:
+    """Return the codes of a mask as integers, 0 for NaN."""
+    return (mask.fillna(0) if mask.dtype.kind == "f" else mask).astype(np.int64)
 
 
 def grow(mask: xr.DataArray, pixels: int, rows: Hashable = "y", columns: Hashable = "x") -> xr.DataArray:
@@ -175,25 +204,52 @@ def cloud_mask(
     Raises:
         MaskError, GridError: see `find`, `decode` and `align`.
     """
+    return with_record(raster, clouds, classes, dilate)[0]
+
+
+def with_record(
+    raster: xr.DataArray | xr.Dataset,
+    clouds: Any = None,
+    classes: Collection[int] | None = None,
+    dilate: int | None = None,
+) -> tuple[xr.DataArray, dict[str, Any]]:
+    """Return what `cloud_mask` does, and what it was made of, as JSON can hold it.
+
+    The record has `source` (see `source`), `classes` or `bits` that count (neither for booleans), and `dilate` in pixels.
+    """
     rows, columns = spatial_dims(raster)
-    name = find(raster) if clouds is None else clouds
-    if isinstance(name, str):
-        if isinstance(raster, xr.DataArray) or name not in raster.variables:
+    if clouds is None:
+        clouds = find(raster)
+    record: dict[str, Any] = {"source": source(clouds)}
+    if isinstance(clouds, str):
+        if isinstance(raster, xr.DataArray) or clouds not in raster.variables:
             have = (
                 ", ".join(map(str, raster.data_vars))
                 if isinstance(raster, xr.Dataset)
                 else "no variables: it is a DataArray"
             )
-            msg = f"Found no variable {name!r} for the clouds; the raster has {have}. Pass one of them or a boolean DataArray."
+            msg = f"Found no variable {clouds!r} for the clouds; the raster has {have}. Pass one of them or a boolean DataArray."
             raise MaskError(msg)
-        clouds = raster[name]
+        clouds = raster[clouds]
     if not isinstance(clouds, xr.DataArray):
         clouds = _labelled(np.asarray(clouds), raster)
-    mask = align(decode(clouds, None, classes), raster)
+    rule = _rule(clouds, None, classes)
+    mask = align(_decoded(clouds, rule), raster)
+    codes = {} if rule is None else rule._asdict()
+    record |= {name: [int(code) for code in some] for name, some in codes.items() if some}
     pixels = default_dilation(resolution(raster)) if dilate is None else dilate
+    record["dilate"] = int(pixels)
     grown = grow(mask, pixels, rows, columns)
     time = next((d for d in grown.dims if str(d).lower() in TIME_NAMES), None)
-    return grown.transpose(*([time] if time is not None else []), rows, columns).rename("cloud")
+    return grown.transpose(*([time] if time is not None else []), rows, columns).rename("cloud"), record
+
+
+def source(mask: Any) -> str:
+    """Return in words where a mask is from: the name of a variable, or "array", with its name where it has one."""
+    if isinstance(mask, str):
+        return mask
+    name = getattr(mask, "name", None)
+    return "array" if name is None else f"array {name}"
 
 
 def _any_bit(codes: xr.DataArray, bits: Collection[int]) -> xr.DataArray:

@@ -48,6 +48,7 @@ class Job:
     overwrite: bool = False
     quicklook: str | None = None
     report: str | None = None
+    stac: bool = False
     json: bool = False
     quiet: bool = False
     debug: bool = False
@@ -155,6 +156,9 @@ OUTPUT = click.option(
     metavar="OUT",
     help="A folder for GeoTIFFs (each with NAME_filled.tif: 1 = filled), out.tif, out.img (ENVI), out.nc or out.zarr.",
 )
+DATING = click.option(
+    "--date-pattern", metavar="TEXT", help="Where names hold the date: 'S2_%Y%m%d', a regex, or tag:NAME."
+)
 SELECTION = options(
     click.option(
         "--dates", multiple=True, callback=_split, metavar="DAY,...", help="Fill only these; the others help."
@@ -162,9 +166,7 @@ SELECTION = options(
     click.option(
         "--bands", multiple=True, callback=_split, metavar="NAME,...", help="Work on these, leave out the others."
     ),
-    click.option(
-        "--date-pattern", metavar="TEXT", help="Where names hold the date: 'S2_%Y%m%d', a regex, or tag:NAME."
-    ),
+    DATING,
 )
 MASKING = options(
     click.option(
@@ -191,6 +193,7 @@ RUNNING = options(
     click.option("--overwrite", is_flag=True, help="Replace outputs that are there. Inputs are never replaced."),
     click.option("--quicklook", metavar="PNG", help="Write a picture: before, mask and after."),
     click.option("--report", metavar="HTML", help="Write one page: pictures, expected errors, tiles, how it was made."),
+    click.option("--stac", is_flag=True, help="Write a STAC item beside each output: NAME.stac.json."),
 )
 PRIOR = options(
     click.option(
@@ -228,6 +231,7 @@ BANDS = options(
     click.option(
         "--bands", multiple=True, callback=_split, metavar="NAME,...", help="Work on these, leave out the others."
     ),
+    DATING,
 )
 LINES = click.option(
     "--lines",

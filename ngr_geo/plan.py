@@ -53,7 +53,7 @@ def plan(
     """Return what `decloud` or `inpaint` would do with the same arguments; reads the mask, solves nothing."""
     chosen = options or Options()
     if verb == "decloud":
-        cube, mask = restore.clouded(raster, clouds, classes, dilate)
+        cube, mask, _ = restore.clouded(raster, clouds, classes, dilate)
         gap = mask[:, None] | ~cube.valid
         gap = gap & cube.valid.any(axis=0, keepdims=True)
     else:

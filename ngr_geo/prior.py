@@ -95,7 +95,10 @@ def load(path: str | os.PathLike[str]) -> Prior:
         msg = f"{path}: no such file. Expected a prior, as ds.ngr.prior(...).save('prior.safetensors') writes it."
         raise InputError(msg) from error
     except (SafetensorError, OSError, KeyError, ValueError, IndexError, TypeError, RuntimeError) as error:
-        msg = f"{path} is no prior that can be read ({str(error)[:120]}). Expected one written by Prior.save: save it again."
+        msg = (
+            f"{path} is no prior that can be read ({str(error)[:120]}). Expected a .safetensors file, as Prior.save writes it; "
+            "pickles (.pt, .pkl) are never loaded."
+        )
         raise InputError(msg) from error
 
 

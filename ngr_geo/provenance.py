@@ -19,6 +19,7 @@ from .errors import InputError
 
 P = ParamSpec("P")
 R = TypeVar("R")
+VERBS = ("decloud", "inpaint", "denoise", "destripe", "fill_deadlines")
 LEFT_OUT = ("self", "work", "restart", "progress")
 """Keywords that change nothing in the result."""
 
@@ -60,6 +61,9 @@ def call_of(record: Mapping[Any, Any], given: Mapping[str, Any]) -> tuple[str, d
         msg = "Found no record of a verb (ngr_verb, ngr_call), expected a result of ngr_geo: pass one, or its attrs or tags."
         raise InputError(msg)
     verb, keywords = str(record["ngr_verb"]), dict(json.loads(record["ngr_call"]))
+    if verb not in VERBS or set(keywords) & set(LEFT_OUT):  # tags may say anything: they call and write nothing else
+        msg = f"Found a record that no verb wrote ({verb}, {', '.join(keywords)}), expected one of {', '.join(VERBS)}."
+        raise InputError(msg)
     if str(record.get("ngr_version")) != version("ngr_geo"):
         text = f"The result was made by version {record.get('ngr_version')}, this is {version('ngr_geo')}: the bits may differ."
         warnings.warn(text, UserWarning, stacklevel=3)

@@ -79,10 +79,11 @@ def decloud(
     options: Options,
 ) -> xr.DataArray | xr.Dataset:
     """Return the raster with its clouds, and its nodata where another date has data, filled; see `accessor`."""
-    cube, mask = clouded(raster, clouds, classes, dilate)
+    cube, mask, record = clouded(raster, clouds, classes, dilate)
     cloudy = mask[:, None]  # (time, 1, y, x)
     inside = cube.valid.any(axis=0, keepdims=True)  # beyond the footprint of all dates nothing is made up
-    return _restore(cube, cube.valid & ~cloudy, inside, dates, "decloud", options)
+    result = _restore(cube, cube.valid & ~cloudy, inside, dates, "decloud", options)
+    return result.assign_attrs(ngr_mask=json.dumps(record))
 
 
 def learn(
@@ -93,7 +94,7 @@ def learn(
     options: Options,
 ) -> Prior:
     """Return what `decloud` would learn of the scene before it solves tiles; see `accessor`."""
-    cube, mask = clouded(raster, clouds, classes, dilate)
+    cube, mask, _ = clouded(raster, clouds, classes, dilate)
     observed = cube.valid & ~mask[:, None]
     fill = ~observed & cube.valid.any(axis=0, keepdims=True)
     values, seen, gaps = dask.compute(*_sample(cube, observed, fill))
@@ -107,13 +108,19 @@ def inpaint(
     """Return the raster with its missing pixels filled: those of a mask, or without one nodata and NaN; see `accessor`."""
     cube, gap = gaps(raster, missing)
     fillable = np.ones((1, 1, 1, 1), bool) if missing is None else gap
-    return _restore(cube, cube.valid & ~gap, fillable, dates, "inpaint", options)
+    result = _restore(cube, cube.valid & ~gap, fillable, dates, "inpaint", options)
+    return result.assign_attrs(ngr_mask=mask_record(missing))
 
 
 def gaps(raster: xr.DataArray | xr.Dataset, missing: Any) -> tuple[Cube, Any]:
     """Return the cube of a raster, and what of it is missing (time, band, y, x)."""
     cube = cubes.read(raster, exclude=[missing] if isinstance(missing, str) else ())
     return cube, ~cube.valid if missing is None else missing_mask(cube, missing)
+
+
+def mask_record(missing: Any, otherwise: str = "nodata") -> str:
+    """Return as JSON where a mask of missing pixels is from; `otherwise`: what counts where none was given."""
+    return json.dumps({"source": otherwise if missing is None else masks.source(missing)})
 
 
 def _restore(
@@ -386,7 +393,7 @@ def _tallied(records: Sequence[str], cube: Cube) -> Shares:
     """Return the shares of a whole scene from the records of its tiles."""
     counts, outcomes = np.zeros((2, len(cube.dates))), []
     for record in records:
-        with np.load(record, allow_pickle=False) as file:
+        with tiles.record(record) as file:
             counts += np.stack([file["missing"], file["filled"]])
             outcomes.append(str(file["outcome"]))
     pixels = cube.shape[-2] * cube.shape[-1]
@@ -522,14 +529,14 @@ def regions(shape: tuple[int, int, int, int]) -> list[Region]:
 
 def clouded(
     raster: xr.DataArray | xr.Dataset, clouds: Any, classes: Sequence[int] | None, dilate: int | None
-) -> tuple[Cube, Any]:
-    """Return the cube and the cloud mask (time, y, x) on its grid, NumPy or Dask."""
+) -> tuple[Cube, Any, dict[str, Any]]:
+    """Return the cube, the cloud mask (time, y, x) on its grid, NumPy or Dask, and what it was made of (`masks.with_record`)."""
     name = clouds
     if clouds is None and isinstance(raster, xr.Dataset):
         name = masks.find(raster)
-    mask = masks.cloud_mask(raster, clouds, classes, dilate)
+    mask, record = masks.with_record(raster, clouds, classes, dilate)
     cube = cubes.read(raster, exclude=[name] if isinstance(name, str) else ())
-    return cube, _on_cube(cube, mask)
+    return cube, _on_cube(cube, mask), record
 
 
 def _on_cube(cube: Cube, mask: xr.DataArray) -> Any:

@@ -93,9 +93,11 @@ def fill_deadlines(
 
     cube = cubes.read(raster)
     gaps = None if lines is None else _lines(cube, lines)
-    return _restore(
+    result = _restore(
         raster, bad_bands, Job("fill_deadlines", Task("fill_deadlines", "gaps"), gaps, lines is None, options)
     )
+    by_number = lines is not None and not isinstance(lines, xr.DataArray | np.ndarray)
+    return result.assign_attrs(ngr_mask=restore.mask_record("lines" if by_number else lines, "dead lines found"))
 
 
 def inpaint(
@@ -115,7 +117,8 @@ def inpaint(
     from .spectral_tasks import Task
 
     restore.date_indices(cube, dates)  # there is one date, so this only finds wrong names
-    return _restore(raster, None, Job("inpaint", Task("inpaint", "gaps"), gaps, False, options))
+    result = _restore(raster, None, Job("inpaint", Task("inpaint", "gaps"), gaps, False, options))
+    return result.assign_attrs(ngr_mask=restore.mask_record(missing))
 
 
 def _restore(raster: xr.DataArray | xr.Dataset, bad_bands: Sequence[Any] | None, job: Job) -> xr.DataArray | xr.Dataset:
@@ -325,7 +328,7 @@ def _told(record: str) -> tuple[tuple[tuple[str, Verdict], ...], NDArray[np.floa
     """Return what the record of a tile tells beside its pixels: verdicts, noise, and how much of each date is made up."""
     from .spectral_tasks import Verdict
 
-    with np.load(record, allow_pickle=False) as file:
+    with tiles.record(record) as file:
         verdicts = tuple((note, Verdict(*rest)) for note, *rest in json.loads(str(file["verdicts"])))
         return verdicts, file["noise"], file["shares"]
 

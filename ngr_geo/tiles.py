@@ -8,9 +8,13 @@ Across the halo its weight falls from one to zero while its neighbour's rises: t
 from __future__ import annotations
 
 import itertools
+import os
 import threading
-from collections.abc import Callable, Sequence
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import Any, NamedTuple, TypeVar
 
 import dask
@@ -130,6 +134,24 @@ def touching(tiles: Sequence[Tile], region: Region) -> list[int]:
     ]
 
 
+@contextmanager
+def record(path: str | os.PathLike[str]) -> Iterator[Mapping[str, NDArray[Any]]]:
+    """Open the record (.npz) of a solved tile. No pickle is loaded, whatever the file holds.
+
+    Raises:
+        InputError: it is damaged, or none that this package wrote.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            yield file
+    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        msg = (
+            f"{path} is no record of a tile that can be read ({str(error)[:120]}). Expected one that a run kept there: remove "
+            "that file and run again, or start over with --restart (restart=True in Python)."
+        )
+        raise InputError(msg) from error
+
+
 class Stored(NamedTuple):
     """One array of a solved tile that lies in a file (.npz), read where it is blended."""
 
@@ -138,11 +160,11 @@ class Stored(NamedTuple):
 
     def load(self) -> NDArray[np.float32] | None:
         """Return the array; None where the tile has none."""
-        with np.load(self.path, allow_pickle=False) as file:
-            if self.name not in file.files:
+        with record(self.path) as file:
+            if self.name not in file:
                 return None
             values: NDArray[np.float32] = file[self.name]
-            if f"{self.name}.where" not in file.files:
+            if f"{self.name}.where" not in file:
                 return values
             shape = tuple(file[f"{self.name}.shape"])
             where = np.unpackbits(file[f"{self.name}.where"], count=int(np.prod(shape))).astype(bool)

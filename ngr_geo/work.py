@@ -204,12 +204,6 @@ def keep(record: str, **arrays: Any) -> None:
         raise _unwritable(target.parent, error) from error
 
 
-def kept(record: Path | str) -> dict[str, NDArray[Any]]:
-    """Return what `keep` wrote; no pickle is loaded."""
-    with np.load(record, allow_pickle=False) as file:
-        return {name: file[name] for name in file.files}
-
-
 def telling(begun: float, device: str | None) -> dict[str, Any]:
     """Return for a tile's record how long it took since `begun` (perf_counter), on which machine and process, on which device."""
     seconds = round(time.perf_counter() - begun, 3)
@@ -346,7 +340,7 @@ def cluster(address: str | None = None, workers: int | None = None) -> Iterator[
         with (
             dask.config.set({"distributed.nanny.pre-spawn-environ": ALLOCATING}),
             LocalCluster(
-                n_workers=workers, threads_per_worker=1, dashboard_address=":0", silence_logs=logging.CRITICAL
+                n_workers=workers, threads_per_worker=1, dashboard_address="127.0.0.1:0", silence_logs=logging.CRITICAL
             ) as local,
             Client(local),
         ):

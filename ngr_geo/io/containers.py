@@ -1,5 +1,6 @@
 """NetCDF files and Zarr stores: one of them holds the whole stack."""
 
+import json
 import os
 import warnings
 from collections.abc import Hashable, Iterable, Sequence
@@ -42,6 +43,8 @@ def open_container(path: str, lazy: bool = False) -> xr.Dataset:
         msg = f"{path}: no such file. Expected a NetCDF file or Zarr store; check the path."
         raise InputError(msg)
     kind = "Zarr store" if is_zarr(path) else "NetCDF file"
+    if local and is_zarr(path):
+        _check_codecs(Path(path))
     options: dict[str, Any] = {"decode_coords": "all", "mask_and_scale": False}
     if is_zarr(path):
         options |= {"engine": "zarr", "consolidated": _is_consolidated(path) if local else None}
@@ -56,6 +59,30 @@ def open_container(path: str, lazy: bool = False) -> xr.Dataset:
         reason = str(error).strip().split("\n")[0][:200]
         msg = f"{path} cannot be read as a {kind}: {reason}. Try it in Python: xarray.open_dataset({path!r})."
         raise InputError(msg) from error
+
+
+def _check_codecs(store: Path) -> None:
+    """Raise where an array of a Zarr store says that its chunks are pickles, which run code when they are read."""
+    for folder in (store, *(part for part in store.iterdir() if part.is_dir())):
+        for name in (".zarray", ".zmetadata", "zarr.json"):
+            try:
+                described = json.loads((folder / name).read_text(encoding="utf-8"))
+            except (OSError, ValueError):
+                continue  # not there, or found out by Zarr
+            if "pickle" in _codecs(described):
+                msg = f"{folder} holds pickles, which are never loaded. Expected numbers: write the store anew without them."
+                raise InputError(msg)
+
+
+def _codecs(description: Any) -> set[str]:
+    """Return the names of codecs in Zarr's description of arrays, without what users say of them."""
+    if isinstance(description, list):
+        return set().union(*map(_codecs, description))
+    if not isinstance(description, dict):
+        return set()
+    named = {str(description.get(key, "")).removeprefix("numcodecs.") for key in ("id", "name")}
+    inner = (value for key, value in description.items() if key != "attributes" and not key.endswith(".zattrs"))
+    return named.union(*map(_codecs, inner))
 
 
 def _with_crs(dataset: xr.Dataset) -> xr.Dataset:

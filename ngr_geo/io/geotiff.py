@@ -5,9 +5,10 @@ text, because GDAL also reads "/vsicurl/..." and "s3://...".
 """
 
 import os
+import re
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,6 +23,15 @@ from ..errors import InputError
 
 # Written by GDAL itself, or about pixels that have changed.
 _UNCOPIED_NAMESPACES = {"IMAGE_STRUCTURE", "DERIVED_SUBDATASETS", "RPC", "SUBDATASETS", "TIFF", "COLOR_PROFILE"}
+
+_REMOTE = re.compile(r"://|/vsi(curl|s3|gs|az|adls|oss|swift|hdfs|webhdfs)", re.IGNORECASE)
+_SERVICES = {"DAAS", "EEDA", "EEDAI", "HTTP", "OGCAPI", "PLMOSAIC", "WCS", "WMS", "WMTS"}
+# What GDAL may do with a file of this machine, such as a VRT that names others: fetch nothing.
+_OFFLINE = {
+    "CPL_VSIL_CURL_ALLOWED_EXTENSIONS": ".none",
+    "GDAL_HTTP_PROXY": "127.0.0.1:9",
+    "GDAL_HTTPS_PROXY": "127.0.0.1:9",
+}
 
 
 @dataclass(frozen=True)
@@ -85,7 +95,10 @@ def spectral(header: Header) -> dict[str, tuple[float, ...]]:
 
 @contextmanager
 def opened(path: str) -> Iterator[rasterio.DatasetReader]:
-    """The file open for reading; an InputError that says why where GDAL cannot."""
+    """The file open for reading; an InputError that says why where GDAL cannot.
+
+    Only what the user names himself is fetched from a network, not what a file of his refers to.
+    """
     local = "://" not in path and not path.startswith("/vsi")
     if local and not os.path.exists(path):
         msg = f"{path}: no such file. Expected a raster (GeoTIFF, NetCDF or Zarr); check the path."
@@ -93,19 +106,35 @@ def opened(path: str) -> Iterator[rasterio.DatasetReader]:
     if local and os.path.isdir(path):
         msg = f"{path} is a folder and no Zarr store. Give the rasters in it, for example '{path.rstrip('/')}/*.tif'."
         raise InputError(msg)
-    try:
-        with warnings.catch_warnings():
-            # A missing georeference is reported once for the whole stack, where the grid is used.
-            warnings.simplefilter("ignore", NotGeoreferencedWarning)
-            source = rasterio.open(path)
-    except (RasterioError, OSError) as error:
-        size = f" ({os.path.getsize(path)} bytes)" if local and os.path.exists(path) else ""
+    with rasterio.Env(**_OFFLINE) if local else nullcontext():
+        try:
+            with warnings.catch_warnings():
+                # A missing georeference is reported once for the whole stack, where the grid is used.
+                warnings.simplefilter("ignore", NotGeoreferencedWarning)
+                source = rasterio.open(path)
+        except (RasterioError, OSError, UnicodeEncodeError) as error:
+            size = f" ({os.path.getsize(path)} bytes)" if local and os.path.exists(path) else ""
+            msg = (
+                f"{path}{size} is not a raster that can be read: {first_line(error)}. Check the file with: rio info "
+                f"{path}"
+            )
+            raise InputError(msg) from error
+        with source:
+            if local:
+                _check_here(source, path)
+            yield source
+
+
+def _check_here(source: rasterio.DatasetReader, path: str) -> None:
+    """Raise where a file on this machine only tells where on a network its pixels are."""
+    elsewhere = [name for name in source.files if _REMOTE.search(name)]
+    if elsewhere or source.driver in _SERVICES:
+        what = elsewhere[0] if elsewhere else f"a service ({source.driver})"
         msg = (
-            f"{path}{size} is not a raster that can be read: {first_line(error)}. Check the file with: rio info {path}"
+            f"{path} refers to {what} on a network, and only what is named itself is fetched from there. Name that as input, or "
+            f"copy it first: rio convert {path} copy.tif"
         )
-        raise InputError(msg) from error
-    with source:
-        yield source
+        raise InputError(msg)
 
 
 def read_header(path: str) -> Header:

@@ -1,0 +1,124 @@
+"""A result tells which mask it was made with: where that is from, which codes counted, and by how much it grew."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import rasterio
+import small_cube
+import xarray as xr
+from click.testing import CliRunner
+from small_stack import write_crops, write_masks
+
+from ngr_geo import masks, sample
+from ngr_geo.cli import main
+
+SCL = list(masks.SCL_CLASSES)
+
+
+@pytest.fixture(scope="module")
+def stack() -> xr.Dataset:
+    return sample("slovenia").isel(time=slice(2, 4), y=slice(0, 48), x=slice(0, 48))
+
+
+def _told(result: xr.DataArray | xr.Dataset) -> dict[str, Any]:
+    told: dict[str, Any] = json.loads(result.attrs["ngr_mask"])
+    return told
+
+
+@pytest.mark.parametrize("lazy", [False, True])
+def test_what_was_found_is_told_as_what_was_named(stack: xr.Dataset, lazy: bool) -> None:
+    raster = stack.chunk(y=24) if lazy else stack
+    found = raster.ngr.decloud(method="guide")
+    assert _told(found) == _told(raster.ngr.decloud("SCL", method="guide"))
+    assert _told(found) == {"source": "SCL", "classes": SCL, "dilate": 2}
+    own = raster.ngr.decloud(classes=[8, 9], dilate=4, method="guide")
+    assert _told(own) == {"source": "SCL", "classes": [8, 9], "dilate": 4}
+
+
+def test_what_is_told_makes_the_same_mask(stack: xr.Dataset) -> None:
+    told = _told(stack.ngr.decloud(method="guide"))
+    again = stack.ngr.cloud_mask(told["source"], classes=told["classes"], dilate=told["dilate"])
+    np.testing.assert_array_equal(again, stack.ngr.cloud_mask())
+
+
+def test_every_kind_of_mask(stack: xr.Dataset) -> None:
+    bands = stack.drop_vars("SCL")
+    cloud = stack.ngr.cloud_mask()
+    codes = cloud.astype("uint16")
+    packed = (codes * 64).rename("Fmask")  # bit 6 is water vapour's level: beyond Fmask's classes, so bits
+
+    def told(mask: Any) -> dict[str, Any]:
+        return _told(bands.ngr.decloud(mask, dilate=0, method="guide"))
+
+    assert told((codes * 8).rename("QA_PIXEL")) == {
+        "source": "array QA_PIXEL",
+        "bits": list(masks.QA_PIXEL_BITS),
+        "dilate": 0,
+    }
+    assert told((codes * 2).rename("Fmask")) == {
+        "source": "array Fmask",
+        "classes": list(masks.FMASK_CLASSES),
+        "dilate": 0,
+    }
+    assert told((packed + codes * 2).rename("Fmask"))["bits"] == list(masks.HLS_FMASK_BITS)
+    assert told((codes * 2).rename("HLS"))["bits"] == list(masks.HLS_FMASK_BITS)
+    assert told(codes) == {"source": "array cloud", "classes": [1], "dilate": 0}
+    assert told(cloud) == {"source": "array cloud", "dilate": 0}
+    assert told(cloud.values) == {"source": "array", "dilate": 0}
+    assert _told(bands.assign(holes=cloud).ngr.decloud("holes", method="guide")) == {"source": "holes", "dilate": 2}
+
+
+@pytest.mark.parametrize("lazy", [False, True])
+def test_missing_pixels_and_lines(stack: xr.Dataset, lazy: bool) -> None:
+    bands, cloud = stack.drop_vars("SCL"), stack.ngr.cloud_mask()
+    bands = bands.where(bands.x > bands.x[5], 0).assign_attrs(bands.attrs)  # 0 is nodata
+    raster = bands.chunk(y=24) if lazy else bands
+    assert _told(raster.ngr.inpaint(method="guide")) == {"source": "nodata"}
+    assert _told(raster.ngr.inpaint(cloud, method="guide")) == {"source": "array cloud"}
+    assert _told(raster.assign(gap=cloud).ngr.inpaint("gap", method="guide")) == {"source": "gap"}
+    values = small_cube.clean_cube().copy()
+    values[:, :, 20] = 0
+    cube = small_cube.raster(values).chunk(y=32) if lazy else small_cube.raster(values)
+    dead = xr.zeros_like(cube, dtype=bool).rename("dead")
+    dead[:, :, 20] = True
+    assert _told(cube.ngr.fill_deadlines(method="guide")) == {"source": "dead lines found"}
+    assert _told(cube.ngr.fill_deadlines([20], method="guide")) == {"source": "lines"}
+    assert _told(cube.ngr.fill_deadlines(dead, method="guide")) == {"source": "array dead"}
+    assert _told(cube.ngr.inpaint(dead, method="guide")) == {"source": "array dead"}
+
+
+def test_a_verb_without_a_mask_does_not_tell_of_another_ones(stack: xr.Dataset) -> None:
+    whole = small_cube.raster(small_cube.clean_cube()).ngr.fill_deadlines([20], method="guide")
+    assert "ngr_mask" in whole.attrs
+    assert "ngr_mask" not in whole.ngr.denoise(method="guide").attrs
+
+
+def test_files_tell_it_too(tmp_path: Path) -> None:
+    files = [str(p) for p in write_crops(tmp_path / "in")]
+    clouds = [str(p) for p in write_masks(tmp_path / "in")]
+    command = [
+        "decloud",
+        *files,
+        "--clouds",
+        *clouds,
+        "--method",
+        "guide",
+        "-o",
+        str(tmp_path / "out"),
+        "--dilate",
+        "1",
+    ]
+    assert CliRunner().invoke(main, command, catch_exceptions=False).exit_code == 0
+    holes = ["inpaint", *files, "--method", "guide", "-o", str(tmp_path / "whole.nc")]
+    assert CliRunner().invoke(main, holes, catch_exceptions=False).exit_code == 0
+    with rasterio.open(next((tmp_path / "out").glob("*[0-9].tif"))) as source:
+        tags = source.tags()
+    assert json.loads(tags["ngr_mask"]) == {"source": "array SCL", "classes": SCL, "dilate": 1}
+    assert json.loads(tags["ngr_masks"]) == [Path(c).name for c in clouds]
+    with xr.open_dataset(tmp_path / "whole.nc") as dataset:
+        assert _told(dataset) == {"source": "nodata"}
