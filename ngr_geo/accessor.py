@@ -364,7 +364,7 @@ class _Verbs(Generic[Raster]):
         """
         from . import report, whole
 
-        whole.check(path, overwrite, "overwrite=True, or another path")
+        whole.check(path, overwrite, "overwrite=True", "another path")
         return report.save(self._raster, result, path, tiles)
 
     def cloud_mask(

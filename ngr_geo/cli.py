@@ -514,7 +514,7 @@ def _check_page(path: Path, option: str, job: Job, stack: "Stack") -> None:
     if path.exists() and any(os.path.samefile(path, name) for name in stack.inputs if os.path.exists(name)):
         msg = f"{path} is an input, and inputs are never overwritten. Choose another {option}."
         raise OutputError(msg)
-    check(path, job.overwrite, f"--overwrite, or another {option}")
+    check(path, job.overwrite, "--overwrite", f"another {option}")
 
 
 def _plan(verb: str, job: Job, stack: "Stack", mask: "xr.DataArray | str | None") -> "Plan":

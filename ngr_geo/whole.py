@@ -32,16 +32,16 @@ def write(path: str | os.PathLike[str], content: bytes, option: str) -> None:
         raise OutputError(msg) from error
 
 
-def check(path: str | os.PathLike[str], overwrite: bool, remedy: str) -> None:
+def check(path: str | os.PathLike[str], overwrite: bool, allow: str, other: str) -> None:
     """Raise where `write` could not write a file, or would replace one that may not be.
 
     Raises:
-        OutputError: what is there, and the `remedy`.
+        OutputError: what is there, and what to use: `allow`, which replaces it, or `other`, another place.
     """
     target = Path(path)
     if target.is_dir() or (target.exists() and not overwrite):
-        msg = f"{target} is {'a folder' if target.is_dir() else 'already there'}. Use {remedy}."
+        msg = f"{target} is {'a folder' if target.is_dir() else 'already there'}. Use {allow}, or {other}."
         raise OutputError(msg)
     if any(parent.exists() and not parent.is_dir() for parent in target.absolute().parents):
-        msg = f"{target} cannot be written: its folder is a file. Choose another place for it."
+        msg = f"{target} cannot be written: its folder is a file. Use {other}."
         raise OutputError(msg)
