@@ -52,6 +52,7 @@ class _Verbs(Generic[Raster]):
         tune: int = 0,
         prior: Prior | PathLike | None = None,
         uncertainty: bool = False,
+        aoi: Any = None,
         work: PathLike | None = None,
         restart: bool = False,
         progress: bool | Progress | None = None,
@@ -80,6 +81,9 @@ class _Verbs(Generic[Raster]):
             uncertainty: also tell how far each filled pixel may be off: a coordinate `uncertainty` (for a Dataset one per variable,
                 NAME_uncertainty), standard deviations in the raster's units, 0 where nothing was filled. Learnt from errors at
                 hidden pixels; ± 1.645 of them cover about 90 % of what was hidden. NaN where too little could be hidden.
+            aoi: restrict the work to an area of interest: polygons as a GeoDataFrame or GeoSeries, as GeoJSON (a mapping, in
+                longitude and latitude), or a file that geopandas reads, in any CRS. Only tiles that touch it are solved; inside,
+                the result is what it would be without aoi; beyond it nothing changes.
             work: a folder that keeps every tile when it is finished, and what was learnt. The tiles are then solved by this call,
                 also where the raster is lazy (the result is still), and a call that was stopped goes on when it is repeated.
                 Tiles are read a few at a time and run on the active Dask cluster, if there is one; all its workers have to see
@@ -101,7 +105,19 @@ class _Verbs(Generic[Raster]):
         from . import restore
 
         options = _options(
-            method, tile, overlap, device, seed, steps, progress, prior, work, restart, tune, uncertainty
+            progress,
+            work,
+            restart,
+            method=method,
+            tile=tile,
+            overlap=overlap,
+            device=device,
+            seed=seed,
+            steps=steps,
+            tune=tune,
+            prior=prior,
+            uncertainty=uncertainty,
+            aoi=aoi,
         )
         return cast(Raster, restore.decloud(self._raster, clouds, dates, classes, dilate, options))
 
@@ -120,6 +136,7 @@ class _Verbs(Generic[Raster]):
         tune: int = 0,
         prior: Prior | PathLike | None = None,
         uncertainty: bool = False,
+        aoi: Any = None,
         work: PathLike | None = None,
         restart: bool = False,
         progress: bool | Progress | None = None,
@@ -142,6 +159,7 @@ class _Verbs(Generic[Raster]):
             tune: see `decloud`.
             prior: see `decloud`; not for a spectral cube.
             uncertainty: see `decloud`.
+            aoi: see `decloud`.
             work: a folder that keeps finished tiles: see `decloud`.
             restart: start over, whatever the work folder holds.
             progress: True for a bar, or a function of (stage, done, total).
@@ -155,7 +173,19 @@ class _Verbs(Generic[Raster]):
         from . import spectral
 
         options = _options(
-            method, tile, overlap, device, seed, steps, progress, prior, work, restart, tune, uncertainty
+            progress,
+            work,
+            restart,
+            method=method,
+            tile=tile,
+            overlap=overlap,
+            device=device,
+            seed=seed,
+            steps=steps,
+            tune=tune,
+            prior=prior,
+            uncertainty=uncertainty,
+            aoi=aoi,
         )
         return cast(Raster, spectral.inpaint(self._raster, missing, dates, options))
 
@@ -171,6 +201,9 @@ class _Verbs(Generic[Raster]):
         device: str | None = None,
         seed: int = 0,
         steps: int | None = None,
+        uncertainty: bool = False,
+        change: bool = False,
+        aoi: Any = None,
         work: PathLike | None = None,
         restart: bool = False,
         progress: bool | Progress | None = None,
@@ -191,6 +224,10 @@ class _Verbs(Generic[Raster]):
             device: of torch; None: CUDA where there is any.
             seed: of everything random.
             steps: of the solver; None: stopped on hidden entries ("paper": 4 000).
+            uncertainty: also tell how far each value may be off: a coordinate `uncertainty`, standard deviations in the raster's
+                units, 0 where nothing was changed. Learnt from what becomes of the result when it is made noisy once more.
+            change: also tell what was added to each value: a coordinate `change`, in the raster's units.
+            aoi: an area of interest beyond which nothing changes: see `decloud`.
             work: a folder that keeps finished tiles: see `decloud`.
             restart: start over, whatever the work folder holds.
             progress: True for a bar, or a function of (stage, done, total).
@@ -207,8 +244,20 @@ class _Verbs(Generic[Raster]):
         """
         from . import spectral
 
-        options = _options(method, tile, overlap, device, seed, steps, progress, None, work, restart)
-        return cast(Raster, spectral.denoise(self._raster, noise, bad_bands, options))
+        options = _options(
+            progress,
+            work,
+            restart,
+            method=method,
+            tile=tile,
+            overlap=overlap,
+            device=device,
+            seed=seed,
+            steps=steps,
+            uncertainty=uncertainty,
+            aoi=aoi,
+        )
+        return cast(Raster, spectral.denoise(self._raster, noise, bad_bands, change, options))
 
     @recorded
     def destripe(
@@ -222,6 +271,9 @@ class _Verbs(Generic[Raster]):
         device: str | None = None,
         seed: int = 0,
         steps: int | None = None,
+        uncertainty: bool = False,
+        change: bool = False,
+        aoi: Any = None,
         work: PathLike | None = None,
         restart: bool = False,
         progress: bool | Progress | None = None,
@@ -239,6 +291,9 @@ class _Verbs(Generic[Raster]):
             device: of torch.
             seed: of everything random.
             steps: of the solver.
+            uncertainty: as for `denoise`, learnt from stripes that are put on the result, and removed once more.
+            change: as for `denoise`.
+            aoi: see `decloud`.
             work: a folder that keeps finished tiles: see `decloud`.
             restart: start over, whatever the work folder holds.
             progress: True for a bar, or a function of (stage, done, total).
@@ -251,8 +306,20 @@ class _Verbs(Generic[Raster]):
         """
         from . import spectral
 
-        options = _options(method, tile, overlap, device, seed, steps, progress, None, work, restart)
-        return cast(Raster, spectral.destripe(self._raster, direction, bad_bands, options))
+        options = _options(
+            progress,
+            work,
+            restart,
+            method=method,
+            tile=tile,
+            overlap=overlap,
+            device=device,
+            seed=seed,
+            steps=steps,
+            uncertainty=uncertainty,
+            aoi=aoi,
+        )
+        return cast(Raster, spectral.destripe(self._raster, direction, bad_bands, change, options))
 
     @recorded
     def fill_deadlines(
@@ -266,6 +333,8 @@ class _Verbs(Generic[Raster]):
         device: str | None = None,
         seed: int = 0,
         steps: int | None = None,
+        uncertainty: bool = False,
+        aoi: Any = None,
         work: PathLike | None = None,
         restart: bool = False,
         progress: bool | Progress | None = None,
@@ -284,6 +353,8 @@ class _Verbs(Generic[Raster]):
             device: of torch.
             seed: of everything random.
             steps: of training.
+            uncertainty: as for `denoise`, learnt from lines that are hidden.
+            aoi: see `decloud`.
             work: a folder that keeps finished tiles: see `decloud`.
             restart: start over, whatever the work folder holds.
             progress: True for a bar, or a function of (stage, done, total).
@@ -296,7 +367,19 @@ class _Verbs(Generic[Raster]):
         """
         from . import spectral
 
-        options = _options(method, tile, overlap, device, seed, steps, progress, None, work, restart)
+        options = _options(
+            progress,
+            work,
+            restart,
+            method=method,
+            tile=tile,
+            overlap=overlap,
+            device=device,
+            seed=seed,
+            steps=steps,
+            uncertainty=uncertainty,
+            aoi=aoi,
+        )
         return cast(Raster, spectral.fill_deadlines(self._raster, lines, bad_bands, options))
 
     def repeat(self, result: xr.DataArray | xr.Dataset | Mapping[str, str], **keywords: Any) -> Raster:
@@ -395,7 +478,7 @@ class _Verbs(Generic[Raster]):
         """
         from . import restore
 
-        options = _options(method, 256, 32, device, seed, steps, progress, prior)
+        options = _options(progress, None, False, method=method, device=device, seed=seed, steps=steps, prior=prior)
         return restore.learn(self._raster, clouds, classes, dilate, options)
 
     def plan(
@@ -408,11 +491,12 @@ class _Verbs(Generic[Raster]):
         method: Method = "auto",
         tile: int = 256,
         overlap: int = 32,
+        aoi: Any = None,
     ) -> Plan:
         """Return what `decloud` would do with the same arguments: dates, cloud shares, tiles, memory, time."""
         from .plan import plan
 
-        options = _options(method, tile, overlap, None, 0, None, None)
+        options = _options(None, None, False, method=method, tile=tile, overlap=overlap, aoi=aoi)
         return plan(self._raster, clouds, dates=dates, classes=classes, dilate=dilate, options=options)
 
 
@@ -426,20 +510,8 @@ class DatasetVerbs(_Verbs[xr.Dataset]):
     """`Dataset.ngr`, for one variable per band on (time, y, x) in any order."""
 
 
-def _options(
-    method: str,
-    tile: int,
-    overlap: int,
-    device: str | None,
-    seed: int,
-    steps: int | None,
-    progress: bool | Progress | None,
-    prior: Prior | PathLike | None = None,
-    work: PathLike | Folder | None = None,
-    restart: bool = False,
-    tune: int = 0,
-    uncertainty: bool = False,
-) -> Options:
+def _options(progress: bool | Progress | None, work: PathLike | Folder | None, restart: bool, **chosen: Any) -> Options:
+    """Return the keywords of a verb as one value."""
     from .restore import Options
 
     if progress is True:
@@ -451,4 +523,4 @@ def _options(
         from .work import Folder
 
         folder = work if isinstance(work, Folder) else Folder(work, restart)
-    return Options(method, tile, overlap, device, seed, steps, tune, uncertainty, progress or None, prior, folder)
+    return Options(progress=progress or None, work=folder, **chosen)

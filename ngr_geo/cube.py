@@ -11,6 +11,7 @@ import math
 import warnings
 from collections.abc import Collection, Hashable, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 import dask.array as da
@@ -40,6 +41,8 @@ NOT_BANDS = (
 )
 STALE = ("STATISTICS_", "actual_range", "valid_min", "valid_max", "valid_range", "ngr_mask")
 """Attributes that filling makes false, by how they begin; of masks that another verb used, `ngr_before` tells."""
+LAYERS = ("uncertainty", "change")
+"""What a verb can tell of each pixel beside `filled`: how far it may be off, and what was added to it."""
 METRES_PER_DEGREE = 111_320.0
 
 
@@ -119,14 +122,16 @@ def read(raster: xr.DataArray | xr.Dataset, exclude: Collection[Hashable] = ()) 
     return Cube(values, valid, days, dates, bands, raster, names, dims)
 
 
-def write(cube: Cube, restored: Any, filled: Any, made: Any = None, deviation: Any = None) -> xr.DataArray | xr.Dataset:
+def write(
+    cube: Cube, restored: Any, filled: Any, made: Any = None, layers: Mapping[str, Any] = MappingProxyType({})
+) -> xr.DataArray | xr.Dataset:
     """Return the raster with `restored` values in the `filled` pixels, both (time, band, y, x), and nothing else changed.
 
     Integers are rounded, clipped to their dtype and kept off nodata; what is NaN becomes nodata, or stays as it was in an
     integer raster without nodata. A boolean coordinate `filled` says which pixels are new: those of `made`, where that is
-    given because others were corrected and not made up. `deviation`, if given, becomes a coordinate `uncertainty`, for a
-    Dataset one per variable, NAME_uncertainty: standard deviations in the raster's units, 0 where nothing was filled. Lazy where
-    the raster is.
+    given because others were corrected and not made up. Each of `layers`, by name one of `LAYERS`, becomes a coordinate, for a
+    Dataset one per variable, NAME_uncertainty: in the raster's units, 0 where nothing was filled. Those of an earlier verb are
+    dropped: they tell of other values. Lazy where the raster is.
     """
     if cube.lazy:
         chunks = cube.values.chunks
@@ -134,8 +139,9 @@ def write(cube: Cube, restored: Any, filled: Any, made: Any = None, deviation: A
         one = {0: -1, -2: chunks[-2], -1: chunks[-1]}
         restored, filled = (da.asarray(a).rechunk(one) for a in (restored, filled))
         made = None if made is None else da.asarray(made).rechunk(one)
-        deviation = None if deviation is None else deviation.rechunk(one)
+        layers = {name: layer.rechunk(one) for name, layer in layers.items()}
     raster = cube.raster.copy()
+    raster = raster.drop_vars([n for n in _layer_names(cube) if n in raster.coords])
     if isinstance(raster, xr.Dataset):
         for index, name in enumerate(cube.names):
             raster[name] = _filled_in(raster[name], cube, restored[:, index : index + 1], filled[:, index : index + 1])
@@ -145,16 +151,18 @@ def write(cube: Cube, restored: Any, filled: Any, made: Any = None, deviation: A
     known = da.isfinite(restored) if cube.lazy else np.isfinite(restored)
     new = _filled_coordinate(cube, (filled if made is None else made) & known, by_band=made is not None)
     raster = raster.assign_coords(filled=new)
-    if deviation is None:
-        return raster
-    deviation = (da.where if cube.lazy else np.where)(filled, deviation, np.float32(0))
-    parts = (
-        {"uncertainty": slice(None)} if not cube.names else {f"{n}_uncertainty": [i] for i, n in enumerate(cube.names)}
-    )
     variable = cube.raster[cube.names[0]] if isinstance(cube.raster, xr.Dataset) else cube.raster
-    return raster.assign_coords(
-        {n: (variable.dims, _shaped(deviation[:, b], cube, variable)) for n, b in parts.items()}
-    )
+    for kind, layer in layers.items():
+        told = (da.where if cube.lazy else np.where)(filled, layer, np.float32(0))
+        parts: dict[str, Any] = {f"{n}_{kind}": [i] for i, n in enumerate(cube.names)} or {kind: slice(None)}
+        raster = raster.assign_coords(
+            {n: (variable.dims, _shaped(told[:, b], cube, variable)) for n, b in parts.items()}
+        )
+    return raster
+
+
+def _layer_names(cube: Cube) -> list[str]:
+    return [f"{name}_{kind}" for name in cube.names for kind in LAYERS] or list(LAYERS)
 
 
 def bad_bands(cube: Cube) -> NDArray[np.bool_]:

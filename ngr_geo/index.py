@@ -100,7 +100,11 @@ def _row(file: Mapping[str, Any], tile: tiles.Tile, cube: Cube, prior: Prior | N
         row |= {"outcome": str(file["outcome"])} | _from_prior(filled, cube, prior)
     else:
         verdicts = json.loads(str(file["verdicts"]))
-        row |= {"filled": float(np.mean(file["shares"])), "method": "+".join(dict.fromkeys(v[1] for v in verdicts))}
+        methods = [v[1] for v in verdicts]
+        row |= {"filled": float(np.mean(file["shares"])), "method": "+".join(dict.fromkeys(methods))}
+        errors = [t[1 if m == "ngr" else 0] for m, t in zip(methods, file["errors"], strict=True)]
+        errors = [float(np.nanmean(e)) for e in errors if np.isfinite(e).any()]
+        row |= {"expected_rmse": float(np.sqrt(np.mean(np.square(errors)))) if errors else np.nan}
     return row | {key: told.get(key, None) for key in ("seconds", "worker", "device")}
 
 

@@ -60,6 +60,7 @@ class Options:
     progress: Progress | None = None
     prior: Prior | str | os.PathLike[str] | None = None
     work: work.Folder | None = None
+    aoi: Any = None
 
 
 class Shares(NamedTuple):
@@ -156,15 +157,15 @@ def _restore(
     shares = Shares(missing.mean((1, 2)), filled.mean((1, 2)), _counts([]))
     if not fill.any():
         warnings.warn("Nothing is missing in the chosen dates: the result is the input.", UserWarning, stacklevel=4)
-        nothing = np.zeros(cube.shape, np.float32) if settings.uncertainty else None
-        return _recorded(cubes.write(cube, cube.values, fill, deviation=nothing), cube, None, shares, verb, settings)
+        nothing = {"uncertainty": np.zeros(cube.shape, np.float32)} if settings.uncertainty else {}
+        return _recorded(cubes.write(cube, cube.values, fill, layers=nothing), cube, None, shares, verb, settings)
 
     prior = _learn(*_sample(cube, observed, fill), targets, cube.days, settings, _networks(options), tell)
     states = _solve_all(prior, cube, observed, fill, pieces, settings, tell)
     whole = slice(0, cube.shape[-2]), slice(0, cube.shape[-1])
-    restored, deviation = _split(tiles.blend(pieces, states, whole, _leading(cube.shape[:2], settings)), settings)
+    restored, layers = _split(tiles.blend(pieces, states, whole, _leading(cube.shape[:2], settings)), settings)
     shares = shares._replace(tiles=_counts([_outcome(s) for s in states]))
-    result = cubes.write(cube, restored, fill, deviation=deviation)
+    result = cubes.write(cube, restored, fill, layers=layers)
     return _recorded(result, cube, prior, shares, verb, settings)
 
 
@@ -242,9 +243,9 @@ def _leading(shape: tuple[int, int], settings: Settings) -> tuple[int, ...]:
     return (2, *shape) if settings.uncertainty else shape
 
 
-def _split(blended: Any, settings: Settings) -> tuple[Any, Any]:
-    """Return values and standard deviations, None where these were not asked for, of blended answers."""
-    return (blended[0], blended[1]) if settings.uncertainty else (blended, None)
+def _split(blended: Any, settings: Settings) -> tuple[Any, dict[str, Any]]:
+    """Return values, and standard deviations where these were asked for, of blended answers."""
+    return (blended[0], {"uncertainty": blended[1]}) if settings.uncertainty else (blended, {})
 
 
 def _solve_all(
@@ -291,8 +292,8 @@ def _lazily(
     with work.asking_for_gpus():
         solved = [solve(prior, *(window(t.window) for window in cut), t, settings) for t in pieces]
     blended = tiles.blend_lazy(pieces, solved, _leading(cube.shape[:2], settings), cube.values.chunks[-2:])
-    restored, deviation = _split(blended, settings)
-    result = stamped(cubes.write(cube, restored, fill, deviation=deviation), verb, settings)
+    restored, layers = _split(blended, settings)
+    result = stamped(cubes.write(cube, restored, fill, layers=layers), verb, settings)
     time = cube.dims[0]
     if time is None or settings.method == "paper":
         return result
@@ -348,9 +349,9 @@ def _in_folder(
         records = [str(folder.record(t)) for t in pieces]
     leading, chunks = _leading(cube.shape[:2], settings), values.chunks[-2:]
     blended = tiles.blend_lazy(pieces, [Stored(r, "values") for r in records], leading, chunks)
-    restored, deviation = _split(blended if cube.lazy else blended.compute(), settings)
+    restored, layers = _split(blended if cube.lazy else blended.compute(), settings)
     fill = fill if cube.lazy else np.asarray(fill)
-    result = cubes.write(cube, restored, fill, deviation=deviation)
+    result = cubes.write(cube, restored, fill, layers=layers)
     return _recorded(result, cube, prior, _tallied(records, cube), verb, settings)
 
 
@@ -690,20 +691,28 @@ def _expectation(judgement: Any, prior: Prior, date: int, bands: Sequence[str]) 
     """Return the error expected in the gaps of a date, in the raster's units, as JSON can hold it."""
     unit = prior.spread[date, :, 0, 0].astype(float)
     tables = {k: np.asarray(getattr(judgement, k)) * (1 if k == "doubt" else unit) for k in judgement._fields[1:]}
+    kept = {k: tables[f"{judgement.method}_{k}"] for k in ("rmse", "bias")} | {"doubt": tables["doubt"]}
     rmse = {m: tables[f"{m}_rmse"] for m in ("guide", "ngr")}
-    row: dict[str, Any] = {f"{m}_rmse": float(r.mean()) if np.isfinite(r).all() else None for m, r in rmse.items()}
+    return expectation(rmse, kept, prior.limits[1] - prior.limits[0], bands)
+
+
+def expectation(
+    rmse: dict[str, NDArray[np.float64]], kept: dict[str, NDArray[np.float64]], peak: float, bands: Sequence[str]
+) -> dict[str, Any]:
+    """Return the errors that are expected, as JSON can hold them.
+
+    Args:
+        rmse: of "guide" and "ngr", per band (B,), NaN where not known.
+        kept: "rmse", "bias" and "doubt" of the method that was kept, per band.
+        peak: the range of values that PSNR is told of.
+        bands: their names.
+    """
+    row: dict[str, Any] = {f"{m}_rmse": float(np.nanmean(e)) if np.isfinite(e).any() else None for m, e in rmse.items()}
     if row["guide_rmse"] and row["ngr_rmse"]:
-        row["gain_db"] = round(float(np.mean(20 * np.log10(rmse["guide"] / rmse["ngr"]))), 3)
-    kept = rmse[judgement.method]
-    if np.isfinite(kept).all():
-        peak = prior.limits[1] - prior.limits[0]
-        columns = {
-            "rmse": kept,
-            "bias": tables[f"{judgement.method}_bias"],
-            "psnr": 20 * np.log10(peak / np.maximum(kept, 1e-12)),
-            "doubt": tables["doubt"],
-        }
-        columns = {k: np.broadcast_to(v, len(bands)) for k, v in columns.items()}
+        row["gain_db"] = round(float(np.nanmean(20 * np.log10(rmse["guide"] / rmse["ngr"]))), 3)
+    if np.isfinite(kept["rmse"]).any():
+        columns = {**kept, "psnr": 20 * np.log10(peak / np.maximum(kept["rmse"], 1e-12))}
+        columns = {k: np.broadcast_to(columns[k], len(bands)) for k in ("rmse", "bias", "psnr", "doubt")}
         short = {k: [float(f"{x:.4g}") if np.isfinite(x) else None for x in v] for k, v in columns.items()}
         row["expected"] = {k: dict(zip(bands, v, strict=True)) for k, v in short.items()}
     return row

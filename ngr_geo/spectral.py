@@ -28,14 +28,16 @@ from .restore import Dates, Options, regions, settings_of
 from .tiles import Stored, Tile
 
 if TYPE_CHECKING:
-    from .spectral_tasks import Task, Verdict
-    from .tasks import Settings
+    from .spectral_tasks import Task
+    from .tasks import Judgement, Settings
 
 NOISES = ("auto", "gaussian", "mixed")
 DIRECTIONS = (None, "columns", "rows")
 QUANTILE = 0.999
 SPECTRAL_BANDS = 8
 """A single date with at least so many bands is a spectral cube."""
+STATES = ("correction", "made", "deviation")
+"""What is blended of a tile, as its record calls it."""
 
 
 @dataclass(frozen=True)
@@ -48,19 +50,23 @@ class Job:
     """(time, band, y, x) True where a value is missing and to be filled; None: dead lines are looked for, or nothing is filled."""
     find_lines: bool
     options: Options
+    change: bool = False
 
 
 class Piece(NamedTuple):
-    """A tile solved: correction and made-up (time, band, h, w), noise (time, band), and a verdict per date; units of the raster."""
+    """A tile solved, in units of the raster.
 
-    correction: NDArray[np.float32]
-    made: NDArray[np.float32]
+    `states` (2 or 3, time, band, h, w): correction, 1 where made up, and the deviation where it was asked for; `noise`
+    (time, band); for each date which fault was found, and what is expected of guide and NGR.
+    """
+
+    states: NDArray[np.float32]
     noise: NDArray[np.float64]
-    verdicts: tuple[tuple[str, Verdict], ...]
+    judged: tuple[tuple[str, Judgement], ...]
 
 
 def denoise(
-    raster: xr.DataArray | xr.Dataset, noise: str, bad_bands: Sequence[Any] | None, options: Options
+    raster: xr.DataArray | xr.Dataset, noise: str, bad_bands: Sequence[Any] | None, change: bool, options: Options
 ) -> xr.DataArray | xr.Dataset:
     """Return the raster with less noise; see `accessor`."""
     from .spectral_tasks import Task
@@ -69,11 +75,15 @@ def denoise(
         msg = f"Found noise={noise!r}, expected one of {', '.join(NOISES)}."
         raise InputError(msg)
     kinds: dict[str, Any] = {"auto": None, "gaussian": "gaussian", "mixed": "mixed"}
-    return _restore(raster, bad_bands, Job("denoise", Task("denoise", kinds[noise]), None, False, options))
+    return _restore(raster, bad_bands, Job("denoise", Task("denoise", kinds[noise]), None, False, options, change))
 
 
 def destripe(
-    raster: xr.DataArray | xr.Dataset, direction: str | None, bad_bands: Sequence[Any] | None, options: Options
+    raster: xr.DataArray | xr.Dataset,
+    direction: str | None,
+    bad_bands: Sequence[Any] | None,
+    change: bool,
+    options: Options,
 ) -> xr.DataArray | xr.Dataset:
     """Return the raster without stripes; see `accessor`."""
     from .spectral_tasks import Task
@@ -82,7 +92,7 @@ def destripe(
         msg = f"Found direction={direction!r}, expected 'columns', 'rows', or None to find it."
         raise InputError(msg)
     task = Task("destripe", "stripes", direction)  # type: ignore[arg-type]  # checked above
-    return _restore(raster, bad_bands, Job("destripe", task, None, False, options))
+    return _restore(raster, bad_bands, Job("destripe", task, None, False, options, change))
 
 
 def fill_deadlines(
@@ -110,7 +120,7 @@ def inpaint(
     cube, gaps = restore.gaps(raster, missing)
     if cube.shape[0] > 1 or cube.shape[1] < SPECTRAL_BANDS:
         return restore.inpaint(raster, missing, dates, options)
-    given = {"prior": options.prior is not None, "tune": bool(options.tune), "uncertainty": options.uncertainty}
+    given = {"prior": options.prior is not None, "tune": bool(options.tune)}
     for name in (n for n, is_given in given.items() if is_given):
         msg = f"Found {name}= for one date of {cube.shape[1]} bands, expected a stack of dates: leave it out for a spectral cube."
         raise InputError(msg)
@@ -149,11 +159,10 @@ def _restore(raster: xr.DataArray | xr.Dataset, bad_bands: Sequence[Any] | None,
         scale = _scale(sample)
         solved = _solve_all(cube, observed, gaps, scale, pieces, job, settings)
         whole = slice(0, cube.shape[-2]), slice(0, cube.shape[-1])
-        correction = tiles.blend(pieces, [p.correction for p in solved], whole, cube.shape[:2])
-        made = tiles.blend(pieces, [p.made for p in solved], whole, cube.shape[:2]) > 0.5
-        shares = [p.made.mean((1, 2, 3)) for p in solved]
-        result = _written(cube, correction, made, gaps)
-        result = _recorded(result, cube, [p.verdicts for p in solved], [p.noise for p in solved], shares, job)
+        blended = tiles.blend(pieces, [p.states for p in solved], whole, _leading(cube, settings))
+        result = _written(cube, blended, gaps, job)
+        shares = [p.states[1].mean((1, 2, 3)) for p in solved]
+        result = _recorded(result, cube, [p.judged for p in solved], [p.noise for p in solved], shares, scale, job)
     left_out = json.dumps([cube.bands[i] for i in np.flatnonzero(~good)])
     return restore.stamped(result, job.verb, settings).assign_attrs(ngr_bands_left_out=left_out)
 
@@ -186,11 +195,12 @@ def _solve_tile(
     import torch
 
     from .guides import deadlines
-    from .spectral_tasks import Verdict, solve
+    from .spectral_tasks import solve, unjudged
+    from .tasks import Judgement
 
-    correction, made = np.zeros(values.shape, np.float32), np.zeros(values.shape, np.float32)
+    states = np.zeros((3 if settings.uncertainty else 2, *values.shape), np.float32)
     noise = np.full(values.shape[:2], np.nan)
-    verdicts = []
+    judged = []
     for date in range(len(values)):
         seen = observed[date]
         cube = np.where(seen, values[date].astype(np.float64) / scale, 0).astype(np.float32)
@@ -200,7 +210,7 @@ def _solve_tile(
             seen = seen & ~gap
             cube = np.where(seen, cube, 0)
         if not seen.any() or (gap is not None and not gap.any()):
-            verdicts.append(("none", Verdict("none", float("nan"), float("nan"))))
+            judged.append(("none", unjudged("none", len(cube))))
             continue
         # What is neither observed nor to be filled (nodata regions) takes no part: it is as unknown as the gaps, and left alone.
         answer = solve(task, torch.from_numpy(cube), torch.from_numpy(seen.copy()), settings)
@@ -209,13 +219,20 @@ def _solve_tile(
         where = seen if gap is None else gap & seen.any(axis=(1, 2), keepdims=True)
         original = values[date].astype(np.float64) if gap is None else np.where(observed[date], values[date], 0)
         change = change if gap is None else image.astype(np.float64) * scale - original
-        correction[date] = np.where(where, change, 0)
-        made[date] = (answer.made.numpy() if gap is None else gap) & where
+        states[0, date] = np.where(where, change, 0)
+        states[1, date] = (answer.made.numpy() if gap is None else gap) & where
+        if settings.uncertainty:
+            states[2, date] = np.where(where, answer.deviation.numpy() * scale, 0)
         noise[date] = answer.noise.numpy() * scale
-        found = answer.verdict
-        found = found._replace(guide_rmse=found.guide_rmse * scale, ngr_rmse=found.ngr_rmse * scale)
-        verdicts.append((answer.note, found))
-    return Piece(correction, made, noise, tuple(verdicts))
+        method, *errors, doubt = answer.judgement
+        guide_rmse, ngr_rmse, guide_bias, ngr_bias = (tuple(scale * e for e in table) for table in errors)
+        judged.append((answer.note, Judgement(method, guide_rmse, ngr_rmse, guide_bias, ngr_bias, doubt)))
+    return Piece(states, noise, tuple(judged))
+
+
+def _leading(cube: Cube, settings: Settings) -> tuple[int, ...]:
+    """Return the dimensions of a tile's states before its rows and columns."""
+    return (3 if settings.uncertainty else 2, *cube.shape[:2])
 
 
 def _lazily(
@@ -239,18 +256,22 @@ def _lazily(
             for t in pieces
         ]
     chunks = cube.values.chunks[-2:]
-    correction = tiles.blend_lazy(pieces, [s.correction for s in solved], cube.shape[:2], chunks)
-    made = tiles.blend_lazy(pieces, [s.made for s in solved], cube.shape[:2], chunks) > 0.5
-    result = _written(cube, correction, made, gaps)
-    rows, noise = dask.delayed(_summary, nout=2)([s.verdicts for s in solved], [s.noise for s in solved], cube.dates)
+    blended = tiles.blend_lazy(pieces, [s.states for s in solved], _leading(cube, settings), chunks)
+    result = _written(cube, blended, gaps, job)
+    told = [s.judged for s in solved], [s.noise for s in solved], [dask.delayed(_share)(s) for s in solved]
+    rows, noise = dask.delayed(_summary, nout=2)(*told, scale, cube.dates, cube.bands)
     time, band = cube.dims[:2]
     along, shape = ((), ()) if time is None else ((time,), cube.shape[:1])
     columns = {
         f"ngr_{key}": (along, da.from_delayed(dask.delayed(_column)(rows, key, shape), shape, kind))
         for key, kind in (("method", "U16"), ("kind", "U24"), ("guide_rmse", float), ("ngr_rmse", float))
     }
-    if job.verb == "denoise" and band in result.dims:
-        columns["ngr_noise"] = ((band,), da.from_delayed(noise, cube.shape[1:2], float))
+    if band in result.dims:
+        shape = (*shape, cube.shape[1])
+        expected = da.from_delayed(dask.delayed(_expected)(rows, cube.bands, shape), shape, float)
+        columns["ngr_expected_rmse"] = ((*along, band), expected)
+        if job.verb == "denoise":
+            columns["ngr_noise"] = ((band,), da.from_delayed(noise, cube.shape[1:2], float))
     return result.assign_coords(columns)
 
 
@@ -289,16 +310,19 @@ def _in_folder(
         folder.solve(pieces, solve, tell, restore.side_by_side(cube, pieces, settings))
         records = [str(folder.record(t)) for t in pieces]
     chunks = values.chunks[-2:]
-    correction, made = (
-        tiles.blend_lazy(pieces, [Stored(r, name) for r in records], cube.shape[:2], chunks)
-        for name in ("correction", "made")
+    leading = _leading(cube, settings)
+    blended = da.stack(
+        [
+            tiles.blend_lazy(pieces, [Stored(r, name) for r in records], leading[1:], chunks)
+            for name in STATES[: leading[0]]
+        ]
     )
     if not cube.lazy:
-        correction, made = dask.compute(correction, made)
+        blended = blended.compute()
     if gaps is not None and not cube.lazy:
         gaps = gaps.compute()
-    verdicts, noise, shares = zip(*(_told(record) for record in records), strict=True)
-    return _recorded(_written(cube, correction, made > 0.5, gaps), cube, verdicts, noise, shares, job)
+    judged, noise, shares = zip(*(_told(record) for record in records), strict=True)
+    return _recorded(_written(cube, blended, gaps, job), cube, judged, noise, shares, scale, job)
 
 
 def _solve_and_keep(
@@ -314,33 +338,50 @@ def _solve_and_keep(
     """Solve a tile and write its record."""
     begun = time.perf_counter()
     piece = _solve_tile(values, observed, gaps, scale, task, find_lines, settings)
-    verdicts = json.dumps([[note, *verdict] for note, verdict in piece.verdicts])
-    changed = piece.correction != 0
-    dense = changed.mean() > 0.5
-    kept = {"correction": piece.correction} if dense else tiles.sparse("correction", piece.correction, changed)
-    made = tiles.sparse("made", piece.made, piece.made > 0)
-    shares = piece.made.mean((1, 2, 3))
-    told = np.array(json.dumps(work.telling(begun, settings.placed().device)))
-    work.keep(record, **kept, **made, shares=shares, noise=piece.noise, verdicts=np.array(verdicts), told=told)
+    kept: dict[str, NDArray[Any]] = {}
+    for name, state in zip(STATES, piece.states, strict=False):
+        where = state != 0
+        kept |= {name: state} if where.mean() > 0.5 else tiles.sparse(name, state, where)
+    told = work.telling(begun, settings.placed().device)
+    if settings.uncertainty and (piece.states[2] != 0).any():
+        told["uncertainty"] = float(piece.states[2][piece.states[2] != 0].mean(dtype=np.float64))
+    table = np.array([judgement[1:] for _, judgement in piece.judged], float)  # (time, 5, band)
+    names = np.array(json.dumps([[note, judgement.method] for note, judgement in piece.judged]))
+    texts = {"verdicts": names, "told": np.array(json.dumps(told))}
+    work.keep(record, **kept, **texts, shares=_share(piece), noise=piece.noise, errors=table, scale=np.array(scale))
 
 
-def _told(record: str) -> tuple[tuple[tuple[str, Verdict], ...], NDArray[np.float64], NDArray[np.float64]]:
-    """Return what the record of a tile tells beside its pixels: verdicts, noise, and how much of each date is made up."""
-    from .spectral_tasks import Verdict
+def _told(record: str) -> tuple[tuple[tuple[str, Judgement], ...], NDArray[np.float64], NDArray[np.float64]]:
+    """Return what the record of a tile tells beside its pixels: judgements, noise, and how much of each date is made up."""
+    from .tasks import Judgement
 
     with tiles.record(record) as file:
-        verdicts = tuple((note, Verdict(*rest)) for note, *rest in json.loads(str(file["verdicts"])))
-        return verdicts, file["noise"], file["shares"]
+        names, errors = json.loads(str(file["verdicts"])), file["errors"]
+        judged = tuple(
+            (note, Judgement(method, *map(tuple, table.tolist())))
+            for (note, method), table in zip(names, errors, strict=True)
+        )
+        return judged, file["noise"], file["shares"]
 
 
-def _written(cube: Cube, correction: Any, made: Any, gaps: Any) -> xr.DataArray | xr.Dataset:
+def _share(piece: Piece) -> NDArray[np.floating]:
+    """Return how much of each date (T,) of a tile is made up."""
+    share: NDArray[np.floating] = piece.states[1].mean((1, 2, 3))
+    return share
+
+
+def _written(cube: Cube, blended: Any, gaps: Any, job: Job) -> xr.DataArray | xr.Dataset:
     """Return the raster with the corrections added; `filled` tells what was made up."""
     xp = da if cube.lazy else np
+    correction, made = blended[0], blended[1] > 0.5
     base = xp.where(cube.valid, cube.values, 0).astype(np.float64)
     changed = correction != 0
     if gaps is not None:
         changed = changed | (made & gaps)  # a gap may be filled with a true 0
-    return cubes.write(cube, base + correction, changed, made)
+    layers = {"uncertainty": blended[2]} if len(blended) > 2 else {}
+    if job.change:
+        layers["change"] = correction
+    return cubes.write(cube, base + correction, changed, made, layers)
 
 
 def _scale(sample: Sequence[tuple[NDArray[Any], NDArray[np.bool_]]]) -> float:
@@ -409,38 +450,74 @@ def _lines(cube: Cube, lines: Any) -> Any:
 def _recorded(
     result: xr.DataArray | xr.Dataset,
     cube: Cube,
-    verdicts: Sequence[Any],
+    judged: Sequence[Any],
     noise: Sequence[Any],
-    made: Sequence[NDArray[np.floating]],
+    shares: Sequence[NDArray[np.floating]],
+    peak: float,
     job: Job,
 ) -> xr.DataArray | xr.Dataset:
     """Return the result with what was done, told by each tile, written into its attributes."""
-    rows, levels = _summary(verdicts, noise, cube.dates)
-    for index, row in enumerate(rows):
-        row["made_up"] = round(float(np.mean([m[index] for m in made])), 6)
+    rows, levels = _summary(judged, noise, shares, peak, cube.dates, cube.bands)
     if job.verb == "denoise":
         rounded = [float(f"{s:.6g}") if np.isfinite(s) else None for s in levels]
         result = result.assign_attrs(ngr_noise=json.dumps(rounded))
-    counts = {"total": len(verdicts), "solved": len(verdicts), "unsolvable": 0}
+    counts = {"total": len(judged), "solved": len(judged), "unsolvable": 0}
     return result.assign_attrs(ngr_dates=json.dumps(rows), ngr_tiles=json.dumps(counts))
 
 
 def _summary(
-    verdicts: Sequence[Sequence[tuple[str, Verdict]]], noises: Sequence[NDArray[np.float64]], dates: Sequence[str]
+    judged: Sequence[Sequence[tuple[str, Judgement]]],
+    noises: Sequence[NDArray[np.float64]],
+    shares: Sequence[NDArray[np.floating]],
+    peak: float,
+    dates: Sequence[str],
+    bands: Sequence[str],
 ) -> tuple[list[dict[str, Any]], NDArray[np.float64]]:
-    """Return a record for each date, from what each tile says of it, and the noise of each band (B,)."""
+    """Return a record for each date, from what each tile says of it, and the noise of each band (B,).
+
+    Errors of a date are root mean squares over its tiles, which count by what is made up there, if anything is.
+    """
     rows = []
-    for index, name in enumerate(dates):
-        found = [v[index] for v in verdicts if v[index][1].method != "none"]
-        row: dict[str, Any] = {"date": name, "method": "+".join(sorted({v.method for _, v in found})) or "none"}
-        row["kind"] = "+".join(sorted({kind for kind, _ in found}))
-        for key in ("guide_rmse", "ngr_rmse"):
-            errors = [getattr(v, key) for _, v in found if np.isfinite(getattr(v, key))]
-            row[key] = float(np.sqrt(np.mean(np.square(errors)))) if errors else None
-        rows.append(row)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)  # bands that took no part have no noise
+        warnings.simplefilter("ignore", RuntimeWarning)  # bands that took no part have no noise and no error
+        for index, name in enumerate(dates):
+            found = [(*tile[index], float(share[index])) for tile, share in zip(judged, shares, strict=True)]
+            found = [tile for tile in found if tile[1].method != "none"]
+            row: dict[str, Any] = {"date": name, "method": "+".join(sorted({j.method for _, j, _ in found})) or "none"}
+            row["kind"] = "+".join(sorted({kind for kind, _, _ in found}))
+            row["made_up"] = round(float(np.mean([share[index] for share in shares])), 6)
+            rows.append(row | _expected_of([(j, share) for _, j, share in found], peak, bands))
         return rows, np.nanmean(noises, axis=(0, 1))
+
+
+def _expected_of(found: Sequence[tuple[Judgement, float]], peak: float, bands: Sequence[str]) -> dict[str, Any]:
+    """Return what is expected of a date by the judgements of its tiles, and how much of each tile is made up."""
+    if not any(j.method in ("guide", "ngr") for j, _ in found):
+        return {"guide_rmse": None, "ngr_rmse": None}
+    weights = np.array([share for _, share in found])
+    weights = weights if weights.any() else np.ones(len(found))
+
+    def mean(values: Any, power: int = 1) -> NDArray[np.float64]:
+        table = np.asarray(values, float) ** power  # (tiles, bands)
+        known = np.isfinite(table) * weights[:, None]
+        average: NDArray[np.float64] = (np.where(known > 0, table, 0) * known).sum(0) / known.sum(0)
+        return average ** (1 / power)
+
+    rmse = {m: mean([getattr(j, f"{m}_rmse") for j, _ in found], 2) for m in ("guide", "ngr")}
+    kept = {
+        "rmse": mean([getattr(j, f"{j.method}_rmse") for j, _ in found], 2),
+        "bias": mean([getattr(j, f"{j.method}_bias") for j, _ in found]),
+        "doubt": mean([j.doubt for j, _ in found]),
+    }
+    return restore.expectation(rmse, kept, peak, bands)
+
+
+def _expected(rows: Sequence[dict[str, Any]], bands: Sequence[str], shape: tuple[int, ...]) -> NDArray[np.float64]:
+    """Return the RMSE expected of each date and band; the only date's, shaped (bands,), where the raster has no time."""
+    nothing: dict[str, Any] = {"rmse": {}}
+    tables = [row.get("expected", nothing)["rmse"] for row in rows]
+    values = [[np.nan if t.get(b) is None else t[b] for b in bands] for t in tables]
+    return np.asarray(values, float).reshape(shape)
 
 
 def _column(rows: Sequence[dict[str, Any]], key: str, shape: tuple[int, ...]) -> NDArray[Any]:

@@ -7,6 +7,10 @@ in `spectral.py`. Two forms of NGR, both refining the guide in the subspace of i
   guide and predicts the correction to its gradients. A few entries are hidden (`Masked`), and it stops when they are met best.
 - *Gaps* have a guide that meets the observed entries, so there its error has nothing to teach. The network learns from
   entries that were hidden from its guide, and is then applied to a guide made of all of them; what is observed is held.
+
+How far a result may be off is told by a second look (`_trust`). For gaps these are entries hidden from all of this, shaped like the
+gaps. Noise has no truth to hide: there the estimate is made noisy again, and what is then made of it compared with it. What the
+estimate itself lost cannot show there; it shows in the residual, where neighbouring bands have in common what noise has not.
 """
 
 from __future__ import annotations
@@ -19,16 +23,19 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
+from . import uncertainty
 from .guides import entries, lines, mixed, stripes, subspace
 from .solver import Neumann, Small, hold, iterate
 from .solver import Settings as Loop
 from .solver.fidelity import Fidelity, Gaussian, Stripes
 from .solver.prior import Example, Training, train
 from .solver.published import Case
-from .tasks import Settings, solve_as_published, threads
+from .tasks import Judgement, Settings, solve_as_published, threads
+from .uncertainty import Spread
 
 Kind = Literal["gaussian", "mixed", "stripes", "gaps"]
 
@@ -47,6 +54,13 @@ PILED = 0.01
 """Share of entries that stand alone at the end of their band's range, which tells impulses or censoring."""
 BETTER = 0.98
 """NGR is kept where its error on hidden data is below this part of the guide's: it was the best of several looks at them."""
+STRUCK = 3.5
+"""Standard deviations beyond which a residual is taken for an impulse."""
+LAGS = (1, 2, 3)
+"""How many bands apart residuals are compared."""
+MOST_LOST = 4.0
+FEW = 5
+"""Hidden entries of a band that count as much as what all bands tell of it."""
 
 
 @dataclass(frozen=True)
@@ -58,21 +72,18 @@ class Task:
     direction: Literal["columns", "rows"] | None = None
 
 
-class Verdict(NamedTuple):
-    """What was kept, and the error of guide and NGR on hidden data, in the cube's scale; NaN where it was not judged."""
-
-    method: str
-    guide_rmse: float
-    ngr_rmse: float
-
-
 class Answer(NamedTuple):
-    """A cube solved: `image` (B, h, w); `made` (B, h, w), True where a value is made up and not measured; `noise` (B,)."""
+    """A cube solved.
+
+    `image` (B, h, w); `made` (B, h, w), True where a value is made up and not measured; `noise` (B,); `deviation` (B, h, w),
+    how far a value may be off: NaN where unknown, all 0 where it was not asked for; what was kept, and the errors expected.
+    """
 
     image: Tensor
     made: Tensor
     noise: Tensor
-    verdict: Verdict
+    deviation: Tensor
+    judgement: Judgement
     note: str = ""
 
 
@@ -104,6 +115,24 @@ class Hidden(NamedTuple):
     truth: Tensor
 
 
+class Refined(NamedTuple):
+    """What NGR made of a guide: the image (B, h, w), None where the guide is kept; the errors at what was hidden."""
+
+    image: Tensor | None
+    guide: Errors
+    ngr: Errors | None
+
+
+class Errors(NamedTuple):
+    """Result less truth (B, h, w) of a window, and where that counts; the result, and the guide that it was made from."""
+
+    error: Tensor
+    where: Tensor
+    image: Tensor
+    guide: Tensor
+    seen: Tensor
+
+
 class Subspace(NamedTuple):
     """The leading spectra of a guide: values = mean + unit · (vectors @ coefficients). (B, 1, 1), (B, 1, 1), (B, r)."""
 
@@ -132,7 +161,10 @@ def solve(task: Task, cube: Tensor, observed: Tensor, settings: Settings) -> Ans
     with threads(1):
         active = observed.flatten(1).any(1)
         if not active.any():
-            return Answer(cube, torch.zeros_like(observed), torch.zeros(len(cube)), Verdict("none", np.nan, np.nan))
+            nothing = torch.zeros_like(cube)
+            return Answer(
+                cube, torch.zeros_like(observed), torch.zeros(len(cube)), nothing, unjudged("none", len(cube))
+            )
         part, seen = cube[active], observed[active]
         kind, estimate = (task.kind, None) if task.kind else _told(part, seen)
         if settings.method == "paper":
@@ -141,7 +173,12 @@ def solve(task: Task, cube: Tensor, observed: Tensor, settings: Settings) -> Ans
             inner = _guided(kind, task, part, seen, estimate, settings)
         image, made, noise = cube.clone(), torch.zeros_like(observed), torch.full((len(cube),), float("nan"))
         image[active], made[active], noise[active] = inner.image, inner.made, inner.noise
-        return Answer(image, made, noise, inner.verdict, kind)
+        deviation = torch.zeros_like(cube)
+        deviation[active] = inner.deviation
+        tables = np.full((5, len(cube)), np.nan)
+        tables[:, active.numpy()] = inner.judgement[1:]
+        judgement = Judgement(inner.judgement.method, *map(tuple, tables.tolist()))
+        return Answer(image, made, noise, deviation, judgement, kind)
 
 
 def _guided(
@@ -150,13 +187,17 @@ def _guided(
     """Return the guide, which may be known already, or what NGR makes of it where that meets hidden data better."""
     guide = _guide(kind, task)
     estimate = estimate or guide(cube, observed)
-    verdict = Verdict("guide", float("nan"), float("nan"))
-    image = estimate.image
-    if settings.method != "guide":
-        refine = _refine_gaps if kind == "gaps" else _refine_noise
-        verdict, better = refine(kind, guide, cube, observed, estimate, settings)
-        image = better if better is not None else image
-    return Answer(image, estimate.made, estimate.noise, verdict)
+    refine = _refine_gaps if kind == "gaps" else _refine_noise
+    refined = refine(kind, guide, cube, observed, estimate, settings)
+    image = estimate.image if refined.image is None else refined.image
+    judgement, deviation = _trust(refined, image, estimate.image, observed, settings)
+    return Answer(image, estimate.made, estimate.noise, deviation, judgement)
+
+
+def unjudged(method: str, bands: int) -> Judgement:
+    """Return the record of a method whose errors nobody can tell."""
+    nothing = (float("nan"),) * bands
+    return Judgement(method, nothing, nothing, nothing, nothing, nothing)
 
 
 def _guide(kind: Kind, task: Task) -> Guide:
@@ -212,34 +253,52 @@ def _refine_noise(
     observed: Tensor,
     estimate: Estimate,
     settings: Settings,
-) -> tuple[Verdict, Tensor | None]:
-    """Return the verdict of a trial on a part of the cube, and the refined image where it is to be used."""
+) -> Refined:
+    """Return the refined image where a trial on a part of the cube says that it is better, and the errors to be expected."""
+    steps = _steps_on_noise(kind, guide, cube, observed, estimate, settings) if settings.method != "guide" else 0
+    window = _busiest(observed, TRIAL_SIZE)
+    part = estimate._replace(image=estimate.image[:, *window], clean=estimate.clean[:, *window])
+    truth, seen = cube[:, *window], observed[:, *window]
+    if kind == "stripes":
+        planted, _, where, score, _ = _plant_stripes(truth, seen, part, settings.seed + 1)
+        where = where | score
+    else:
+        planted, where = _plant_noise(kind, truth, seen, part, settings.seed + 1), seen
+    again = guide(planted, seen)
+    lost = (
+        1.0 if kind == "stripes" else _lost(truth - part.image, planted - again.image, again.image - part.image, part)
+    )
+
+    def errors(image: Tensor) -> Errors:
+        return Errors((image - part.image) * lost, where, image, again.image, seen)
+
+    if not steps:
+        return Refined(None, errors(again.image), None)
+    *_, refined = islice(_loop(kind, again, seen, settings), steps + 1)
+    *_, image = islice(_loop(kind, estimate, observed, settings), steps + 1)
+    return Refined(image, errors(again.image), errors(refined))
+
+
+def _steps_on_noise(
+    kind: Kind, guide: Guide, cube: Tensor, observed: Tensor, estimate: Estimate, settings: Settings
+) -> int:
+    """Return after how many steps of the loop hidden data is met best, 0 where the guide is to be kept."""
     window = _busiest(observed, TRIAL_SIZE if kind == "stripes" else NOISE_TRIAL_SIZE)
     truth, seen = cube[:, *window], observed[:, *window]
     hide = _plant_stripes if kind == "stripes" else _hide_entries
     part = estimate._replace(image=estimate.image[:, *window])
-    trial_cube, trial_seen, stop, score, truth = hide(truth, seen, part, settings.seed)
+    trial_cube, trial_seen, stop, _, truth = hide(truth, seen, part, settings.seed)
     trial = guide(trial_cube, trial_seen)
-    best, best_steps, errors = trial.image, 0, [_error(trial.image, truth, stop, trial.noise)]
-    most = settings.steps or MOST_STEPS
-    image, step = trial.image, 0
+    most, looks = settings.steps or MOST_STEPS, {0: _error(trial.image, truth, stop, trial.noise)}
     for step, image in enumerate(_loop(kind, trial, trial_seen, settings)):
-        if step and step % CHECK_EVERY == 0 and not settings.steps:
-            errors.append(_error(image, truth, stop, trial.noise))
-            if errors[-1] < min(errors[:-1]):
-                best, best_steps = image, step
-        if step >= most or len(errors) - 1 - int(np.argmin(errors)) > PATIENCE:
+        if step and (step == most if settings.steps else step % CHECK_EVERY == 0):
+            looks[step] = _error(image, truth, stop, trial.noise)
+        if step >= most or len(looks) - 1 - int(np.argmin(list(looks.values()))) > PATIENCE:
             break
-    if settings.steps or (settings.method == "ngr" and not best_steps):
-        best, best_steps = image, step
-        errors.append(_error(image, truth, stop, trial.noise))
-    by_guide, by_ngr = (_error(x, truth, score, trial.noise) for x in (trial.image, best))
-    if not best_steps:
-        return Verdict("guide", by_guide, float("nan")), None
-    if settings.method == "auto" and not min(errors[1:]) < BETTER * errors[0]:
-        return Verdict("guide", by_guide, by_ngr), None
-    *_, image = islice(_loop(kind, estimate, observed, settings), best_steps + 1)
-    return Verdict("ngr", by_guide, by_ngr), image
+    best = min(looks, key=lambda s: looks[s])
+    if settings.method == "ngr":
+        return settings.steps or best or max(looks)
+    return best if looks[best] < BETTER * looks[0] else 0
 
 
 def _loop(kind: Kind, estimate: Estimate, observed: Tensor, settings: Settings) -> Iterator[Tensor]:
@@ -288,6 +347,35 @@ def _hide_entries(truth: Tensor, observed: Tensor, estimate: Estimate, seed: int
     return Hidden(torch.where(seen, truth, 0), seen, stop, score, truth)
 
 
+def _plant_noise(kind: Kind, cube: Tensor, observed: Tensor, estimate: Estimate, seed: int) -> Tensor:
+    """Return the estimate with new noise like that found. Where the cube is struck by more than noise, so is this."""
+    unit = estimate.noise[:, None, None]
+    noisy = estimate.image + unit * torch.randn(cube.shape, generator=torch.Generator().manual_seed(seed))
+    if kind == "mixed":
+        low, high = torch.aminmax(torch.where(observed, cube, estimate.image).flatten(1), dim=1)
+        struck = (cube - estimate.image).abs() > STRUCK * unit
+        noisy = torch.where(struck, cube, noisy).clamp(low[:, None, None], high[:, None, None])
+    return torch.where(observed, noisy, 0)
+
+
+def _lost(residual: Tensor, planted: Tensor, error: Tensor, estimate: Estimate) -> float:
+    """Return by how much the error (B, h, w) of a second estimate has to be taken for that of the first.
+
+    The first estimate lacks a part of the scene already, which the second cannot miss. It is in the `residual` of the first, and
+    common to neighbouring bands, as noise is not. What any estimate takes of the noise leaves such a trace as well: that which the
+    residual of the second, of `planted` noise, shows too.
+    """
+    unit = estimate.noise.clamp(min=1e-9)[:, None, None]
+    common = []
+    for left in (residual / unit, planted / unit):
+        usual = left.abs() < STRUCK
+        left = torch.where(usual, left, 0).double()
+        pairs = [(left[lag:] * left[:-lag], usual[lag:] & usual[:-lag]) for lag in LAGS if lag < len(left)]
+        common.append(np.mean([float(product.sum() / both.sum().clamp(min=1)) for product, both in pairs] or [0.0]))
+    own = float((error / unit).double().square().mean())
+    return float(np.sqrt(np.clip(1 + (common[0] - common[1]) / max(own, 1e-12), 1, MOST_LOST)))
+
+
 def _plant_stripes(truth: Tensor, observed: Tensor, estimate: Estimate, seed: int) -> Hidden:
     """Return the destriped cube with new stripes, as strong as those found, on some lines of each band."""
     offset, axis = truth - estimate.image, estimate.axis
@@ -317,35 +405,41 @@ def _error(image: Tensor, truth: Tensor, where: Tensor, noise: Tensor) -> float:
 
 def _refine_gaps(
     kind: Kind, guide: Guide, cube: Tensor, observed: Tensor, estimate: Estimate, settings: Settings
-) -> tuple[Verdict, Tensor | None]:
-    """Return the verdict of a trial on a part of the cube, and the refined image where it is to be used."""
+) -> Refined:
+    """Return the refined image where a trial on a part of the cube says that it is better, and the errors to be expected."""
     window = _busiest(observed, TRIAL_SIZE)
     truth, seen = cube[:, *window], observed[:, *window]
     learn, stop, score = _hide_gaps(seen, settings.seed)
-    if not (learn.any() and stop.any() and score.any()):
-        return Verdict("guide", float("nan"), float("nan")), None
+    if settings.method == "guide":  # nothing is learnt or chosen: all that is hidden tells of the errors
+        learn, stop, score = torch.zeros_like(learn), torch.zeros_like(stop), learn | stop | score
     kept = seen & ~learn & ~stop & ~score
     trial = guide(torch.where(kept, truth, 0), kept).image
+
+    def errors(image: Tensor) -> Errors:
+        return Errors(image - truth, score, image, trial, kept)
+
+    if not (learn.any() and stop.any() and score.any()):
+        return Refined(None, errors(trial), None)
     none = torch.zeros(len(cube))
     space = _subspace(estimate.image, none)
     scale = float((truth - trial)[learn].double().std()) + 1e-9
     network = _Spectra(Small(space.vectors.shape[1] + 1, space.vectors.shape[1], seed=settings.seed), space)
     example = Example(_inputs(space, trial, kept), (truth - trial) / scale, learn)
-    best, best_steps, errors = trial, 0, [_error(trial, truth, stop, none)]
+    best, best_steps, looks = trial, 0, [_error(trial, truth, stop, none)]
     chosen: nn.Module = network
     most = settings.steps or MOST_STEPS
     for step, averaged in enumerate(train(network, [example], Training(), settings.seed), start=1):
         if step % CHECK_EVERY == 0 or step >= most:
             image = _integrate(averaged, space, trial, truth, kept, scale)
-            errors.append(_error(image, truth, stop, none))
-            if errors[-1] < min(errors[:-1]) or (step >= most and (settings.steps or not best_steps)):
+            looks.append(_error(image, truth, stop, none))
+            if looks[-1] < min(looks[:-1]) or (step >= most and (settings.steps or not best_steps)):
                 best, best_steps, chosen = image, step, deepcopy(averaged)
-        if step >= most or len(errors) - 1 - int(np.argmin(errors)) > PATIENCE:
+        if step >= most or len(looks) - 1 - int(np.argmin(looks)) > PATIENCE:
             break
-    by_guide, by_ngr = (_error(x, truth, score, none) for x in (trial, best))
-    if settings.method == "auto" and not min(errors[1:]) < BETTER * errors[0]:
-        return Verdict("guide", by_guide, by_ngr if best_steps else float("nan")), None
-    return Verdict("ngr", by_guide, by_ngr), _integrate(chosen, space, estimate.image, cube, observed, scale)
+    by_ngr = errors(best) if best_steps else None
+    if settings.method == "auto" and not min(looks[1:]) < BETTER * looks[0]:
+        return Refined(None, errors(trial), by_ngr)
+    return Refined(_integrate(chosen, space, estimate.image, cube, observed, scale), errors(trial), by_ngr)
 
 
 class _Spectra(nn.Module):
@@ -402,6 +496,92 @@ def _hide_gaps(observed: Tensor, seed: int) -> tuple[Tensor, Tensor, Tensor]:
     return moved & (block < 0.5), moved & (block >= 0.5) & (block < 0.75), moved & (block >= 0.75)
 
 
+# --- how far it may be off -------------------------------------------------------------------------------------------
+
+
+def _trust(
+    refined: Refined, image: Tensor, guide: Tensor, observed: Tensor, settings: Settings
+) -> tuple[Judgement, Tensor]:
+    """Return what is kept and the errors to be expected, and the deviation (B, h, w) of the image made from a guide."""
+    method = "guide" if refined.image is None else "ngr"
+    kept = refined.guide if refined.image is None or refined.ngr is None else refined.ngr
+    tables = []
+    for errors in (refined.guide, refined.ngr):
+        level = _levels(errors) if errors else np.full(len(image), np.nan)
+        bias = _biases(errors) if errors else np.full(len(image), np.nan)
+        tables.append((level, bias))
+    unit = torch.from_numpy(tables[kept is refined.ngr][0]).float().nan_to_num(nan=1).clamp(min=1e-9)
+    spread = _spread(kept, unit)
+    doubt = float("nan") if spread is None else float(spread.doubt[0])
+    columns = (tables[0][0], tables[1][0], tables[0][1], tables[1][1], np.full(len(image), doubt))
+    judgement = Judgement(method, *(tuple(c.tolist()) for c in columns))
+    if not settings.uncertainty:
+        return judgement, torch.zeros_like(image)
+    if spread is None:
+        return judgement, torch.full_like(image, torch.nan)
+    scales = _unit(kept.image)
+    deviation = torch.empty_like(image)
+    for band in range(len(image)):
+        columns_here = _features(observed[band], image[band] / scales[band], guide[band] / scales[band])
+        deviation[band] = (spread.scale(columns_here[None]) * float(spread.deviation[0])).reshape(image[band].shape)
+    return judgement, deviation * unit[:, None, None]
+
+
+def _levels(errors: Errors) -> NDArray[np.float64]:
+    """Return the RMSE of each band (B,), of bands with few hidden entries partly what the others tell; NaN without any."""
+    where = errors.where.flatten(1)
+    count = where.sum(1).double().numpy()
+    if not count.any():
+        return np.full(len(where), np.nan)
+    square = torch.where(where, errors.error.flatten(1).double().square(), 0).sum(1).numpy()
+    unit = _unit(errors.image).double().numpy() ** 2
+    some = count >= 3 if (count >= 3).any() else count > 0
+    usual = float(np.median(square[some] / count[some] / unit[some]))
+    level: NDArray[np.float64] = np.sqrt((square + FEW * usual * unit) / (count + FEW))
+    return level
+
+
+def _biases(errors: Errors) -> NDArray[np.float64]:
+    """Return the mean error of each band (B,), drawn to 0 where few entries were hidden."""
+    where = errors.where.flatten(1)
+    total = torch.where(where, errors.error.flatten(1).double(), 0).sum(1)
+    bias: NDArray[np.float64] = (total / (where.sum(1) + FEW)).numpy()
+    return bias if where.any() else np.full(len(where), np.nan)
+
+
+def _unit(image: Tensor) -> Tensor:
+    """Return the deviation of each band (B,): what tells busy from quiet is measured in it."""
+    spread = image.flatten(1).double().std(1)
+    return spread.clamp(min=1e-3 * float(spread.max()) + 1e-9).float()
+
+
+def _features(seen: Tensor, image: Tensor, guide: Tensor) -> Tensor:
+    """Return what the error of one band depends on, (FEATURES, h·w): see `uncertainty.features`. There are no references."""
+    clear = torch.ones(2, *seen.shape)
+    return uncertainty.features(seen, clear, image[None], guide[None])[0].flatten(1)
+
+
+def _spread(errors: Errors, unit: Tensor) -> Spread | None:
+    """Return how errors, in each band's `unit` (B,), depend on their place; the quarters of the window are its probes."""
+    scales = _unit(errors.image)
+    columns, values, quarters = [], [], []
+    height, width = errors.where.shape[1:]
+    quarter = 2 * (torch.arange(height) * 2 // max(height, 1))[:, None] + torch.arange(width) * 2 // max(width, 1)
+    share = min(1.0, 4 * uncertainty.MOST_PIXELS / max(float(errors.where.sum()), 1))
+    generator = torch.Generator().manual_seed(0)
+    for band, where in enumerate(errors.where):
+        where = where & (torch.rand(where.shape, generator=generator) < share)
+        if where.any():
+            image, guide = (a[band] / scales[band] for a in (errors.image, errors.guide))
+            columns.append(_features(errors.seen[band], image, guide)[:, where.flatten()])
+            values.append(errors.error[band][where] / unit[band])
+            quarters.append(quarter[where])
+    if not columns:
+        return None
+    error = torch.cat(values)[None]
+    return uncertainty.fit(error, torch.cat(columns, 1)[None], torch.zeros_like(error[0]), torch.cat(quarters))
+
+
 # --- common ----------------------------------------------------------------------------------------------------------
 
 
@@ -443,4 +623,5 @@ def _published(kind: Kind, cube: Tensor, observed: Tensor, settings: Settings) -
     case: Case = "inpaint" if kind == "gaps" else "gaussian" if kind == "gaussian" else "mixed"
     image = torch.from_numpy(solve_as_published(cube[None].numpy(), observed[None].numpy(), settings, case)[0])
     made = ~observed if kind == "gaps" else torch.zeros_like(observed)
-    return Answer(image, made, torch.full((len(cube),), float("nan")), Verdict("paper", float("nan"), float("nan")))
+    noise = torch.full((len(cube),), float("nan"))
+    return Answer(image, made, noise, torch.zeros_like(cube), unjudged("paper", len(cube)))

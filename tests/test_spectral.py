@@ -269,7 +269,7 @@ def test_the_stripes_of_a_real_cube_go_and_its_good_bands_stay(shared_data: Path
     assert typical[60] < 0.01 * np.std(cube.values[59][valid[59]])
 
 
-@pytest.mark.parametrize("keyword", [{"prior": "x.safetensors"}, {"tune": 3}, {"uncertainty": True}])
+@pytest.mark.parametrize("keyword", [{"prior": "x.safetensors"}, {"tune": 3}])
 def test_what_only_stacks_have_is_refused(keyword: dict[str, Any]) -> None:
     with pytest.raises(InputError, match=f"Found {next(iter(keyword))}= for one date of"):
         raster(noisy()).ngr.inpaint(**keyword)
