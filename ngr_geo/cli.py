@@ -17,6 +17,7 @@ from .console import Console
 from .errors import InputError, MaskError, OutputError
 from .options import (
     BANDS,
+    CHANGE,
     CLOUDS,
     CLUSTER,
     INPUTS,
@@ -104,6 +105,7 @@ def inpaint(job: Job, console: Console) -> int:
     ),
     OUTPUT,
     BANDS,
+    CHANGE,
     SOLVING,
     CLUSTER,
     RUNNING,
@@ -116,7 +118,7 @@ def denoise(job: Job, console: Console) -> int:
       ngr-geo denoise cube.tif -o clean.tif
       ngr-geo denoise cube.hdr --noise mixed -o clean.img
     """
-    return _restore_cube("denoise", job, console, noise=job.noise)
+    return _restore_cube("denoise", job, console, noise=job.noise, change=job.change)
 
 
 @main.command(cls=Verb, epilog=terminal.EXIT_CODES)
@@ -127,6 +129,7 @@ def denoise(job: Job, console: Console) -> int:
     ),
     OUTPUT,
     BANDS,
+    CHANGE,
     SOLVING,
     CLUSTER,
     RUNNING,
@@ -138,7 +141,7 @@ def destripe(job: Job, console: Console) -> int:
     \b
       ngr-geo destripe enmap.tif -o even.tif
     """
-    return _restore_cube("destripe", job, console, direction=job.direction)
+    return _restore_cube("destripe", job, console, direction=job.direction, change=job.change)
 
 
 @main.command(cls=Verb, epilog=terminal.EXIT_CODES)
@@ -221,7 +224,7 @@ def _restore(verb: str, job: Job, console: Console) -> int:
 
     start = time.monotonic()
     stack, mask = _read(verb, job)
-    _check_others(job, stack, check_output(job.output, stack, job.overwrite, job.uncertainty))
+    _check_others(job, stack, check_output(job.output, stack, job.overwrite, _layers(job)))
     plan = _plan(verb, job, stack, mask)
     for warning in plan.warnings:
         console.warn(warning)
@@ -240,7 +243,7 @@ def _restore(verb: str, job: Job, console: Console) -> int:
         "output": job.output,
         "files": [str(path) for path in written.rasters],
         "filled_files": [str(path) for path in written.filled],
-        "uncertainty_files": [str(path) for path in written.uncertainty],
+        **_layer_files(written),
         "stac_files": _stac_files(job, written),
         "quicklook": job.quicklook,
         "report": job.report,
@@ -342,6 +345,23 @@ def _work_folder(job: Job, stack: "Stack") -> "Folder | None":
     return Folder(path, job.restart, stack.inputs)
 
 
+def _layers(job: Job) -> tuple[str, ...]:
+    """The layers that were asked for, beside `filled`."""
+    return tuple(kind for kind in ("uncertainty", "change") if getattr(job, kind))
+
+
+def _layer_files(written: "Written") -> dict[str, list[str]]:
+    """The sidecars of these, for the summary."""
+    return {f"{kind}_files": [str(path) for path in written.layer(kind)] for kind in ("uncertainty", "change")}
+
+
+def _say_layers(written: "Written", console: Console) -> None:
+    if written.uncertainty:
+        console.say("and how far these may be off: *_uncertainty.tif")
+    if written.change:
+        console.say("and what was added: *_change.tif")
+
+
 def _asks_for_folder(job: Job) -> bool:
     """Whether the tiles of a raster of any size are to be kept in a work folder."""
     return bool(job.work or job.scheduler or job.workers or job.save_prior or job.index)
@@ -379,11 +399,11 @@ def _restore_cube(verb: str, job: Job, console: Console, **chosen: Any) -> int:
     start = time.monotonic()
     stack = read_stack(job.inputs, None, job.bands or None, job.date_pattern, _asks_for_folder(job))
     stack = replace(stack, cog=job.cog)
-    _check_others(job, stack, check_output(job.output, stack, job.overwrite, job.uncertainty))
+    _check_others(job, stack, check_output(job.output, stack, job.overwrite, _layers(job)))
     cube = read(stack.raster)
     console.note(f"{cube.shape[-1]} x {cube.shape[-2]} pixels, {cube.shape[1]} bands.")
     bad = [name if name in cube.bands or not name.isdigit() else int(name) - 1 for name in job.bad_bands]
-    common = _solving(job)
+    common = {"uncertainty": job.uncertainty, "aoi": job.aoi, **_solving(job)}
     call = getattr(stack.raster.ngr, verb)
     result, written = _compute(
         lambda progress, work: call(**chosen, bad_bands=bad or None, progress=progress, work=work, **common),
@@ -402,6 +422,7 @@ def _restore_cube(verb: str, job: Job, console: Console, **chosen: Any) -> int:
     if left_out:
         console.say(f"Left as they were, as flagged bad: {len(left_out)} bands")
     console.say(f"Wrote {written.rasters[0]}")
+    _say_layers(written, console)
     if job.stac:
         console.say(f"STAC item: {_stac_files(job, written)[0]}")
     if job.quicklook:
@@ -418,7 +439,7 @@ def _restore_cube(verb: str, job: Job, console: Console, **chosen: Any) -> int:
             "output": job.output,
             "files": [str(path) for path in written.rasters],
             "filled_files": [str(path) for path in written.filled],
-            "uncertainty_files": [str(path) for path in written.uncertainty],
+            **_layer_files(written),
             "stac_files": _stac_files(job, written),
             "quicklook": job.quicklook,
             "report": job.report,
@@ -529,7 +550,7 @@ def _plan(verb: str, job: Job, stack: "Stack", mask: "xr.DataArray | str | None"
         dates=job.dates or None,
         classes=job.classes or None,
         dilate=job.dilate,
-        options=Options(**_solving(job)),
+        options=Options(aoi=job.aoi, **_solving(job)),
     )
 
 
@@ -567,6 +588,7 @@ def _call(
         "progress": progress,
         "tune": job.tune,
         "uncertainty": job.uncertainty,
+        "aoi": job.aoi,
         "prior": job.prior,
         "work": work,
         **_solving(job),
@@ -605,8 +627,7 @@ def _report(summary: dict[str, Any], written: "Written", console: Console) -> in
     console.say(
         f"Wrote {where}" + (", and beside each which pixels were filled: *_filled.tif" if written.filled else "")
     )
-    if written.uncertainty:
-        console.say("and how far these may be off: *_uncertainty.tif")
+    _say_layers(written, console)
     if summary["stac_files"]:
         console.say("STAC items: *.stac.json")
     if summary["quicklook"]:

@@ -51,9 +51,8 @@ def cards(rows: Sequence[Mapping[str, Any]], attrs: Mapping[Any, Any]) -> list[t
     told = [share for share in map(_share, rows) if np.isfinite(share)]
     found = []
     if any(told):
-        found.append(
-            ("made up, of all pixels" if "filled" in rows[0] else "made up, of all values", f"{np.mean(told):.1%}")
-        )
+        whole = "the area of interest" if "ngr_aoi" in attrs else "all pixels" if "filled" in rows[0] else "all values"
+        found.append((f"made up, of {whole}", f"{np.mean(told):.1%}"))
     if len(rows) > 1:
         changed = sum(share > 0 for share in told) if told else sum(_method(row) != "none" for row in rows)
         found.append(("dates with something filled", f"{changed} of {len(rows)}"))
@@ -202,6 +201,7 @@ def more(attrs: Mapping[Any, Any], cube: Cube) -> list[tuple[str, Pairs]]:
         ("Keywords of the call", _pairs(call)),
         ("Settings that it ran with", _pairs(settings)),
         ("Mask", _pairs(mask)),
+        ("Area of interest", _pairs(_dict(attrs.get("ngr_aoi")))),
         (
             "Verbs before this one",
             [(f"{i}. {short(part.get('verb'))}", _lines(part.get("call"))) for i, part in enumerate(steps, 1)],

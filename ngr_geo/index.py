@@ -81,27 +81,29 @@ def of_folder(cube: Cube, folder: str | os.PathLike[str]) -> GeoDataFrame:
         if not record.exists():
             continue
         with tiles.record(record) as file:
-            rows.append({"tile": tile.number, **_row(file, tile, cube, prior)})
+            rows.append({"tile": tile.number, **_row(file, cube, prior)})
         ends = [(c, r) for r in (tile.row.core_start, tile.row.core_stop) for c in tile.column[2:]]
         corners = [(grid.a * c + grid.b * r + grid.c, grid.d * c + grid.e * r + grid.f) for c, r in ends]
         shapes.append(shapely.Polygon([corners[i] for i in (0, 1, 3, 2)]))
     return geopandas.GeoDataFrame(rows, geometry=shapes, crs=cube.raster.rio.crs)
 
 
-def _row(file: Mapping[str, Any], tile: tiles.Tile, cube: Cube, prior: Prior | None) -> dict[str, Any]:
+def _row(file: Mapping[str, Any], cube: Cube, prior: Prior | None) -> dict[str, Any]:
     """Return what a tile's record tells."""
     told = json.loads(str(file["told"])) if "told" in file else {}
     row: dict[str, Any] = {"missing": np.nan, "filled": np.nan, "outcome": "solved", "method": "", "steps": 0}
     row |= {"expected_rmse": np.nan, "uncertainty": told.get("uncertainty", np.nan)}
     if "outcome" in file:
-        size = (tile.row.core_stop - tile.row.core_start) * (tile.column.core_stop - tile.column.core_start)
-        filled = file["filled"]
+        size, filled = max(int(file["pixels"]), 1), file["filled"]
         row |= {"missing": float(file["missing"].mean() / size), "filled": float(filled.mean() / size)}
         row |= {"outcome": str(file["outcome"])} | _from_prior(filled, cube, prior)
     else:
         verdicts = json.loads(str(file["verdicts"]))
         methods = [v[1] for v in verdicts]
-        row |= {"filled": float(np.mean(file["shares"])), "method": "+".join(dict.fromkeys(methods))}
+        row |= {
+            "filled": float(np.mean(file["made_up"]) / max(int(file["size"]), 1)),
+            "method": "+".join(dict.fromkeys(methods)),
+        }
         errors = [t[1 if m == "ngr" else 0] for m, t in zip(methods, file["errors"], strict=True)]
         errors = [float(np.nanmean(e)) for e in errors if np.isfinite(e).any()]
         row |= {"expected_rmse": float(np.sqrt(np.mean(np.square(errors)))) if errors else np.nan}

@@ -35,6 +35,8 @@ class Job:
     seed: int = 0
     tune: int = 0
     uncertainty: bool = False
+    change: bool = False
+    aoi: str | None = None
     prior: str | None = None
     save_prior: str | None = None
     work: str | None = None
@@ -159,6 +161,13 @@ OUTPUT = click.option(
 DATING = click.option(
     "--date-pattern", metavar="TEXT", help="Where names hold the date: 'S2_%Y%m%d', a regex, or tag:NAME."
 )
+UNCERTAINTY = click.option(
+    "--uncertainty", is_flag=True, help="Write how far what is filled or changed may be off, too: NAME_uncertainty.tif."
+)
+CHANGE = click.option("--change", is_flag=True, help="Write what was added to each value, too: NAME_change.tif.")
+AOI = click.option(
+    "--aoi", metavar="FILE", help="Polygons (GeoJSON, GeoPackage, shapefile), in any CRS: change nothing beyond them."
+)
 SELECTION = options(
     click.option(
         "--dates", multiple=True, callback=_split, metavar="DAY,...", help="Fill only these; the others help."
@@ -167,6 +176,7 @@ SELECTION = options(
         "--bands", multiple=True, callback=_split, metavar="NAME,...", help="Work on these, leave out the others."
     ),
     DATING,
+    AOI,
 )
 MASKING = options(
     click.option(
@@ -196,11 +206,9 @@ RUNNING = options(
     click.option("--stac", is_flag=True, help="Write a STAC item beside each output: NAME.stac.json."),
 )
 PRIOR = options(
+    UNCERTAINTY,
     click.option(
         "--tune", type=click.IntRange(min=0), default=0, help="Steps of training on each tile, beyond the scene's."
-    ),
-    click.option(
-        "--uncertainty", is_flag=True, help="Write standard deviations of what is filled, too: NAME_uncertainty.tif."
     ),
     click.option("--prior", metavar="FILE", help="Networks learnt before (.safetensors), in place of training."),
     click.option("--save-prior", metavar="FILE", help="Keep what was learnt of this scene, for --prior."),
@@ -232,6 +240,8 @@ BANDS = options(
         "--bands", multiple=True, callback=_split, metavar="NAME,...", help="Work on these, leave out the others."
     ),
     DATING,
+    AOI,
+    UNCERTAINTY,
 )
 LINES = click.option(
     "--lines",

@@ -14,6 +14,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
+from . import area as areas
 from . import restore, tiles, work
 from .errors import MaskError
 from .restore import Dates, Options
@@ -61,7 +62,13 @@ def plan(
         gap = gap | ~cube.valid
     targets = restore.date_indices(cube, dates)
     pieces = tiles.grid(cube.shape[-2:], chosen.tile, chosen.overlap)
-    missing, busy, clear = _survey(gap.any(axis=1), (cube.valid & ~gap).any(axis=(0, 1)), targets, pieces)
+    area = areas.read(cube, chosen.aoi)
+    inside = np.ones((1, 1), bool) if area is None else area.mask()
+    pieces = pieces if area is None else area.touched(pieces)
+    maps = gap.any(axis=1) & inside
+    maps = (da if cube.lazy else np).concatenate([maps, (inside | np.zeros_like(maps[0]))[None]])
+    missing, busy, clear = _survey(maps, (cube.valid & ~gap).any(axis=(0, 1)), targets, pieces)
+    missing = missing[:-1] / missing[-1]  # of the area
     if not clear.any():
         raise MaskError(restore.nothing_clear(cube))
     notes = restore.notes_on(cube)
@@ -128,7 +135,8 @@ def _looked_over(
         )
         for t in pieces
     ]
-    return missing.mean((1, 2)), np.array([gaps[p].any() for p in parts]), np.array([clear[p].any() for p in parts])
+    busy, seen = (np.array([a[p].any() for p in parts], bool) for a in (gaps, clear))
+    return missing.mean((1, 2)), busy, seen
 
 
 def _memory(shape: tuple[int, int, int, int], options: Options, lazy: bool) -> int:

@@ -97,6 +97,12 @@ def _told(value: Any) -> Any:
         return {"kind": kind, "digest": None if value.chunks else digest(value.values)}
     if isinstance(value, np.ndarray) and value.ndim > 1:
         return {"kind": "an array", "digest": digest(value)}
+    if hasattr(value, "to_wkb"):  # polygons
+        from .area import digest_of
+
+        return {"kind": type(value).__name__, "digest": digest_of(value)}
+    if isinstance(value, Mapping) and "type" in value:
+        return {"kind": "GeoJSON", "digest": digest(json.dumps(value, sort_keys=True))}
     if isinstance(value, list | tuple | np.ndarray):
         return [_told(v) for v in value]
     return {"kind": type(value).__name__, "digest": None}

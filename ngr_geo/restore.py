@@ -24,8 +24,10 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
+from . import area as areas
 from . import cube as cubes
 from . import masks, tiles, work
+from .area import Area
 from .cube import Cube
 from .errors import InputError, MaskError
 from .prior import Prior
@@ -139,28 +141,51 @@ def _restore(
     """
     settings = settings_of(options)
     targets = date_indices(cube, dates)
+    area = areas.read(cube, options.aoi)
     chosen = np.isin(np.arange(len(cube.dates)), targets)[:, None, None, None]
-    fill = ~observed & fillable & chosen  # (time, band, y, x)
+    gaps = ~observed & fillable & chosen  # (time, band, y, x); the scene is learnt from all of them
     pieces = tiles.grid(cube.shape[-2:], options.tile, options.overlap)
     for note in notes_on(cube):
         warnings.warn(note, UserWarning, stacklevel=4)
 
     if work.active_client() is None and (options.work is not None or not cube.lazy):
         settings = settings.placed()  # it runs here and now
-    if options.work is not None:
-        return _in_folder(cube, observed, fill, targets, pieces, verb, settings, options)
-    if cube.lazy:
-        return _lazily(cube, observed, fill, targets, pieces, verb, settings, _networks(options))
+    solve = _in_folder if options.work is not None else _lazily if cube.lazy else _in_memory
+    job = Scene(cube, observed, gaps, targets, pieces if area is None else area.touched(pieces), area)
+    return areas.noted(solve(job, verb, settings, options), area)
+
+
+class Scene(NamedTuple):
+    """A raster and what is to be done: what of it is observed, its gaps (time, band, y, x), target dates, tiles, area."""
+
+    cube: Cube
+    observed: Any
+    gaps: Any
+    targets: Sequence[int]
+    pieces: Sequence[Tile]
+    area: Area | None
+
+    @property
+    def fill(self) -> Any:
+        """What is filled (time, band, y, x): the gaps, those in the area where there is one."""
+        return self.gaps if self.area is None else self.gaps & self.area.mask()
+
+
+def _in_memory(scene: Scene, verb: str, settings: Settings, options: Options) -> xr.DataArray | xr.Dataset:
+    """Return the restored raster, solved here and now."""
+    cube, observed, _, targets, pieces, area = scene
+    fill = scene.fill
     _check_observed(cube, observed, fill, targets)
     tell = options.progress or silent
-    missing, filled = ~observed.all(axis=1), fill.any(axis=1)
-    shares = Shares(missing.mean((1, 2)), filled.mean((1, 2)), _counts([]))
+    inside = np.ones(cube.shape[-2:], bool) if area is None else area.mask()
+    missing, filled = ((a & inside).sum((1, 2)) / inside.sum() for a in (~observed.all(axis=1), fill.any(axis=1)))
+    shares = Shares(missing, filled, _counts([]))
     if not fill.any():
-        warnings.warn("Nothing is missing in the chosen dates: the result is the input.", UserWarning, stacklevel=4)
+        warnings.warn("Nothing is missing in the chosen dates: the result is the input.", UserWarning, stacklevel=5)
         nothing = {"uncertainty": np.zeros(cube.shape, np.float32)} if settings.uncertainty else {}
         return _recorded(cubes.write(cube, cube.values, fill, layers=nothing), cube, None, shares, verb, settings)
 
-    prior = _learn(*_sample(cube, observed, fill), targets, cube.days, settings, _networks(options), tell)
+    prior = _learn(*_sample(cube, observed, scene.gaps), targets, cube.days, settings, _networks(options), tell)
     states = _solve_all(prior, cube, observed, fill, pieces, settings, tell)
     whole = slice(0, cube.shape[-2]), slice(0, cube.shape[-1])
     restored, layers = _split(tiles.blend(pieces, states, whole, _leading(cube.shape[:2], settings)), settings)
@@ -274,19 +299,12 @@ def side_by_side(cube: Cube, pieces: Sequence[Tile], settings: Settings) -> int:
     return max(1, min(os.cpu_count() or 1, fitting)) if settings.placed().device == "cpu" else 1
 
 
-def _lazily(
-    cube: Cube,
-    observed: Any,
-    fill: Any,
-    targets: Sequence[int],
-    pieces: Sequence[Tile],
-    verb: str,
-    settings: Settings,
-    networks: Sequence[Any],
-) -> xr.DataArray | xr.Dataset:
+def _lazily(scene: Scene, verb: str, settings: Settings, options: Options) -> xr.DataArray | xr.Dataset:
     """Return the restored raster as a Dask graph: one task that learns, one per tile, and the blending."""
-    observed, fill = da.asarray(observed), da.asarray(fill)
-    prior = dask.delayed(_learn)(*_sample(cube, observed, fill), list(targets), cube.days, settings, networks)
+    cube, _, _, targets, pieces, _ = scene
+    observed, gaps, fill = (da.asarray(a) for a in (scene.observed, scene.gaps, scene.fill))
+    sample = _sample(cube, observed, gaps)
+    prior = dask.delayed(_learn)(*sample, list(targets), cube.days, settings, _networks(options))
     solve = dask.delayed(_solve_tile)
     cut = [work.windows(a) for a in (cube.values, observed, fill)]
     with work.asking_for_gpus():
@@ -303,16 +321,7 @@ def _lazily(
     return result.assign_coords({name: ((time,), da.from_delayed(c, (count,), kind)) for name, c, kind in columns})
 
 
-def _in_folder(
-    cube: Cube,
-    observed: Any,
-    fill: Any,
-    targets: Sequence[int],
-    pieces: Sequence[Tile],
-    verb: str,
-    settings: Settings,
-    options: Options,
-) -> xr.DataArray | xr.Dataset:
+def _in_folder(scene: Scene, verb: str, settings: Settings, options: Options) -> xr.DataArray | xr.Dataset:
     """Return the restored raster, blended from tiles that are solved and kept in a work folder here and now.
 
     The pixels of a lazy raster stay lazy: they are read, and the tiles blended into them, when the result is computed.
@@ -320,11 +329,13 @@ def _in_folder(
     assert options.work is not None
     tell = options.progress or silent
     networks = _networks(options)
-    values, observed, fill = (work.blocks(a) for a in (cube.values, observed, fill))
-    sample = _sample(replace(cube, values=values), observed, fill)
+    cube, targets, pieces, area = scene.cube, scene.targets, scene.pieces, scene.area
+    values, observed, gaps, fill = (work.blocks(a) for a in (cube.values, scene.observed, scene.gaps, scene.fill))
+    inside = None if area is None else work.windows(work.blocks(area.mask()))
+    sample = _sample(replace(cube, values=values), observed, gaps)
     seen: tuple[list[Any], list[Any], list[Any]] = work.compute([dask.delayed(sample)])[0]
     job = {
-        **identity(cube, verb, settings, options),
+        **identity(cube, verb, settings, options, area),
         "dates": [cube.dates[t] for t in targets],
         "pixels": work.digest(*seen),
         "prior": work.digest([w.numpy() for n in networks for w in n.state_dict().values()]) if networks else None,
@@ -342,7 +353,8 @@ def _in_folder(
 
         def solve(tile: Tile, record: str) -> Any:
             parts = [window(tile.window) for window in cut]
-            return dask.delayed(_solve_and_keep, pure=False)(str(folder.prior), *parts, tile, settings, record)
+            here = None if inside is None else inside(tile.window)
+            return dask.delayed(_solve_and_keep, pure=False)(str(folder.prior), *parts, here, tile, settings, record)
 
         folder.solve(pieces, solve, tell, side_by_side(cube, pieces, settings))
         prior = load_prior(folder.prior)
@@ -350,8 +362,7 @@ def _in_folder(
     leading, chunks = _leading(cube.shape[:2], settings), values.chunks[-2:]
     blended = tiles.blend_lazy(pieces, [Stored(r, "values") for r in records], leading, chunks)
     restored, layers = _split(blended if cube.lazy else blended.compute(), settings)
-    fill = fill if cube.lazy else np.asarray(fill)
-    result = cubes.write(cube, restored, fill, layers=layers)
+    result = cubes.write(cube, restored, fill if cube.lazy else fill.compute(), layers=layers)
     return _recorded(result, cube, prior, _tallied(records, cube), verb, settings)
 
 
@@ -360,11 +371,15 @@ def _solve_and_keep(
     values: NDArray[Any],
     observed: NDArray[np.bool_],
     fill: NDArray[np.bool_],
+    inside: NDArray[np.bool_] | None,
     tile: Tile,
     settings: Settings,
     record: str,
 ) -> None:
-    """Solve a tile and write its record: `values` (time, band, h, w) where it fills, and counts of its core's pixels."""
+    """Solve a tile and write its record: `values` (time, band, h, w) where it fills, and counts of its core's pixels.
+
+    Those `inside` (h, w) the area of interest are counted, all where that is None.
+    """
     begun = time.perf_counter()
     answer = _solve_tile(_prior_at(prior_path), values, observed, fill, tile, settings)
     told = work.telling(begun, settings.placed().device)
@@ -372,8 +387,10 @@ def _solve_and_keep(
         deviation = answer[1][np.broadcast_to(fill, values.shape)]
         told["uncertainty"] = float(deviation.mean(dtype=np.float64))
     core = (slice(None), *tile.core)
+    counted = np.ones(values.shape[-2:], bool) if inside is None else inside
     counts = {
-        "missing": np.asarray(~observed.all(axis=1))[core].sum((1, 2)),
+        "pixels": counted[tile.core].sum(),
+        "missing": np.asarray(~observed.all(axis=1) & counted)[core].sum((1, 2)),
         "filled": np.asarray(fill.any(axis=1))[core].sum((1, 2)),
         "outcome": np.array(_outcome(answer)),
         "told": np.array(json.dumps(told)),
@@ -392,13 +409,13 @@ def _prior_at(path: str) -> Prior:
 
 def _tallied(records: Sequence[str], cube: Cube) -> Shares:
     """Return the shares of a whole scene from the records of its tiles."""
-    counts, outcomes = np.zeros((2, len(cube.dates))), []
+    counts, pixels, outcomes = np.zeros((2, len(cube.dates))), 0, []
     for record in records:
         with tiles.record(record) as file:
             counts += np.stack([file["missing"], file["filled"]])
+            pixels += int(file["pixels"])
             outcomes.append(str(file["outcome"]))
-    pixels = cube.shape[-2] * cube.shape[-1]
-    return Shares(counts[0] / pixels, counts[1] / pixels, _counts(outcomes))
+    return Shares(counts[0] / max(pixels, 1), counts[1] / max(pixels, 1), _counts(outcomes))
 
 
 def _outcome(state: NDArray[np.float32] | None) -> str:
@@ -412,7 +429,7 @@ def _counts(outcomes: Sequence[str]) -> dict[str, int]:
     return {"total": len(outcomes), "solved": outcomes.count("solved"), "unsolvable": outcomes.count("unsolvable")}
 
 
-def identity(cube: Cube, verb: str, settings: Settings, options: Options) -> dict[str, Any]:
+def identity(cube: Cube, verb: str, settings: Settings, options: Options, area: Area | None) -> dict[str, Any]:
     """Return what makes a job the same job, beside its pixels."""
     return {
         "version": version("ngr_geo"),
@@ -427,6 +444,7 @@ def identity(cube: Cube, verb: str, settings: Settings, options: Options) -> dic
         "shape": list(cube.shape),
         "bands": list(cube.bands),
         "all dates": list(cube.dates),
+        "aoi": None if area is None else area.record["digest"],
     }
 
 

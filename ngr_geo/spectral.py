@@ -20,6 +20,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
+from . import area as areas
 from . import cube as cubes
 from . import restore, tiles, work
 from .cube import Cube
@@ -57,12 +58,15 @@ class Piece(NamedTuple):
     """A tile solved, in units of the raster.
 
     `states` (2 or 3, time, band, h, w): correction, 1 where made up, and the deviation where it was asked for; `noise`
-    (time, band); for each date which fault was found, and what is expected of guide and NGR.
+    (time, band); for each date which fault was found, and what is expected of guide and NGR; how many values of each date were
+    made up (time,), of how many.
     """
 
     states: NDArray[np.float32]
     noise: NDArray[np.float64]
     judged: tuple[tuple[str, Judgement], ...]
+    made: NDArray[np.float64]
+    size: int
 
 
 def denoise(
@@ -139,16 +143,19 @@ def _restore(raster: xr.DataArray | xr.Dataset, bad_bands: Sequence[Any] | None,
     usable = cube.valid & good[:, None, None]  # (time, band, y, x)
     gaps = None if job.gaps is None else job.gaps & good[:, None, None]
     observed = usable if gaps is None else usable & ~gaps
+    area = areas.read(cube, job.options.aoi)
     pieces = tiles.grid(cube.shape[-2:], job.options.tile, job.options.overlap)
+    pieces = pieces if area is None else area.touched(pieces)
+    inside = None if area is None else area.mask()
     for note in _notes(cube, good):
         warnings.warn(note, UserWarning, stacklevel=4)
     sample = [tuple(a[(..., *r)] for a in (cube.values, observed)) for r in regions(cube.shape)]
     if work.active_client() is None and (job.options.work is not None or not cube.lazy):
         settings = settings.placed()  # it runs here and now
     if job.options.work is not None:
-        result = _in_folder(cube, observed, gaps, sample, pieces, bad_bands, job, settings)
+        result = _in_folder(cube, observed, gaps, inside, sample, pieces, bad_bands, area, job, settings)
     elif cube.lazy:
-        result = _lazily(cube, observed, gaps, sample, pieces, job, settings)
+        result = _lazily(cube, observed, gaps, inside, sample, pieces, job, settings)
     else:
         if not observed.any():
             msg = (
@@ -157,26 +164,33 @@ def _restore(raster: xr.DataArray | xr.Dataset, bad_bands: Sequence[Any] | None,
             )
             raise InputError(msg)
         scale = _scale(sample)
-        solved = _solve_all(cube, observed, gaps, scale, pieces, job, settings)
+        solved = _solve_all(cube, observed, gaps, inside, scale, pieces, job, settings)
         whole = slice(0, cube.shape[-2]), slice(0, cube.shape[-1])
         blended = tiles.blend(pieces, [p.states for p in solved], whole, _leading(cube, settings))
         result = _written(cube, blended, gaps, job)
-        shares = [p.states[1].mean((1, 2, 3)) for p in solved]
-        result = _recorded(result, cube, [p.judged for p in solved], [p.noise for p in solved], shares, scale, job)
+        result = _recorded(result, cube, [p[1:] for p in solved], scale, job)
     left_out = json.dumps([cube.bands[i] for i in np.flatnonzero(~good)])
-    return restore.stamped(result, job.verb, settings).assign_attrs(ngr_bands_left_out=left_out)
+    result = areas.noted(restore.stamped(result, job.verb, settings), area)
+    return result.assign_attrs(ngr_bands_left_out=left_out)
 
 
 def _solve_all(
-    cube: Cube, observed: Any, gaps: Any, scale: float, pieces: Sequence[Tile], job: Job, settings: Settings
+    cube: Cube,
+    observed: Any,
+    gaps: Any,
+    inside: Any,
+    scale: float,
+    pieces: Sequence[Tile],
+    job: Job,
+    settings: Settings,
 ) -> list[Piece]:
     """Return all tiles, solved side by side in threads."""
     tell = job.options.progress or (lambda stage, done, total: None)
 
     def solve_one(tile: Tile) -> Piece:
         here = (..., *tile.window)
-        gap = None if gaps is None else gaps[here]
-        return _solve_tile(cube.values[here], observed[here], gap, scale, job.task, job.find_lines, settings)
+        gap, there = (None if a is None else a[here] for a in (gaps, inside))
+        return _solve_tile(cube.values[here], observed[here], gap, there, scale, job.task, job.find_lines, settings)
 
     together = restore.side_by_side(cube, pieces, settings)
     return tiles.each(pieces, solve_one, together, tell)
@@ -186,12 +200,16 @@ def _solve_tile(
     values: NDArray[Any],
     observed: NDArray[np.bool_],
     gaps: NDArray[np.bool_] | None,
+    inside: NDArray[np.bool_] | None,
     scale: float,
     task: Task,
     find_lines: bool,
     settings: Settings,
 ) -> Piece:
-    """Return one tile solved, date by date. A function of its arguments alone: it does not matter where and when it runs."""
+    """Return one tile solved, date by date, and changed `inside` (h, w) the area of interest, everywhere where that is None.
+
+    A function of its arguments alone: it does not matter where and when it runs.
+    """
     import torch
 
     from .guides import deadlines
@@ -201,6 +219,7 @@ def _solve_tile(
     states = np.zeros((3 if settings.uncertainty else 2, *values.shape), np.float32)
     noise = np.full(values.shape[:2], np.nan)
     judged = []
+    inside = np.ones(values.shape[-2:], bool) if inside is None else inside
     for date in range(len(values)):
         seen = observed[date]
         cube = np.where(seen, values[date].astype(np.float64) / scale, 0).astype(np.float32)
@@ -209,7 +228,7 @@ def _solve_tile(
             gap = deadlines.find(cube, seen).mask
             seen = seen & ~gap
             cube = np.where(seen, cube, 0)
-        if not seen.any() or (gap is not None and not gap.any()):
+        if not seen.any() or not (inside if gap is None else gap & inside).any():
             judged.append(("none", unjudged("none", len(cube))))
             continue
         # What is neither observed nor to be filled (nodata regions) takes no part: it is as unknown as the gaps, and left alone.
@@ -217,6 +236,7 @@ def _solve_tile(
         image = answer.image.numpy()
         change = (image.astype(np.float64) - cube) * scale
         where = seen if gap is None else gap & seen.any(axis=(1, 2), keepdims=True)
+        where = where & inside
         original = values[date].astype(np.float64) if gap is None else np.where(observed[date], values[date], 0)
         change = change if gap is None else image.astype(np.float64) * scale - original
         states[0, date] = np.where(where, change, 0)
@@ -227,7 +247,8 @@ def _solve_tile(
         method, *errors, doubt = answer.judgement
         guide_rmse, ngr_rmse, guide_bias, ngr_bias = (tuple(scale * e for e in table) for table in errors)
         judged.append((answer.note, Judgement(method, guide_rmse, ngr_rmse, guide_bias, ngr_bias, doubt)))
-    return Piece(states, noise, tuple(judged))
+    made = states[1].sum((1, 2, 3), dtype=np.float64)
+    return Piece(states, noise, tuple(judged), made, int(inside.sum()) * values.shape[1])
 
 
 def _leading(cube: Cube, settings: Settings) -> tuple[int, ...]:
@@ -236,14 +257,14 @@ def _leading(cube: Cube, settings: Settings) -> tuple[int, ...]:
 
 
 def _lazily(
-    cube: Cube, observed: Any, gaps: Any, sample: Any, pieces: Sequence[Tile], job: Job, settings: Settings
+    cube: Cube, observed: Any, gaps: Any, inside: Any, sample: Any, pieces: Sequence[Tile], job: Job, settings: Settings
 ) -> xr.DataArray | xr.Dataset:
     """Return the restored raster as a Dask graph: one task for the scale, one per tile, the blending, and the record."""
     observed = da.asarray(observed)
     gaps = None if gaps is None else da.broadcast_to(da.asarray(gaps), cube.shape)
     scale = dask.delayed(_scale)(sample)
     solve = dask.delayed(_solve_tile)
-    cut = [None if a is None else work.windows(a) for a in (cube.values, observed, gaps)]
+    cut = [None if a is None else work.windows(a) for a in (cube.values, observed, gaps, inside)]
     with work.asking_for_gpus():
         solved = [
             solve(
@@ -258,8 +279,8 @@ def _lazily(
     chunks = cube.values.chunks[-2:]
     blended = tiles.blend_lazy(pieces, [s.states for s in solved], _leading(cube, settings), chunks)
     result = _written(cube, blended, gaps, job)
-    told = [s.judged for s in solved], [s.noise for s in solved], [dask.delayed(_share)(s) for s in solved]
-    rows, noise = dask.delayed(_summary, nout=2)(*told, scale, cube.dates, cube.bands)
+    told = [s[1:] for s in solved]
+    rows, noise = dask.delayed(_summary, nout=2)(told, scale, cube.dates, cube.bands)
     time, band = cube.dims[:2]
     along, shape = ((), ()) if time is None else ((time,), cube.shape[:1])
     columns = {
@@ -279,9 +300,11 @@ def _in_folder(
     cube: Cube,
     observed: Any,
     gaps: Any,
+    inside: Any,
     sample: Any,
     pieces: Sequence[Tile],
     bad_bands: Sequence[Any] | None,
+    area: areas.Area | None,
     job: Job,
     settings: Settings,
 ) -> xr.DataArray | xr.Dataset:
@@ -292,14 +315,15 @@ def _in_folder(
     (seen,) = work.compute([dask.delayed(sample)])
     scale = _scale(seen)
     identity = {
-        **restore.identity(cube, job.verb, settings, job.options),
+        **restore.identity(cube, job.verb, settings, job.options, area),
         "task": [job.task.kind, job.task.direction],
         "bad bands": [str(b) for b in bad_bands or ()],
         "pixels": work.digest(*seen),
     }
     del seen
     with work.opened(job.options.work, identity) as folder:
-        cut = [None if a is None else work.windows(a) for a in (values, observed, gaps)]
+        area_blocks = None if inside is None else work.blocks(inside)
+        cut = [None if a is None else work.windows(a) for a in (values, observed, gaps, area_blocks)]
 
         def solve(tile: Tile, record: str) -> Any:
             parts = [None if window is None else window(tile.window) for window in cut]
@@ -321,14 +345,14 @@ def _in_folder(
         blended = blended.compute()
     if gaps is not None and not cube.lazy:
         gaps = gaps.compute()
-    judged, noise, shares = zip(*(_told(record) for record in records), strict=True)
-    return _recorded(_written(cube, blended, gaps, job), cube, judged, noise, shares, scale, job)
+    return _recorded(_written(cube, blended, gaps, job), cube, [_told(record) for record in records], scale, job)
 
 
 def _solve_and_keep(
     values: NDArray[Any],
     observed: NDArray[np.bool_],
     gaps: NDArray[np.bool_] | None,
+    inside: NDArray[np.bool_] | None,
     scale: float,
     task: Task,
     find_lines: bool,
@@ -337,7 +361,7 @@ def _solve_and_keep(
 ) -> None:
     """Solve a tile and write its record."""
     begun = time.perf_counter()
-    piece = _solve_tile(values, observed, gaps, scale, task, find_lines, settings)
+    piece = _solve_tile(values, observed, gaps, inside, scale, task, find_lines, settings)
     kept: dict[str, NDArray[Any]] = {}
     for name, state in zip(STATES, piece.states, strict=False):
         where = state != 0
@@ -348,11 +372,11 @@ def _solve_and_keep(
     table = np.array([judgement[1:] for _, judgement in piece.judged], float)  # (time, 5, band)
     names = np.array(json.dumps([[note, judgement.method] for note, judgement in piece.judged]))
     texts = {"verdicts": names, "told": np.array(json.dumps(told))}
-    work.keep(record, **kept, **texts, shares=_share(piece), noise=piece.noise, errors=table, scale=np.array(scale))
+    work.keep(record, **kept, **texts, noise=piece.noise, errors=table, made_up=piece.made, size=np.array(piece.size))
 
 
-def _told(record: str) -> tuple[tuple[tuple[str, Judgement], ...], NDArray[np.float64], NDArray[np.float64]]:
-    """Return what the record of a tile tells beside its pixels: judgements, noise, and how much of each date is made up."""
+def _told(record: str) -> tuple[Any, ...]:
+    """Return what the record of a tile tells beside its pixels: the fields of its `Piece` after the first."""
     from .tasks import Judgement
 
     with tiles.record(record) as file:
@@ -361,13 +385,7 @@ def _told(record: str) -> tuple[tuple[tuple[str, Judgement], ...], NDArray[np.fl
             (note, Judgement(method, *map(tuple, table.tolist())))
             for (note, method), table in zip(names, errors, strict=True)
         )
-        return judged, file["noise"], file["shares"]
-
-
-def _share(piece: Piece) -> NDArray[np.floating]:
-    """Return how much of each date (T,) of a tile is made up."""
-    share: NDArray[np.floating] = piece.states[1].mean((1, 2, 3))
-    return share
+        return file["noise"], judged, file["made_up"], int(file["size"])
 
 
 def _written(cube: Cube, blended: Any, gaps: Any, job: Job) -> xr.DataArray | xr.Dataset:
@@ -448,53 +466,49 @@ def _lines(cube: Cube, lines: Any) -> Any:
 
 
 def _recorded(
-    result: xr.DataArray | xr.Dataset,
-    cube: Cube,
-    judged: Sequence[Any],
-    noise: Sequence[Any],
-    shares: Sequence[NDArray[np.floating]],
-    peak: float,
-    job: Job,
+    result: xr.DataArray | xr.Dataset, cube: Cube, told: Sequence[tuple[Any, ...]], peak: float, job: Job
 ) -> xr.DataArray | xr.Dataset:
     """Return the result with what was done, told by each tile, written into its attributes."""
-    rows, levels = _summary(judged, noise, shares, peak, cube.dates, cube.bands)
+    rows, levels = _summary(told, peak, cube.dates, cube.bands)
     if job.verb == "denoise":
         rounded = [float(f"{s:.6g}") if np.isfinite(s) else None for s in levels]
         result = result.assign_attrs(ngr_noise=json.dumps(rounded))
-    counts = {"total": len(judged), "solved": len(judged), "unsolvable": 0}
+    counts = {"total": len(told), "solved": len(told), "unsolvable": 0}
     return result.assign_attrs(ngr_dates=json.dumps(rows), ngr_tiles=json.dumps(counts))
 
 
 def _summary(
-    judged: Sequence[Sequence[tuple[str, Judgement]]],
-    noises: Sequence[NDArray[np.float64]],
-    shares: Sequence[NDArray[np.floating]],
-    peak: float,
-    dates: Sequence[str],
-    bands: Sequence[str],
+    told: Sequence[tuple[Any, ...]], peak: float, dates: Sequence[str], bands: Sequence[str]
 ) -> tuple[list[dict[str, Any]], NDArray[np.float64]]:
     """Return a record for each date, from what each tile says of it, and the noise of each band (B,).
 
+    Args:
+        told: the fields of each tile's `Piece` after the first.
+        peak: the range of values that PSNR is told of.
+        dates: their names.
+        bands: their names.
+
     Errors of a date are root mean squares over its tiles, which count by what is made up there, if anything is.
     """
+    noises, judged, made, sizes = zip(*told, strict=True)
     rows = []
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # bands that took no part have no noise and no error
         for index, name in enumerate(dates):
-            found = [(*tile[index], float(share[index])) for tile, share in zip(judged, shares, strict=True)]
+            found = [(*tile[index], float(m[index])) for tile, m in zip(judged, made, strict=True)]
             found = [tile for tile in found if tile[1].method != "none"]
             row: dict[str, Any] = {"date": name, "method": "+".join(sorted({j.method for _, j, _ in found})) or "none"}
             row["kind"] = "+".join(sorted({kind for kind, _, _ in found}))
-            row["made_up"] = round(float(np.mean([share[index] for share in shares])), 6)
-            rows.append(row | _expected_of([(j, share) for _, j, share in found], peak, bands))
+            row["made_up"] = round(sum(float(m[index]) for m in made) / max(sum(sizes), 1), 6)
+            rows.append(row | _expected_of([(j, count) for _, j, count in found], peak, bands))
         return rows, np.nanmean(noises, axis=(0, 1))
 
 
 def _expected_of(found: Sequence[tuple[Judgement, float]], peak: float, bands: Sequence[str]) -> dict[str, Any]:
-    """Return what is expected of a date by the judgements of its tiles, and how much of each tile is made up."""
+    """Return what is expected of a date by the judgements of its tiles, and how many values of each are made up."""
     if not any(j.method in ("guide", "ngr") for j, _ in found):
         return {"guide_rmse": None, "ngr_rmse": None}
-    weights = np.array([share for _, share in found])
+    weights = np.array([count for _, count in found])
     weights = weights if weights.any() else np.ones(len(found))
 
     def mean(values: Any, power: int = 1) -> NDArray[np.float64]:

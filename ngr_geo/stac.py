@@ -100,7 +100,8 @@ def items(
             "or one NetCDF file or Zarr store: pass them as files=[...]."
         )
         raise InputError(msg)
-    sidecars = zip(*(side or (None,) * len(groups) for side in (written.filled, written.uncertainty)), strict=True)
+    kinds = (written.filled, written.uncertainty, written.change)
+    sidecars = zip(*(side or (None,) * len(groups) for side in kinds), strict=True)
     parts = zip(groups, written.rasters, sidecars, strict=True)
     return [_item(result, cube, *group, path, beside, quicklook) for group, path, beside in parts]
 
@@ -185,7 +186,7 @@ def _item(
     beside: Sequence[Path | None],
     quicklook: PathLike | None,
 ) -> pystac.Item:
-    """Return the item of one file, which holds the dates of `times`; `beside`: its files of filled pixels and uncertainty."""
+    """Return the item of one file, which holds the dates of `times`; `beside`: files of filled pixels, uncertainty, change."""
     pystac = _libraries()[0]
     header = None if is_container(str(path)) else read_header(str(path))
     grid = _grid(cube) if header is None else _Grid(header.crs, header.transform, header.shape)
@@ -221,7 +222,8 @@ def _assets(
         yield "data", path, _media(header), "data", _file_bands(header)
     if path.suffix.lower() in ENVI:
         yield "header", path.with_suffix(".hdr"), MediaType.TEXT, "metadata", {}
-    for name, role, file in zip(("filled", "uncertainty"), ("data-mask", "uncertainty"), beside, strict=True):
+    roles = {"filled": "data-mask", "uncertainty": "uncertainty", "change": "data"}
+    for (name, role), file in zip(roles.items(), beside, strict=True):
         if file is not None:
             side = read_header(str(file))
             yield name, file, _media(side), role, _file_bands(side)

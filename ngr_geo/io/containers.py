@@ -10,6 +10,7 @@ from typing import Any, Literal
 import rioxarray  # noqa: F401  (registers .rio)
 import xarray as xr
 
+from ..cube import LAYERS
 from ..errors import InputError, MaskError
 from ..masks import CLOUD_VARIABLES
 
@@ -196,12 +197,12 @@ def assemble(result: xr.Dataset | xr.DataArray, dataset: xr.Dataset | None) -> x
     filled = result.coords["filled"]
     if "band" in filled.dims:
         filled = filled.any("band")
-    bare = result.drop_vars(["filled", "uncertainty"], errors="ignore")
+    bare = result.drop_vars(["filled", *LAYERS], errors="ignore")
     bands = {str(name): bare.sel(band=name, drop=True) for name in result["band"].values}
     out = xr.Dataset(bands).assign_coords(filled=filled)
-    if "uncertainty" in result.coords:
-        parts = {name: result.coords["uncertainty"].sel(band=name).variable for name in bands}
-        out = out.assign_coords({f"{name}_uncertainty": part for name, part in parts.items()})
+    for kind in (layer for layer in LAYERS if layer in result.coords):
+        parts = {name: result.coords[kind].sel(band=name).variable for name in bands}
+        out = out.assign_coords({f"{name}_{kind}": part for name, part in parts.items()})
     for name in bands:
         out[name].attrs = dict(kept)
     return (out if result.rio.crs is None else out.rio.write_crs(result.rio.crs)).assign_attrs(notes)

@@ -32,7 +32,11 @@ _COG_PREDICTORS = {"2": "STANDARD", "3": "FLOATING_POINT"}
 _OPTIONS = {"GDAL_PAM_ENABLED": "NO"}
 
 FILLED_TAG = "NGR_CONTENT"
-SIDECARS = {"filled": "which pixels ngr-geo filled", "uncertainty": "how far what ngr-geo filled may be off"}
+SIDECARS = {
+    "filled": "which pixels ngr-geo filled",
+    "uncertainty": "how far what ngr-geo filled may be off",
+    "change": "what ngr-geo added",
+}
 ENVI = (".img", ".dat", ".bsq", ".bil", ".bip", ".raw")
 """Endings of ENVI images; the header is beside them, with the ending .hdr."""
 
@@ -219,9 +223,9 @@ def filled_header(header: Header, band_names: Sequence[str | None]) -> Header:
     return _sidecar(header, "filled", "uint8", None, band_names)
 
 
-def uncertainty_header(header: Header) -> Header:
-    """The header of a raster's other sidecar: standard deviations, float32, in the raster's stored units; NaN = not known."""
-    return _sidecar(header, "uncertainty", "float32", math.nan, header.band_names)
+def layer_header(header: Header, kind: str) -> Header:
+    """The header of a sidecar of a `kind` of `cube.LAYERS`, float32, in the raster's stored units; NaN = not known."""
+    return _sidecar(header, kind, "float32", math.nan, header.band_names)
 
 
 def _sidecar(header: Header, kind: str, dtype: str, nodata: float | None, band_names: Sequence[str | None]) -> Header:

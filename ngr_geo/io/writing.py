@@ -10,7 +10,7 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Hashable, Iterator, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -35,10 +35,10 @@ from .target import (
     existing_folder,
     filled_header,
     free_space,
+    layer_header,
     naming_errors,
     subset,
     temporary_name,
-    uncertainty_header,
 )
 
 _NETCDF = {".nc", ".nc4"}
@@ -47,29 +47,35 @@ _TIFF = {".tif", ".tiff"}
 
 @dataclass(frozen=True)
 class Written:
-    """The files that hold a result: the rasters, which pixels were filled (1) or measured (0), and how far these may be off.
+    """The files that hold a result: the rasters, which pixels were filled (1) or measured (0), and the layers of `cube.LAYERS`.
 
-    `filled` and `uncertainty` are empty for NetCDF and Zarr, where these are variables; `uncertainty` also where it was not asked.
+    All but the rasters are empty for NetCDF and Zarr, where they are variables; layers also where they were not asked for.
     """
 
     rasters: tuple[Path, ...]
     filled: tuple[Path, ...] = ()
     uncertainty: tuple[Path, ...] = ()
+    change: tuple[Path, ...] = ()
 
     @property
     def all(self) -> tuple[Path, ...]:
         """Rasters and sidecars."""
-        return self.rasters + self.filled + self.uncertainty
+        return self.rasters + self.filled + self.uncertainty + self.change
+
+    def layer(self, kind: str) -> tuple[Path, ...]:
+        """The sidecars of a kind of `cube.LAYERS`."""
+        paths: tuple[Path, ...] = getattr(self, kind)
+        return paths
 
 
-def outputs(out: PathLike, stack: Stack, uncertainty: bool = False) -> Written:
+def outputs(out: PathLike, stack: Stack, layers: Collection[str] = ()) -> Written:
     """The files that `write_stack` would write.
 
     Args:
         out: a folder for GeoTIFFs, one per date under the input's name with NAME_filled.tif beside it; NAME.tif for a
             single date; NAME.nc; or NAME.zarr.
         stack: what was read.
-        uncertainty: with NAME_uncertainty.tif beside each GeoTIFF.
+        layers: some of `cube.LAYERS`, each with a NAME_uncertainty.tif or NAME_change.tif beside each GeoTIFF.
 
     Raises:
         OutputError: one file for several dates, or two inputs of one name.
@@ -93,22 +99,23 @@ def outputs(out: PathLike, stack: Stack, uncertainty: bool = False) -> Written:
                 for header, path in zip(headers, rasters, strict=True)
             ]
     filled = [path.with_name(f"{path.stem}_filled.tif") for path in rasters]
-    deviations = [path.with_name(f"{path.stem}_uncertainty.tif") for path in rasters] if uncertainty else []
-    names = [str(path) for path in (*rasters, *filled, *deviations)]
+    beside = {kind: tuple(path.with_name(f"{path.stem}_{kind}.tif") for path in rasters) for kind in layers}
+    planned = Written(tuple(rasters), tuple(filled), **beside)
+    names = [str(path) for path in planned.all]
     twice = [name for name in names if names.count(name) > 1]
     if twice:
         msg = f"Two inputs would be written to {twice[0]}, as they have one name. Rename one, or write to .nc or .zarr."
         raise OutputError(msg)
-    return Written(tuple(rasters), tuple(filled), tuple(deviations))
+    return planned
 
 
-def check_output(out: PathLike, stack: Stack, overwrite: bool = False, uncertainty: bool = False) -> Written:
+def check_output(out: PathLike, stack: Stack, overwrite: bool = False, layers: Collection[str] = ()) -> Written:
     """The files that will be written, once it is clear that they can be; to be called before solving.
 
     Raises:
         OutputError: the output exists (and `overwrite` is False), is an input, cannot be written, or has no room.
     """
-    target, planned = Path(out), outputs(out, stack, uncertainty)
+    target, planned = Path(out), outputs(out, stack, layers)
     for path in planned.all:
         _check_not_input(path, stack)
     folder = target if planned.filled and target not in planned.rasters else target.parent
@@ -206,7 +213,7 @@ def write_stack(
     Raises:
         OutputError: see `check_output`; or the disk is full. Nothing is left behind then.
     """
-    planned = check_output(out, stack, overwrite, _deviations(result) is not None)
+    planned = check_output(out, stack, overwrite, _layers(result))
     with _folder(planned.rasters[0].parent):
         if planned.filled:
             _write_rasters(result, stack, planned, progress or _silent)
@@ -217,7 +224,7 @@ def write_stack(
 
 
 def read_back(written: Written, stack: Stack) -> xr.DataArray | xr.Dataset:
-    """What was written, as a lazy raster with its coordinates "filled" and "uncertainty": a result too large for memory."""
+    """What was written, as a lazy raster with its coordinates, "filled" among them: a result too large for memory."""
     if not written.filled:
         return read_stack(written.rasters[0]).raster
     headers, masks = ([read_header(str(path)) for path in paths] for paths in (written.rasters, written.filled))
@@ -230,10 +237,11 @@ def read_back(written: Written, stack: Stack) -> xr.DataArray | xr.Dataset:
     else:  # different pixels in each band
         filled = _sidecar(masks, raster)
     raster = raster.assign_coords(filled=filled.astype(bool))
-    if not written.uncertainty:
-        return raster
-    deviations = [read_header(str(path)) for path in written.uncertainty]
-    return raster.assign_coords(uncertainty=_sidecar(deviations, raster))
+    for kind in cubes.LAYERS:
+        if written.layer(kind):
+            sidecars = [read_header(str(path)) for path in written.layer(kind)]
+            raster = raster.assign_coords({kind: _sidecar(sidecars, raster)})
+    return raster
 
 
 def _sidecar(headers: Sequence[Header], raster: xr.DataArray) -> xr.DataArray:
@@ -272,13 +280,13 @@ def _write_rasters(
     result: xr.DataArray | xr.Dataset, stack: Stack, planned: Written, progress: Callable[[str, int, int], None]
 ) -> None:
     headers = _headers(result, stack)
-    array, filled, deviation = _as_arrays(result)
+    array, filled, told = _as_arrays(result)
     layers = [_Layer(array, headers, planned.rasters, stack.carried)]
     sidecars = [filled_header(header, _filled_names(header, filled.shape[1])) for header in headers]
     layers.append(_Layer(filled.astype(np.uint8), sidecars, planned.filled))
-    if deviation is not None:
-        sidecars = [uncertainty_header(subset(h, stack.bands) if stack.carried else h) for h in headers]
-        layers.append(_Layer(deviation, sidecars, planned.uncertainty))
+    for kind, values in told.items():
+        sidecars = [layer_header(subset(h, stack.bands) if stack.carried else h, kind) for h in headers]
+        layers.append(_Layer(values, sidecars, planned.layer(kind)))
     targets: list[Target] = []
     try:
         if isinstance(array, np.ndarray):
@@ -337,13 +345,13 @@ class _Sheaf:
             self.targets[date].write(block, rows, columns)
 
 
-def _as_arrays(result: xr.DataArray | xr.Dataset) -> tuple[Any, Any, Any]:
-    """Values (time, band, y, x), filled (time, 1 or band, y, x) and standard deviations or None, NumPy or Dask.
+def _as_arrays(result: xr.DataArray | xr.Dataset) -> tuple[Any, Any, dict[str, Any]]:
+    """Values (time, band, y, x), filled (time, 1 or band, y, x) and the layers that there are, NumPy or Dask.
 
     All dates and bands of a place are together: date by date, every block would be kept in memory until its last one is written.
     """
     cube = cubes.read(result)
-    filled, deviation = result.coords["filled"], _deviations(result)
+    filled = result.coords["filled"]
     time, band, row, column = (dim or name for dim, name in zip(cube.dims, ("time", "band", "", ""), strict=True))
 
     def whole(part: xr.DataArray) -> Any:
@@ -353,17 +361,19 @@ def _as_arrays(result: xr.DataArray | xr.Dataset) -> tuple[Any, Any, Any]:
         return dask.array.asarray(data).rechunk({0: -1, 1: -1}) if cube.lazy else np.asarray(data)
 
     values = cube.values.rechunk({0: -1, 1: -1}) if cube.lazy else cube.values
-    return values, whole(filled), None if deviation is None else whole(deviation)
+    return values, whole(filled), {kind: whole(layer) for kind, layer in _layers(result).items()}
 
 
-def _deviations(result: xr.DataArray | xr.Dataset) -> xr.DataArray | None:
-    """The coordinate `uncertainty`, or those of a Dataset's variables put together, or None."""
+def _layers(result: xr.DataArray | xr.Dataset) -> dict[str, xr.DataArray]:
+    """The coordinates of `cube.LAYERS`, those of a Dataset's variables put together."""
     if isinstance(result, xr.DataArray):
-        return result.coords.get("uncertainty")
-    names = [f"{name}_uncertainty" for name in cubes.read(result).names]
-    if not set(names) <= set(result.coords):
-        return None
-    return xr.concat([result.coords[n].reset_coords(drop=True) for n in names], "band")
+        return {kind: result.coords[kind] for kind in cubes.LAYERS if kind in result.coords}
+    bands, found = cubes.read(result).names, {}
+    for kind in cubes.LAYERS:
+        names = [f"{name}_{kind}" for name in bands]
+        if set(names) <= set(result.coords):
+            found[kind] = xr.concat([result.coords[n].reset_coords(drop=True) for n in names], "band")
+    return found
 
 
 def _filled_names(header: Header, count: int) -> tuple[str | None, ...]:
