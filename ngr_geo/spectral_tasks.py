@@ -260,8 +260,7 @@ def _refine_noise(
     part = estimate._replace(image=estimate.image[:, *window], clean=estimate.clean[:, *window])
     truth, seen = cube[:, *window], observed[:, *window]
     if kind == "stripes":
-        planted, _, where, score, _ = _plant_stripes(truth, seen, part, settings.seed + 1)
-        where = where | score
+        planted, where = _move_stripes(truth, seen, part, settings.seed + 1)
     else:
         planted, where = _plant_noise(kind, truth, seen, part, settings.seed + 1), seen
     again = guide(planted, seen)
@@ -356,6 +355,15 @@ def _plant_noise(kind: Kind, cube: Tensor, observed: Tensor, estimate: Estimate,
         struck = (cube - estimate.image).abs() > STRUCK * unit
         noisy = torch.where(struck, cube, noisy).clamp(low[:, None, None], high[:, None, None])
     return torch.where(observed, noisy, 0)
+
+
+def _move_stripes(cube: Tensor, observed: Tensor, estimate: Estimate, seed: int) -> tuple[Tensor, Tensor]:
+    """Return the destriped cube with the stripes that were found put on other lines, and where these are (B, h, w)."""
+    across = -1 if estimate.axis == -2 else -2
+    size = cube.shape[across]
+    shift = int(torch.randint(1, max(size, 2), (1,), generator=torch.Generator().manual_seed(seed)))
+    offset = torch.where(observed, cube - estimate.image, 0).roll(shift, across)
+    return torch.where(observed, estimate.image + offset, 0), (offset != 0) & observed
 
 
 def _lost(residual: Tensor, planted: Tensor, error: Tensor, estimate: Estimate) -> float:

@@ -273,3 +273,60 @@ def test_the_stripes_of_a_real_cube_go_and_its_good_bands_stay(shared_data: Path
 def test_what_only_stacks_have_is_refused(keyword: dict[str, Any]) -> None:
     with pytest.raises(InputError, match=f"Found {next(iter(keyword))}= for one date of"):
         raster(noisy()).ngr.inpaint(**keyword)
+
+
+def with_fault(fault: str) -> tuple[np.ndarray, str, dict[str, Any]]:
+    """A cube with a fault, the verb that mends it, and its keywords."""
+    rng = np.random.default_rng(3)
+    clean = clean_cube()
+    if fault == "noise":
+        return clean + rng.normal(0, 0.05, clean.shape), "denoise", {"noise": "gaussian"}
+    if fault == "stripes":
+        struck = rng.random((BANDS, 1, SIZE)) < 0.3
+        return clean + struck * rng.uniform(-0.2, 0.2, (BANDS, 1, SIZE)), "destripe", {}
+    if fault == "lines":
+        seen = clean.copy()
+        seen[:, :, [9, 22, 23, 40, 55]] = 0
+        return seen, "fill_deadlines", {"lines": [9, 22, 23, 40, 55]}
+    return np.where(rng.random(clean.shape) < 0.8, np.nan, clean), "inpaint", {}
+
+
+@pytest.mark.parametrize("fault", ["noise", "stripes", "lines", "entries"])
+def test_it_knows_how_far_it_may_be_off(fault: str, tmp_path: Path) -> None:
+    """Intervals cover what they say, and the expected error is near the true one, on data that nothing was learnt from."""
+    seen, verb, keywords = with_fault(fault)
+    given = raster(seen.astype(np.float32))
+    size: dict[str, Any] = {"method": "guide", "tile": 48, "overlap": 4, "uncertainty": True}
+    result = getattr(given.ngr, verb)(**keywords, **size)
+    deviation, clean = result.uncertainty.values, clean_cube()
+    same = result.values == given.values
+    assert (deviation[same] > 0).sum() < 0.001 * same.size
+    changed = ~same
+    assert (deviation[changed] > 0).all()
+    error = np.abs(result.values - clean)[changed]
+    covered = (error <= 1.6449 * deviation[changed]).mean()
+    expected = json.loads(result.attrs["ngr_dates"])[0]["expected"]
+    told = np.sqrt(np.nanmean([np.nan if v is None else v**2 for v in expected["rmse"].values()]))
+    ratio = told / np.sqrt((error**2).mean())
+    assert 0.8 < covered < 0.98, covered
+    assert 0.7 < ratio < 1.4, ratio
+    assert set(expected["rmse"]) == set(expected["doubt"]) == {str(b) for b in given.band.values.tolist()}
+    kept = getattr(given.ngr, verb)(**keywords, **size, work=tmp_path / "work")
+    lazy = getattr(given.chunk({"y": 30, "x": 40}).ngr, verb)(**keywords, **size)
+    for other in (kept, lazy.compute()):
+        np.testing.assert_array_equal(other.values, result.values)
+        np.testing.assert_array_equal(other.uncertainty.values, deviation)
+    rmse = [np.nan if v is None else v for v in expected["rmse"].values()]
+    np.testing.assert_allclose(np.ravel(lazy.ngr_expected_rmse.values), rmse, rtol=1e-3)
+    assert kept.attrs["ngr_dates"] == result.attrs["ngr_dates"]
+
+
+def test_the_expected_error_is_of_what_was_kept() -> None:
+    seen, verb, keywords = with_fault("noise")
+    result = getattr(raster(seen.astype(np.float32)).ngr, verb)(**keywords, method="ngr", steps=5, uncertainty=True)
+    row = json.loads(result.attrs["ngr_dates"])[0]
+    assert row["method"] == "ngr"
+    assert np.mean(list(row["expected"]["rmse"].values())) == pytest.approx(row["ngr_rmse"], rel=1e-3)
+    assert row["guide_rmse"] > 0
+    with pytest.raises(InputError, match="hides no pixels"):
+        raster(seen.astype(np.float32)).ngr.denoise(method="paper", uncertainty=True)

@@ -159,3 +159,43 @@ def test_mistakes_end_in_one_clear_line(
     assert says in result.output
     assert not (tmp_path / "x.tif").exists() and not (tmp_path / "x.img").exists()
     assert (tmp_path / "there.hdr").read_text() == "precious"
+
+
+def test_uncertainty_and_change_are_written_beside_and_into(tmp_path: Path) -> None:
+    clean = clean_cube()
+    grainy = (clean + np.random.default_rng(0).normal(0, 0.05, clean.shape)).astype(np.float32)
+    source = tmp_path / "cube_20240501.tif"
+    raster(grainy).rio.to_raster(source)
+    words = ["denoise", str(source), "--method", "guide", "--uncertainty", "--change", "--json"]
+    words += ["--date-pattern", "cube_%Y%m%d"]
+    done = CliRunner().invoke(main, [*words, "-o", str(tmp_path / "out.tif"), "--stac"])
+    assert done.exit_code == 0, done.output
+    told = json.loads(done.stdout)
+    assert [Path(path).name for path in told["change_files"]] == ["out_change.tif"]
+    with rasterio.open(source) as a, rasterio.open(tmp_path / "out.tif") as b:
+        before, after = a.read(), b.read()
+    with rasterio.open(tmp_path / "out_change.tif") as c, rasterio.open(tmp_path / "out_uncertainty.tif") as u:
+        change, deviation = c.read(), u.read()
+        assert c.crs == raster(clean).rio.crs
+        assert c.dtypes[0] == u.dtypes[0] == "float32"
+    np.testing.assert_allclose(after, before + change, atol=1e-5)
+    assert (deviation[change != 0] > 0).all()
+    covered = np.abs(after - clean) <= 1.6449 * deviation
+    assert 0.8 < covered[change != 0].mean() < 0.97
+    item = json.loads((tmp_path / "out.stac.json").read_text(encoding="utf-8"))
+    assert {"data", "filled", "uncertainty", "change"} <= set(item["assets"])
+    inside = CliRunner().invoke(main, [*words, "-o", str(tmp_path / "out.nc")])
+    assert inside.exit_code == 0, inside.output
+    with xr.open_dataset(tmp_path / "out.nc", decode_cf=False) as file:
+        names = {str(name) for name in file.variables}
+        assert any("uncertainty" in name for name in names)
+        assert any("change" in name for name in names)
+
+
+def test_what_an_earlier_verb_told_does_not_stay() -> None:
+    clean = clean_cube()
+    grainy = (clean + np.random.default_rng(0).normal(0, 0.05, clean.shape)).astype(np.float32)
+    first = raster(grainy).ngr.denoise(method="guide", uncertainty=True, change=True)
+    assert {"uncertainty", "change"} <= set(first.coords)
+    second = first.ngr.destripe(method="guide")
+    assert not {"uncertainty", "change"} & set(second.coords)

@@ -1,7 +1,7 @@
 """Quality and speed, measured side by side: `python workflows/benchmark.py decloud [--cases R S M N] [--paper STEPS]`,
 `python workflows/benchmark.py hyperspectral [--cubes reno jasper] [--tasks ...] [--paper STEPS]` (see `hyperspectral.py`),
 `python workflows/benchmark.py scale [--sizes 2000 4000 8000] [--parts growth workers overhead priors]` (see `scale.py`),
-`python workflows/benchmark.py trust [--cases R S M N]`.
+`python workflows/benchmark.py trust [--cases R S M N] [--cubes reno jasper] [--tasks ...] [--seeds N]`: gaps of stacks, faults of cubes.
 
 Needs the development data that NGR_GEO_DATA names (default ../shared/data). Scored on missing pixels only; PSNR with peak 1
 (reflectance) per band, then averaged; SAM in degrees. Prints a table and writes it as CSV and as a picture. Every method of a
@@ -465,17 +465,17 @@ def main() -> None:
     """Run what the command line asks for."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("task", choices=["decloud", "equal-time", "hyperspectral", "scale", "trust"])
-    parser.add_argument("--cases", nargs="+", default=["R", "S", "M", "N"], choices=list(PROTOCOLS))
+    parser.add_argument("--cases", nargs="*", default=["R", "S", "M", "N"], choices=list(PROTOCOLS))
     parser.add_argument("--paper", type=int, metavar="STEPS", help="also the published algorithm, with so many steps")
     parser.add_argument("--seconds", type=float, default=0.0, help="equal-time: the budget; default: what auto takes")
-    parser.add_argument("--cubes", nargs="+", default=["reno", "jasper"], choices=["reno", "jasper"])
+    parser.add_argument("--cubes", nargs="*", default=["reno", "jasper"], choices=["reno", "jasper"])
     parser.add_argument("--tasks", nargs="+", choices=hyperspectral.TASKS)
     parser.add_argument("--seeds", type=int, default=3, help="hyperspectral: how many draws of the faults")
     parser.add_argument(
         "--sizes", nargs="+", type=int, default=[1000, 2000, 4000, 8000], help="scale: sides of the scenes"
     )
     parser.add_argument("--parts", nargs="+", default=list(SCALES), choices=list(SCALES), help="scale: what to measure")
-    parser.add_argument("--method", default="auto", help="scale: how to fill")
+    parser.add_argument("--method", default="auto", help="scale, and trust of cubes: how to fill")
     parser.add_argument("--out", type=Path, default=Path("benchmark"))
     chosen = parser.parse_args()
     os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -489,6 +489,8 @@ def main() -> None:
         return
     if chosen.task == "trust":
         trust(chosen.cases)
+        tasks = chosen.tasks or [t for t in hyperspectral.TASKS if t != "harsh"]
+        hyperspectral.trust(DATA, chosen.cubes, tasks, chosen.method, list(range(chosen.seeds)))
         return
     if chosen.task == "scale":
         all_scales(chosen)

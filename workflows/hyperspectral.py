@@ -183,8 +183,11 @@ def trust(data: Path, cubes: list[str], tasks: list[str], method: str, seeds: li
 
     Stripes are put on a cube that was destriped before: the clean ones have weak stripes of their own, which are taken off too.
     """
+    if not cubes:
+        return
     print(f"{'cube':7} {'task':10} {'kept':9} {'true':>8} {'expected':>8} {'ratio':>6} {'covered':>7}")
     ratios, covered = [], []
+    warnings.filterwarnings("ignore", "Mean of empty slice|invalid value", RuntimeWarning)  # bands that were left alone
     for cube in cubes:
         for task in tasks:
             clean = load(data, cube)
