@@ -32,6 +32,8 @@ format: setup
 
 examples: setup
 	for example in examples/*.py; do echo "$$example"; $(BIN)/python $$example || exit 1; done
+	for example in examples/*.ipynb; do echo "$$example"; \
+		OMP_NUM_THREADS=1 JUPYTER_PATH="$(CURDIR)/.venv/share/jupyter" $(BIN)/python -m jupyter execute --timeout=600 $$example || exit 1; done
 
 benchmark: setup
 	$(BIN)/python workflows/benchmark.py decloud

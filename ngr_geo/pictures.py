@@ -29,6 +29,8 @@ DEVIATION, CHANGE = "viridis", "RdBu_r"
 _LINES = ("#2563a8", "#d9622b", "#3a8f5c", "#8a4fa3", "#b3892b", "#4aa3b8", "#c0447c")
 Stretch = tuple[NDArray[np.float64], NDArray[np.float64]]
 """Low and high value of each band."""
+NOTEBOOK_DOTS = 60
+"""Per inch, of a figure that a notebook shows."""
 
 
 def quicklook(
@@ -258,8 +260,15 @@ def _lines(places: NDArray[Any], values: NDArray[Any], pieces: Sequence[slice]) 
     return np.concatenate(parts[0]), np.concatenate(parts[1])
 
 
+class Picture(Figure):
+    """A figure that a notebook shows, also where pyplot was never asked for one."""
+
+    def _repr_png_(self) -> bytes:
+        return png(self, NOTEBOOK_DOTS)
+
+
 def _figure(width: float, height: float) -> Figure:
-    figure = Figure(figsize=(width, height), dpi=110, facecolor=PAPER, layout="constrained")
+    figure = Picture(figsize=(width, height), dpi=110, facecolor=PAPER, layout="constrained")
     FigureCanvasAgg(figure)
     return figure
 
@@ -392,7 +401,7 @@ def _grid(looks: Sequence[View], lines: int, aspect: float, bottom: float) -> tu
     width, gap, top = 3.6, 0.34, 0.3  # inches
     height = width * ratio
     total = lines * height + (lines - 1) * gap + top + bottom
-    figure = Figure(figsize=(3 * width + 0.4, total), dpi=110, facecolor=PAPER)
+    figure = Picture(figsize=(3 * width + 0.4, total), dpi=110, facecolor=PAPER)
     FigureCanvasAgg(figure)
     axes = figure.subplots(lines, 3, squeeze=False)
     figure.subplots_adjust(

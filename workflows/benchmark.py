@@ -1,7 +1,7 @@
 """Quality and speed, measured side by side: `python workflows/benchmark.py decloud [--cases R S M N] [--paper STEPS]`,
 `python workflows/benchmark.py hyperspectral [--cubes reno jasper] [--tasks ...] [--paper STEPS]` (see `hyperspectral.py`),
 `python workflows/benchmark.py scale [--sizes 2000 4000 8000] [--parts growth workers overhead priors]` (see `scale.py`),
-`python workflows/benchmark.py trust [--cases R S M N] [--cubes reno jasper] [--tasks ...] [--seeds N]`: gaps of stacks, faults of cubes.
+`python workflows/benchmark.py trust [--cases R S M N] [--cubes reno jasper] [--tasks ...] [--seeds N]`.
 
 Needs the development data that NGR_GEO_DATA names (default ../shared/data). Scored on missing pixels only; PSNR with peak 1
 (reflectance) per band, then averaged; SAM in degrees. Prints a table and writes it as CSV and as a picture. Every method of a

@@ -1,0 +1,38 @@
+"""The notebooks: as they are stored, small, whole, free of this or that machine; `make examples` runs them."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import nbformat
+import pytest
+
+FOLDER = Path(__file__).parent.parent / "examples"
+NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
+
+
+def test_each_kind_of_user_has_one() -> None:
+    assert [path.name[:2] for path in NOTEBOOKS] == ["01", "02", "03", "04"]
+    readme = (FOLDER.parent / "README.md").read_text(encoding="utf-8")
+    for path in NOTEBOOKS:
+        assert f"examples/{path.name}" in readme
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_a_notebook_is_stored_as_it_ran(path: Path) -> None:
+    book = nbformat.read(path, 4)
+    nbformat.validate(book)
+    code = [cell for cell in book.cells if cell.cell_type == "code"]
+    assert [cell.execution_count for cell in code] == list(range(1, len(code) + 1))
+    outputs = [output for cell in code for output in cell.outputs]
+    assert any("image/png" in output.get("data", {}) for output in outputs)
+    for output in outputs:
+        assert output.output_type != "error"
+        assert output.get("name") != "stderr"
+    text = path.read_text(encoding="utf-8")
+    assert len(text) < 500_000
+    assert not re.search(r"(/home|/root|/tmp|/work|/Users|[A-Z]:\\\\)|\d\d:\d\d:\d\d", text)
+    last = [cell for cell in book.cells if cell.cell_type == "markdown"][-1]
+    assert last.source.startswith("## When not to trust the result")
+    assert book.cells[-1] is last
