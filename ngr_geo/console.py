@@ -8,6 +8,7 @@ import signal
 import sys
 import tempfile
 import threading
+import time
 import traceback
 import warnings
 from collections.abc import Callable, Iterator
@@ -97,7 +98,7 @@ class Console:
 class ProgressBar:
     """A bar on stderr, one line per stage, with the time left. Call it with (stage, done, total), from any thread.
 
-    It shows itself at the first call and goes away when all stages are done.
+    It shows itself at the first call and goes away when all stages are done. In a notebook it is lines of text, which stay.
     """
 
     def __init__(self) -> None:
@@ -110,7 +111,7 @@ class ProgressBar:
         """Move the line of a stage."""
         with self._lock:
             if self._bar is None:
-                self._bar = _rich_bar()
+                self._bar = _NotebookBar() if _in_notebook() else _rich_bar()
                 self._bar.start()
             if stage not in self._tasks:
                 self._tasks[stage] = self._bar.add_task(stage, total=total)
@@ -130,6 +131,61 @@ class ProgressBar:
 def progress_bar() -> Progress:
     """A bar for `progress=True`."""
     return ProgressBar()
+
+
+def _in_notebook() -> bool:
+    """Whether this runs in a kernel that shows what it is told to, such as Jupyter's."""
+    ipython = sys.modules.get("IPython")
+    shell = None if ipython is None else ipython.get_ipython()
+    return shell is not None and getattr(shell, "kernel", None) is not None
+
+
+class _NotebookBar:
+    """What rich has for notebooks needs widgets; these are lines of text, updated in place. Used as rich's own bar is."""
+
+    EVERY = 0.2  # seconds
+    WIDTH = 30
+
+    def __init__(self) -> None:
+        self._stages: dict[str, tuple[int, int, float]] = {}  # done, total, when it began
+        self._handle: Any = None
+        self._shown = 0.0
+
+    def start(self) -> None:
+        from IPython.display import display
+
+        self._handle = display(self._lines(), display_id=True)
+
+    def add_task(self, stage: str, total: int) -> str:
+        self._stages[stage] = 0, total, time.monotonic()
+        return stage
+
+    def update(self, stage: str, completed: int, total: int) -> None:
+        self._stages[stage] = completed, total, self._stages[stage][2]
+        if self.finished or time.monotonic() - self._shown > self.EVERY:
+            self._show()
+
+    @property
+    def finished(self) -> bool:
+        return all(done >= total for done, total, _ in self._stages.values())
+
+    def stop(self) -> None:
+        self._show()
+
+    def _show(self) -> None:
+        self._shown = time.monotonic()
+        self._handle.update(self._lines())
+
+    def _lines(self) -> Any:
+        from IPython.display import Pretty
+
+        lines = []
+        for stage, (done, total, begun) in self._stages.items():
+            full = round(self.WIDTH * done / max(total, 1))
+            spent = time.monotonic() - begun
+            left = f", about {spent / done * (total - done):.0f} s left" if 0 < done < total else ""
+            lines.append(f"{stage:<8} {'█' * full}{'░' * (self.WIDTH - full)} {done}/{total}, {spent:.0f} s{left}")
+        return Pretty("\n".join(lines) or "...")
 
 
 def _rich_bar() -> Any:

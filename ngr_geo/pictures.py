@@ -9,6 +9,7 @@ import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import dask
 import matplotlib
 import numpy as np
 import rioxarray  # noqa: F401  (registers .rio)
@@ -18,6 +19,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from . import views, whole
+from .cube import read
 from .errors import InputError
 from .provenance import dates_of, number
 from .views import SPECTRAL_BANDS, View
@@ -118,7 +120,16 @@ def plot_expected(after: xr.DataArray | xr.Dataset) -> Figure:
     Raises:
         InputError: the result tells no expected error.
     """
-    rows = [row for row in dates_of(after.attrs) if isinstance(row.get("expected"), Mapping)]
+    if not (rows := dates_of(after.attrs)):
+        cube = read(after)
+        (columns,) = dask.compute(views.record_columns(cube))
+        rows = views.record_of(columns, cube.dates, cube.bands)
+    return expected(rows, after)
+
+
+def expected(rows: Sequence[Mapping[str, Any]], after: xr.DataArray | xr.Dataset) -> Figure:
+    """A figure as `plot_expected` makes it, from the record of each date of a result."""
+    rows = [row for row in rows if isinstance(row.get("expected"), Mapping)]
     if not rows:
         msg = (
             "Found no expected error in the attribute 'ngr_dates', expected a result that was checked on hidden pixels."

@@ -33,7 +33,6 @@ if TYPE_CHECKING:
 
 PICTURE_BYTES = 150_000
 """Of one picture, at most: with six dates of five pictures a page stays below 10 MB."""
-_LAZY = ("method", "kind", "guide_rmse", "ngr_rmse")  # coordinates ngr_* in which a lazy result tells of its dates
 
 
 def save(
@@ -89,8 +88,10 @@ def _page(result: Result, tiles: GeoDataFrame | None, warnings: Sequence[str]) -
     found = views.spectra(result, 0) if cube.shape[0] == 1 and cube.shape[1] >= SPECTRAL_BANDS else None
     if found is not None:
         choices += views.most_changed(result, found, 0)
-    looks, columns = dask.compute([views.view(result, choice) for choice in choices], _lazy_columns(after))
-    rows = dates_of(after.attrs) or _rows(columns, cube.dates)
+    looks, columns = dask.compute(
+        [views.view(result, choice) for choice in choices], views.record_columns(result.after)
+    )
+    rows = dates_of(after.attrs) or views.record_of(columns, cube.dates, cube.bands)
     page: dict[str, Any] = {
         "title": facts.TITLES.get(str(after.attrs.get("ngr_verb")), "Restored"),
         "lead": facts.lead(cube),
@@ -114,21 +115,6 @@ def _page(result: Result, tiles: GeoDataFrame | None, warnings: Sequence[str]) -
         page["map"]
     )
     return page | {"sections": [*sections, ("How it was made", "provenance")]}
-
-
-def _lazy_columns(after: xr.DataArray | xr.Dataset) -> dict[str, Any]:
-    """Return the coordinates in which a lazy result tells of its dates, not computed."""
-    return {name: after.coords[f"ngr_{name}"].data for name in _LAZY if f"ngr_{name}" in after.coords}
-
-
-def _rows(columns: Mapping[str, Any], days: Sequence[str]) -> list[dict[str, Any]]:
-    """Return a record of each date of a result that was lazy."""
-    if not columns:
-        return []
-    table = {name: np.atleast_1d(values).tolist() for name, values in columns.items()}
-    if any(len(values) != len(days) for values in table.values()):
-        return []
-    return [{"date": day} | {name: values[i] for name, values in table.items()} for i, day in enumerate(days)]
 
 
 def _caption(result: Result, looks: Sequence[View]) -> str:
@@ -221,7 +207,7 @@ def _charts(result: Result, rows: Sequence[Mapping[str, Any]], found: Spectra | 
         )
         if any(np.isfinite(number(row.get("ngr_rmse"))) for row in rows) and result.before.shape[1] < SPECTRAL_BANDS:
             caption += " Below: guide and NGR on hidden pixels, full where it was kept."
-        charts.append(_chart(pictures.plot_expected(result.after.raster), "Expected error per band", caption))
+        charts.append(_chart(pictures.expected(rows, result.after.raster), "Expected error per band", caption))
     if found is not None:
         noise = read_json(result.after.raster.attrs.get("ngr_noise"))
         levels = [number(level) for level in noise] if isinstance(noise, list) else []

@@ -316,9 +316,20 @@ def _lazily(scene: Scene, verb: str, settings: Settings, options: Options) -> xr
     if time is None or settings.method == "paper":
         return result
     count = len(cube.dates)
-    record = dask.delayed(_kept, nout=3)(prior, count)
+    *record, expected = dask.delayed(_kept, nout=4)(prior, count)
     columns = zip(("ngr_method", "ngr_guide_rmse", "ngr_ngr_rmse"), record, ("U5", float, float), strict=True)
-    return result.assign_coords({name: ((time,), da.from_delayed(c, (count,), kind)) for name, c, kind in columns})
+    result = result.assign_coords({name: ((time,), da.from_delayed(c, (count,), kind)) for name, c, kind in columns})
+    return result.assign_coords(expected_columns(cube, da.from_delayed(expected, cube.shape[:2], float)))
+
+
+def expected_columns(cube: Cube, rmse: Any) -> dict[str, tuple[tuple[Any, ...], Any]]:
+    """Return the RMSE expected (time, band) as coordinates: `ngr_expected_rmse`, for a Dataset NAME_expected_rmse."""
+    time, band = cube.dims[:2]
+    along = () if time is None else (time,)
+    rmse = rmse[0] if time is None else rmse
+    if cube.names:
+        return {f"{name}_expected_rmse": (along, rmse[..., i]) for i, name in enumerate(cube.names)}
+    return {"ngr_expected_rmse": (along, rmse[..., 0]) if band is None else ((*along, band), rmse)}
 
 
 def _in_folder(scene: Scene, verb: str, settings: Settings, options: Options) -> xr.DataArray | xr.Dataset:
@@ -478,15 +489,19 @@ def silent(stage: str, done: int, total: int) -> None:
     """Tell nobody."""
 
 
-def _kept(prior: Prior, count: int) -> tuple[NDArray[np.str_], NDArray[np.float64], NDArray[np.float64]]:
-    """Return the method kept for each date, and the errors of guide and NGR on hidden pixels, in the raster's units."""
+def _kept(
+    prior: Prior, count: int
+) -> tuple[NDArray[np.str_], NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    """Return the method kept for each date, the errors expected of guide and NGR, and per band (T, B) those of what was kept."""
     judged = prior.scene.judgement if prior.scene else {}
     methods, errors = np.full(count, "none", "U5"), np.full((2, count), np.nan)
+    expected = np.full(prior.spread.shape[:2], np.nan)
     for date, verdict in judged.items():
         methods[date] = verdict.method
-        unit = prior.spread[date, :, 0, 0]
-        errors[:, date] = [float((np.asarray(r) * unit).mean()) for r in (verdict.guide_rmse, verdict.ngr_rmse)]
-    return methods, errors[0], errors[1]
+        rmse = [np.asarray(r) * prior.spread[date, :, 0, 0] for r in (verdict.guide_rmse, verdict.ngr_rmse)]
+        errors[:, date] = [float(r.mean()) for r in rmse]
+        expected[date] = rmse[verdict.method == "ngr"]
+    return methods, errors[0], errors[1], expected
 
 
 def _window(prior: Prior, values: NDArray[Any], observed: NDArray[np.bool_]) -> Any:

@@ -287,12 +287,10 @@ def _lazily(
         f"ngr_{key}": (along, da.from_delayed(dask.delayed(_column)(rows, key, shape), shape, kind))
         for key, kind in (("method", "U16"), ("kind", "U24"), ("guide_rmse", float), ("ngr_rmse", float))
     }
-    if band in result.dims:
-        shape = (*shape, cube.shape[1])
-        expected = da.from_delayed(dask.delayed(_expected)(rows, cube.bands, shape), shape, float)
-        columns["ngr_expected_rmse"] = ((*along, band), expected)
-        if job.verb == "denoise":
-            columns["ngr_noise"] = ((band,), da.from_delayed(noise, cube.shape[1:2], float))
+    expected = da.from_delayed(dask.delayed(_expected)(rows, cube.bands), cube.shape[:2], float)
+    columns |= restore.expected_columns(cube, expected)
+    if job.verb == "denoise" and band in result.dims:
+        columns["ngr_noise"] = ((band,), da.from_delayed(noise, cube.shape[1:2], float))
     return result.assign_coords(columns)
 
 
@@ -526,12 +524,11 @@ def _expected_of(found: Sequence[tuple[Judgement, float]], peak: float, bands: S
     return restore.expectation(rmse, kept, peak, bands)
 
 
-def _expected(rows: Sequence[dict[str, Any]], bands: Sequence[str], shape: tuple[int, ...]) -> NDArray[np.float64]:
-    """Return the RMSE expected of each date and band; the only date's, shaped (bands,), where the raster has no time."""
+def _expected(rows: Sequence[dict[str, Any]], bands: Sequence[str]) -> NDArray[np.float64]:
+    """Return the RMSE expected of each date and band, (time, band)."""
     nothing: dict[str, Any] = {"rmse": {}}
     tables = [row.get("expected", nothing)["rmse"] for row in rows]
-    values = [[np.nan if t.get(b) is None else t[b] for b in bands] for t in tables]
-    return np.asarray(values, float).reshape(shape)
+    return np.array([[np.nan if t.get(b) is None else t[b] for b in bands] for t in tables], float)
 
 
 def _column(rows: Sequence[dict[str, Any]], key: str, shape: tuple[int, ...]) -> NDArray[Any]:

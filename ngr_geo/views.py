@@ -37,6 +37,8 @@ DATES = 6
 """Dates to show, unless some are asked for."""
 SPECTRAL_BANDS = 8
 """A raster with so many bands is a spectral cube: its faults differ from band to band."""
+COLUMNS = ("method", "kind", "guide_rmse", "ngr_rmse")
+"""Coordinates ngr_* in which a lazy result tells of its dates."""
 _BLOCK = 2**22  # values of an array in memory that are looked at together
 
 
@@ -382,3 +384,30 @@ def _title(name: str, wave: float | None) -> str:
     named = name if "band" in name.lower() else f"Band {name}"
     where = "" if wave is None or str(int(wave)) in name else f", {wave:.0f} nm"
     return f"{named[:1].upper()}{named[1:]}{where}"
+
+
+def record_columns(cube: Cube) -> dict[str, Any]:
+    """Return the coordinates in which a lazy result tells of its dates, not computed."""
+    coords = cube.raster.coords
+    columns = {name: coords[f"ngr_{name}"].data for name in COLUMNS if f"ngr_{name}" in coords}
+    names = [f"{name}_expected_rmse" for name in cube.names] or ["ngr_expected_rmse"]
+    if columns and set(names) <= set(coords):
+        columns["expected"] = [coords[name].data for name in names]
+    return columns
+
+
+def record_of(columns: dict[str, Any], days: Sequence[str], bands: Sequence[str]) -> list[dict[str, Any]]:
+    """Return a record of each date of a result that was lazy."""
+    if not columns:
+        return []
+    parts = [np.reshape(part, (len(days), -1)) for part in columns.pop("expected", ()) if np.size(part)]
+    table = {name: np.atleast_1d(values).tolist() for name, values in columns.items()}
+    if any(len(values) != len(days) for values in table.values()):
+        return []
+    rows = [{"date": day} | {name: values[i] for name, values in table.items()} for i, day in enumerate(days)]
+    expected = np.concatenate(parts, axis=1) if parts else np.empty((len(days), 0))
+    if expected.shape[1] == len(bands):
+        for row, values in zip(rows, expected.tolist(), strict=True):
+            if np.isfinite(values).any():
+                row["expected"] = {"rmse": dict(zip(bands, values, strict=True))}
+    return rows

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import nbclient
 import nbformat
 import pytest
 
@@ -36,3 +37,16 @@ def test_a_notebook_is_stored_as_it_ran(path: Path) -> None:
     last = [cell for cell in book.cells if cell.cell_type == "markdown"][-1]
     assert last.source.startswith("## When not to trust the result")
     assert book.cells[-1] is last
+
+
+def test_progress_shows_in_a_notebook() -> None:
+    lines = [
+        "import ngr_geo",
+        "stack = ngr_geo.sample('slovenia').isel(y=slice(0, 60), x=slice(0, 60))",
+        "clear = stack.ngr.decloud(method='guide', tile=40, overlap=4, progress=True)",
+    ]
+    book = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("\n".join(lines))])
+    nbclient.NotebookClient(book, timeout=300, kernel_name="python3").execute()
+    shown = [output["data"]["text/plain"] for output in book.cells[0].outputs if "data" in output]
+    assert any("tiles" in text and "4/4" in text for text in shown)
+    assert not [output for output in book.cells[0].outputs if output.get("name") == "stderr"]

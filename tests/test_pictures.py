@@ -9,7 +9,7 @@ import xarray as xr
 from matplotlib.figure import Figure
 from small_stack import as_result, write_crops
 
-import ngr_geo  # noqa: F401  (registers .ngr)
+from ngr_geo import sample
 from ngr_geo.errors import InputError, OutputError
 from ngr_geo.io import read_stack
 from ngr_geo.pictures import quicklook
@@ -176,3 +176,12 @@ def test_results_of_verbs_need_no_mask(before: xr.DataArray, tmp_path: Path) -> 
     filled = result.filled.expand_dims(band=result.band).transpose(*result.dims) & (result.band == "B08")
     figure = quicklook(stack.raster, result.assign_coords(filled=filled))
     assert _titles(figure)[1] == f"filled: {5 * 9 / 64**2:.1%}"
+
+
+def test_a_lazy_result_tells_its_expected_errors_too() -> None:
+    stack = sample("slovenia").isel(time=slice(1, 4), y=slice(0, 60), x=slice(0, 60))
+    lazy = stack.chunk(y=40).ngr.decloud(method="guide")
+    assert "ngr_dates" not in lazy.attrs
+    figure = stack.ngr.plot_expected(lazy)
+    assert figure.axes[0].get_ylabel() == "expected RMSE"
+    assert figure._repr_png_().startswith(b"\x89PNG")  # type: ignore[attr-defined]

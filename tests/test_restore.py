@@ -91,6 +91,9 @@ def test_lazy_in_lazy_out_with_the_same_bits(sample: xr.Dataset, clear: xr.Datas
     for name in ("guide_rmse", "ngr_rmse"):
         expected = [np.nan if r.get(name) is None else r[name] for r in rows]
         np.testing.assert_allclose(done[f"ngr_{name}"], expected)
+    for band in BANDS:
+        told = [row["expected"]["rmse"][band] if "expected" in row else np.nan for row in rows]
+        np.testing.assert_allclose(done[f"{band}_expected_rmse"], told, rtol=1e-3)
 
 
 def test_a_cluster_of_two_processes_gives_the_same_bits(sample: xr.Dataset) -> None:
