@@ -717,38 +717,77 @@ def _recorded(
         rows.append(row)
     if prior and prior.scene:
         settings = replace(settings, steps=prior.scene.steps)
-    return stamped(result, verb, settings).assign_attrs(ngr_dates=json.dumps(rows), ngr_tiles=json.dumps(shares.tiles))
+    peak = prior.limits[1] - prior.limits[0] if prior else np.nan
+    told = {"ngr_expected": json.dumps(found)} if (found := scene_expectation(rows, peak, cube.bands)) else {}
+    counts = json.dumps(shares.tiles)
+    return stamped(result, verb, settings).assign_attrs(ngr_dates=json.dumps(rows), ngr_tiles=counts, **told)
 
 
 def _expectation(judgement: Any, prior: Prior, date: int, bands: Sequence[str]) -> dict[str, Any]:
     """Return the error expected in the gaps of a date, in the raster's units, as JSON can hold it."""
     unit = prior.spread[date, :, 0, 0].astype(float)
     tables = {k: np.asarray(getattr(judgement, k)) * (1 if k == "doubt" else unit) for k in judgement._fields[1:]}
-    kept = {k: tables[f"{judgement.method}_{k}"] for k in ("rmse", "bias")} | {"doubt": tables["doubt"]}
-    rmse = {m: tables[f"{m}_rmse"] for m in ("guide", "ngr")}
-    return expectation(rmse, kept, prior.limits[1] - prior.limits[0], bands)
+    errors = {m: {k: tables[f"{m}_{k}"] for k in ("rmse", "bias")} for m in ("guide", "ngr")}
+    kept = errors[judgement.method] | {"doubt": tables["doubt"]}
+    return expectation(errors, kept, prior.limits[1] - prior.limits[0], bands)
 
 
-def expectation(
-    rmse: dict[str, NDArray[np.float64]], kept: dict[str, NDArray[np.float64]], peak: float, bands: Sequence[str]
-) -> dict[str, Any]:
+Errors = dict[str, NDArray[np.float64]]
+""""rmse", "bias" and, of what was kept, "doubt", per band (B,); NaN where not known."""
+
+
+def expectation(errors: dict[str, Errors], kept: Errors, peak: float, bands: Sequence[str]) -> dict[str, Any]:
     """Return the errors that are expected, as JSON can hold them.
 
     Args:
-        rmse: of "guide" and "ngr", per band (B,), NaN where not known.
-        kept: "rmse", "bias" and "doubt" of the method that was kept, per band.
+        errors: of "guide" and "ngr".
+        kept: of the method that was kept.
         peak: the range of values that PSNR is told of.
         bands: their names.
     """
+    rmse = {m: table["rmse"] for m, table in errors.items()}
     row: dict[str, Any] = {f"{m}_rmse": float(np.nanmean(e)) if np.isfinite(e).any() else None for m, e in rmse.items()}
     if row["guide_rmse"] and row["ngr_rmse"]:
         row["gain_db"] = round(float(np.nanmean(20 * np.log10(rmse["guide"] / rmse["ngr"]))), 3)
-    if np.isfinite(kept["rmse"]).any():
-        columns = {**kept, "psnr": 20 * np.log10(peak / np.maximum(kept["rmse"], 1e-12))}
-        columns = {k: np.broadcast_to(columns[k], len(bands)) for k in ("rmse", "bias", "psnr", "doubt")}
-        short = {k: [float(f"{x:.4g}") if np.isfinite(x) else None for x in v] for k, v in columns.items()}
-        row["expected"] = {k: dict(zip(bands, v, strict=True)) for k, v in short.items()}
+    for name, table in {**errors, "expected": kept}.items():
+        if np.isfinite(table["rmse"]).any():
+            columns = {**table, "psnr": 20 * np.log10(peak / np.maximum(table["rmse"], 1e-12))}
+            row[name] = {k: _by_band(columns[k], bands) for k in ("rmse", "bias", "psnr", "doubt") if k in columns}
     return row
+
+
+def scene_expectation(rows: Sequence[dict[str, Any]], peak: float, bands: Sequence[str]) -> dict[str, Any]:
+    """Return what is expected of a whole scene, for "guide", "ngr" and what was kept ("expected"), from the records of its dates.
+
+    Dates count by how much of them was filled, if anything was.
+    """
+    found = {}
+    for name in ("guide", "ngr", "expected"):
+        known = [row for row in rows if name in row]
+        weights = np.array([row.get("filled", row.get("made_up")) or 0.0 for row in known])
+        weights = weights if weights.any() else np.ones(len(known))
+        if not known:
+            continue
+        tables = {
+            k: np.array([[np.nan if (v := row[name][k][b]) is None else v for b in bands] for row in known], float)
+            for k in ("rmse", "bias")
+        }
+        used = np.where(np.isfinite(tables["rmse"]), weights[:, None], 0)
+        with np.errstate(invalid="ignore"):  # bands that took no part
+            mean = {
+                k: (np.nan_to_num(t**p) * used).sum(0) / used.sum(0)
+                for (k, t), p in zip(tables.items(), (2, 1), strict=True)
+            }
+        rmse = np.sqrt(mean["rmse"])
+        columns = {"rmse": rmse, "bias": mean["bias"], "psnr": 20 * np.log10(peak / np.maximum(rmse, 1e-12))}
+        found[name] = {k: _by_band(v, bands) for k, v in columns.items()}
+    return found
+
+
+def _by_band(values: NDArray[np.float64], bands: Sequence[str]) -> dict[str, float | None]:
+    """Return numbers by the names of bands, as JSON can hold them."""
+    wide = np.broadcast_to(values, len(bands))
+    return {b: float(f"{v:.4g}") if np.isfinite(v) else None for b, v in zip(bands, wide, strict=True)}
 
 
 def stamped(result: xr.DataArray | xr.Dataset, verb: str, settings: Settings) -> xr.DataArray | xr.Dataset:

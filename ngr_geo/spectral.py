@@ -471,6 +471,8 @@ def _recorded(
     if job.verb == "denoise":
         rounded = [float(f"{s:.6g}") if np.isfinite(s) else None for s in levels]
         result = result.assign_attrs(ngr_noise=json.dumps(rounded))
+    if scene := restore.scene_expectation(rows, peak, cube.bands):
+        result = result.assign_attrs(ngr_expected=json.dumps(scene))
     counts = {"total": len(told), "solved": len(told), "unsolvable": 0}
     return result.assign_attrs(ngr_dates=json.dumps(rows), ngr_tiles=json.dumps(counts))
 
@@ -515,13 +517,15 @@ def _expected_of(found: Sequence[tuple[Judgement, float]], peak: float, bands: S
         average: NDArray[np.float64] = (np.where(known > 0, table, 0) * known).sum(0) / known.sum(0)
         return average ** (1 / power)
 
-    rmse = {m: mean([getattr(j, f"{m}_rmse") for j, _ in found], 2) for m in ("guide", "ngr")}
-    kept = {
-        "rmse": mean([getattr(j, f"{j.method}_rmse") for j, _ in found], 2),
-        "bias": mean([getattr(j, f"{j.method}_bias") for j, _ in found]),
-        "doubt": mean([j.doubt for j, _ in found]),
-    }
-    return restore.expectation(rmse, kept, peak, bands)
+    def errors(name: str) -> dict[str, NDArray[np.float64]]:
+        methods = [j.method if name == "kept" else name for j, _ in found]
+        rmse, bias = (
+            [getattr(j, f"{m}_{k}") for (j, _), m in zip(found, methods, strict=True)] for k in ("rmse", "bias")
+        )
+        return {"rmse": mean(rmse, 2), "bias": mean(bias)}
+
+    kept = errors("kept") | {"doubt": mean([j.doubt for j, _ in found])}
+    return restore.expectation({m: errors(m) for m in ("guide", "ngr")}, kept, peak, bands)
 
 
 def _expected(rows: Sequence[dict[str, Any]], bands: Sequence[str]) -> NDArray[np.float64]:

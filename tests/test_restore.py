@@ -71,6 +71,14 @@ def test_the_record_says_what_was_done(clear: xr.Dataset) -> None:
     cloudy = [r for r in rows if r["filled"] > 0.2]
     assert cloudy
     assert all(0 < r["ngr_rmse"] < 1000 and 0 < r["guide_rmse"] < 1000 for r in cloudy)
+    scene = json.loads(clear.attrs["ngr_expected"])
+    for name in ("guide", "ngr", "expected"):
+        known = [r for r in rows if name in r]
+        told = np.array([[r[name]["rmse"][b] for b in BANDS] for r in known])
+        mean = np.sqrt(np.average(told**2, axis=0, weights=[r["filled"] for r in known]))
+        np.testing.assert_allclose([scene[name]["rmse"][b] for b in BANDS], mean, rtol=1e-3)
+        assert set(scene[name]) == {"rmse", "bias", "psnr"}
+    assert all(r["expected"]["rmse"] == r[r["method"]]["rmse"] for r in cloudy)
     settings = {"method": "ngr", "steps": 12, "seed": 0, "device": "cpu", "tune": 0}
     assert json.loads(clear.attrs["ngr_settings"]) == settings
     assert json.loads(clear.attrs["ngr_tiles"])["unsolvable"] == 0
