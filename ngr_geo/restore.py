@@ -151,11 +151,11 @@ def _restore(
     if work.active_client() is None and (options.work is not None or not cube.lazy):
         settings = settings.placed()  # it runs here and now
     solve = _in_folder if options.work is not None else _lazily if cube.lazy else _in_memory
-    job = Scene(cube, observed, gaps, targets, pieces if area is None else area.touched(pieces), area)
+    job = Job(cube, observed, gaps, targets, pieces if area is None else area.touched(pieces), area)
     return areas.noted(solve(job, verb, settings, options), area)
 
 
-class Scene(NamedTuple):
+class Job(NamedTuple):
     """A raster and what is to be done: what of it is observed, its gaps (time, band, y, x), target dates, tiles, area."""
 
     cube: Cube
@@ -171,10 +171,10 @@ class Scene(NamedTuple):
         return self.gaps if self.area is None else self.gaps & self.area.mask()
 
 
-def _in_memory(scene: Scene, verb: str, settings: Settings, options: Options) -> xr.DataArray | xr.Dataset:
+def _in_memory(job: Job, verb: str, settings: Settings, options: Options) -> xr.DataArray | xr.Dataset:
     """Return the restored raster, solved here and now."""
-    cube, observed, _, targets, pieces, area = scene
-    fill = scene.fill
+    cube, observed, _, targets, pieces, area = job
+    fill = job.fill
     _check_observed(cube, observed, fill, targets)
     tell = options.progress or silent
     inside = np.ones(cube.shape[-2:], bool) if area is None else area.mask()
@@ -185,7 +185,7 @@ def _in_memory(scene: Scene, verb: str, settings: Settings, options: Options) ->
         nothing = {"uncertainty": np.zeros(cube.shape, np.float32)} if settings.uncertainty else {}
         return _recorded(cubes.write(cube, cube.values, fill, layers=nothing), cube, None, shares, verb, settings)
 
-    prior = _learn(*_sample(cube, observed, scene.gaps), targets, cube.days, settings, _networks(options), tell)
+    prior = _learn(*_sample(cube, observed, job.gaps), targets, cube.days, settings, _networks(options), tell)
     states = _solve_all(prior, cube, observed, fill, pieces, settings, tell)
     whole = slice(0, cube.shape[-2]), slice(0, cube.shape[-1])
     restored, layers = _split(tiles.blend(pieces, states, whole, _leading(cube.shape[:2], settings)), settings)
@@ -299,10 +299,10 @@ def side_by_side(cube: Cube, pieces: Sequence[Tile], settings: Settings) -> int:
     return max(1, min(os.cpu_count() or 1, fitting)) if settings.placed().device == "cpu" else 1
 
 
-def _lazily(scene: Scene, verb: str, settings: Settings, options: Options) -> xr.DataArray | xr.Dataset:
+def _lazily(job: Job, verb: str, settings: Settings, options: Options) -> xr.DataArray | xr.Dataset:
     """Return the restored raster as a Dask graph: one task that learns, one per tile, and the blending."""
-    cube, _, _, targets, pieces, _ = scene
-    observed, gaps, fill = (da.asarray(a) for a in (scene.observed, scene.gaps, scene.fill))
+    cube, _, _, targets, pieces, _ = job
+    observed, gaps, fill = (da.asarray(a) for a in (job.observed, job.gaps, job.fill))
     sample = _sample(cube, observed, gaps)
     prior = dask.delayed(_learn)(*sample, list(targets), cube.days, settings, _networks(options))
     solve = dask.delayed(_solve_tile)
@@ -332,7 +332,7 @@ def expected_columns(cube: Cube, rmse: Any) -> dict[str, tuple[tuple[Any, ...], 
     return {"ngr_expected_rmse": (along, rmse[..., 0]) if band is None else ((*along, band), rmse)}
 
 
-def _in_folder(scene: Scene, verb: str, settings: Settings, options: Options) -> xr.DataArray | xr.Dataset:
+def _in_folder(job: Job, verb: str, settings: Settings, options: Options) -> xr.DataArray | xr.Dataset:
     """Return the restored raster, blended from tiles that are solved and kept in a work folder here and now.
 
     The pixels of a lazy raster stay lazy: they are read, and the tiles blended into them, when the result is computed.
@@ -340,18 +340,18 @@ def _in_folder(scene: Scene, verb: str, settings: Settings, options: Options) ->
     assert options.work is not None
     tell = options.progress or silent
     networks = _networks(options)
-    cube, targets, pieces, area = scene.cube, scene.targets, scene.pieces, scene.area
-    values, observed, gaps, fill = (work.blocks(a) for a in (cube.values, scene.observed, scene.gaps, scene.fill))
+    cube, targets, pieces, area = job.cube, job.targets, job.pieces, job.area
+    values, observed, gaps, fill = (work.blocks(a) for a in (cube.values, job.observed, job.gaps, job.fill))
     inside = None if area is None else work.windows(work.blocks(area.mask()))
     sample = _sample(replace(cube, values=values), observed, gaps)
     seen: tuple[list[Any], list[Any], list[Any]] = work.compute([dask.delayed(sample)])[0]
-    job = {
+    identified = {
         **identity(cube, verb, settings, options, area),
         "dates": [cube.dates[t] for t in targets],
         "pixels": work.digest(*seen),
         "prior": work.digest([w.numpy() for n in networks for w in n.state_dict().values()]) if networks else None,
     }
-    with work.opened(options.work, job) as folder:
+    with work.opened(options.work, identified) as folder:
         if not folder.prior.exists():
             if not work.elsewhere():
                 learnt = _learn(*seen, targets, cube.days, settings, networks, tell)
