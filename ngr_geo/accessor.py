@@ -438,7 +438,7 @@ class _Verbs(Generic[Raster]):
         Args:
             result: what the verb returned, or what was read back of it with its attributes and coordinates.
             path: of the page.
-            tiles: what `tiles(work)` returned, for a map of them.
+            tiles: what `tiles(work)` returned, for a map of them; None: drawn as far as the result tells.
             overwrite: replace a file that is there.
 
         Raises:

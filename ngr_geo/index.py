@@ -8,16 +8,20 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import dask.array as da
 import numpy as np
 
 from . import tiles
 from .cube import Cube
 from .errors import InputError, OutputError
 from .prior import Prior, load
+from .provenance import read_json
 
 if TYPE_CHECKING:
     from geopandas import GeoDataFrame
 
+MOST = 4000
+"""Tiles of a result that are told from its record, at most."""
 SUFFIXES = (".parquet", ".geoparquet", ".gpkg")
 
 
@@ -61,7 +65,7 @@ def of_folder(cube: Cube, folder: str | os.PathLike[str]) -> GeoDataFrame:
     Raises:
         InputError: no such job, or one of another raster.
     """
-    geopandas, shapely = _geopandas()
+    _geopandas()
     path = Path(folder)
     try:
         job = json.loads((path / "job.json").read_text(encoding="utf-8"))
@@ -74,14 +78,49 @@ def of_folder(cube: Cube, folder: str | os.PathLike[str]) -> GeoDataFrame:
         )
         raise InputError(msg)
     prior = load(path / "prior.safetensors") if (path / "prior.safetensors").exists() else None
-    grid = cube.raster.rio.transform()
-    rows, shapes = [], []
+    rows, done = [], []
     for tile in tiles.grid(cube.shape[-2:], job["tile"], job["overlap"]):
         record = path / "tiles" / f"{tile.number:06d}.npz"
         if not record.exists():
             continue
         with tiles.record(record) as file:
             rows.append({"tile": tile.number, **_row(file, cube, prior)})
+        done.append(tile)
+    return _on_the_map(rows, done, cube)
+
+
+def of_result(cube: Cube) -> GeoDataFrame | None:
+    """Return the tiles of a result in memory, as its record tells them: `tile` and `filled`, the share of its own pixels.
+
+    None where the record tells no tiles, or one, where the result is lazy, and without geopandas.
+    """
+    call = read_json(cube.raster.attrs.get("ngr_call"))
+    sizes: list[Any] = [call.get(key) for key in ("tile", "overlap")] if isinstance(call, dict) else []
+    filled = cube.raster.coords.get("filled")
+    if not all(type(size) is int and 0 <= size < 10**6 for size in sizes) or not sizes:
+        return None
+    if filled is None or isinstance(filled.data, da.Array) or not set(cube.dims[2:]) <= set(filled.dims):
+        return None
+    tile, overlap = sizes
+    try:
+        _geopandas()
+        rows, columns = (tiles.spans(size, tile, overlap) for size in cube.shape[-2:])
+    except InputError:
+        return None
+    if not 1 < len(rows) * len(columns) <= MOST:
+        return None
+    share = filled.mean([d for d in filled.dims if d not in cube.dims[2:]]).transpose(*cube.dims[2:]).values
+    pieces = tiles.grid(cube.shape[-2:], tile, overlap)
+    cores = [(slice(t.row.core_start, t.row.core_stop), slice(t.column.core_start, t.column.core_stop)) for t in pieces]
+    table = [{"tile": t.number, "filled": float(share[core].mean())} for t, core in zip(pieces, cores, strict=True)]
+    return _on_the_map(table, pieces, cube)
+
+
+def _on_the_map(rows: Sequence[Mapping[str, Any]], pieces: Sequence[tiles.Tile], cube: Cube) -> GeoDataFrame:
+    """Return a table with the part of the raster that each tile owns as a polygon, in the raster's CRS."""
+    geopandas, shapely = _geopandas()
+    grid, shapes = cube.raster.rio.transform(), []
+    for tile in pieces:
         ends = [(c, r) for r in (tile.row.core_start, tile.row.core_stop) for c in tile.column[2:]]
         corners = [(grid.a * c + grid.b * r + grid.c, grid.d * c + grid.e * r + grid.f) for c, r in ends]
         shapes.append(shapely.Polygon([corners[i] for i in (0, 1, 3, 2)]))

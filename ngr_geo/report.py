@@ -24,7 +24,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from PIL import Image, features
 
-from . import facts, pictures, tilemap, views, whole
+from . import facts, index, pictures, tilemap, views, whole
 from .provenance import dates_of, number, read_json
 from .views import SPECTRAL_BANDS, Result, Spectra, View
 
@@ -52,7 +52,7 @@ def save(
         before: the raster as it was, DataArray (time, band, y, x) or Dataset, without time for a single date.
         after: what a verb made of it, with its attributes and coordinates.
         path: of the page.
-        tiles: the tiles of the job, as `.ngr.tiles(work)` returns them; None: no map of them.
+        tiles: the tiles of the job, as `.ngr.tiles(work)` returns them; None: as far as the result's record tells them.
         warnings: what was warned of while it was made.
 
     Raises:
@@ -91,6 +91,7 @@ def _page(result: Result, tiles: GeoDataFrame | None, warnings: Sequence[str]) -
     looks, columns = dask.compute(
         [views.view(result, choice) for choice in choices], views.record_columns(result.after)
     )
+    table = index.of_result(result.after) if tiles is None else tiles
     rows = dates_of(after.attrs) or views.record_of(columns, cube.dates, cube.bands)
     page: dict[str, Any] = {
         "title": facts.TITLES.get(str(after.attrs.get("ngr_verb")), "Restored"),
@@ -104,7 +105,7 @@ def _page(result: Result, tiles: GeoDataFrame | None, warnings: Sequence[str]) -
         "charts": _charts(result, rows, found),
         "dates": facts.dates_table(cube, rows),
         "errors": facts.errors_table(cube, rows),
-        "map": None if tiles is None else tilemap.drawn(tiles),
+        "map": None if table is None else tilemap.drawn(table),
         "made": facts.made(after.attrs),
         "more": facts.more(after.attrs, cube),
         "repeat": facts.repeat(after.attrs),

@@ -407,9 +407,14 @@ def invoke(*arguments: object) -> Result:
     return CliRunner().invoke(main, [str(argument) for argument in arguments])
 
 
-@pytest.mark.parametrize("more", [(), ("--work", "tiles", "--tile", "32", "--overlap", "4")])
-def test_the_command_writes_it(more: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Also from tiles kept in a work folder, with a map of them."""
+@pytest.mark.parametrize(
+    ("more", "maps"),
+    [((), 0), (("--tile", "32", "--overlap", "4"), 1), (("--work", "tiles", "--tile", "32", "--overlap", "4"), 3)],
+)
+def test_the_command_writes_it(
+    more: tuple[str, ...], maps: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also of several tiles, with a map of them; those kept in a work folder tell more."""
     monkeypatch.chdir(tmp_path)
     files, masks = (write(tmp_path / "in", size=48) for write in (write_crops, write_masks))
     command = ("decloud", *files, "--clouds", *masks, "-o", "out", "--method", "guide", "--report", "r.html", *more)
@@ -420,8 +425,8 @@ def test_the_command_writes_it(more: tuple[str, ...], tmp_path: Path, monkeypatc
     assert text.count('class="slider"') == 3
     assert "Uncertainty</h4>" in text
     assert all(path.name in text for path in (*files, *masks))
-    assert ('class="map"' in text) == bool(more)
-    assert text.count("<title>tile: ") == (3 * 4 if more else 0)
+    assert ('class="map"' in text) == bool(maps)
+    assert text.count("<title>tile: ") == 4 * maps
     assert sorted(p.name for p in tmp_path.iterdir()) == ["in", "out", "r.html"]
     again = invoke(*command, "--overwrite", "-o", "other")
     assert again.exit_code == 0, again.stderr
