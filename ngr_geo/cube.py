@@ -39,7 +39,17 @@ NOT_BANDS = (
     "QA60",
     "FILLED",
 )
-STALE = ("STATISTICS_", "actual_range", "valid_min", "valid_max", "valid_range", "ngr_mask", "ngr_aoi", "ngr_expected")
+STALE = (
+    "STATISTICS_",
+    "actual_range",
+    "valid_min",
+    "valid_max",
+    "valid_range",
+    "ngr_mask",
+    "ngr_aoi",
+    "ngr_expected",
+    "ngr_warnings",
+)
 """Attributes that filling makes false, by how they begin; of masks that another verb used, `ngr_before` tells."""
 LAYERS = ("uncertainty", "change")
 """What a verb can tell of each pixel beside `filled`: how far it may be off, and what was added to it."""

@@ -53,7 +53,7 @@ def save(
         after: what a verb made of it, with its attributes and coordinates.
         path: of the page.
         tiles: the tiles of the job, as `.ngr.tiles(work)` returns them; None: as far as the result's record tells them.
-        warnings: what was warned of while it was made.
+        warnings: what was warned of while it was made, beside what the result's record tells of that.
 
     Raises:
         InputError: the two do not belong together, or nothing tells what was filled.
@@ -91,6 +91,8 @@ def _page(result: Result, tiles: GeoDataFrame | None, warnings: Sequence[str]) -
     looks, columns = dask.compute(
         [views.view(result, choice) for choice in choices], views.record_columns(result.after)
     )
+    told = read_json(after.attrs.get("ngr_warnings"))
+    warnings = list(dict.fromkeys([*warnings, *(map(str, told) if isinstance(told, list) else ())]))
     table = index.of_result(result.after) if tiles is None else tiles
     rows = dates_of(after.attrs) or views.record_of(columns, cube.dates, cube.bands)
     page: dict[str, Any] = {

@@ -145,14 +145,15 @@ def _restore(
     chosen = np.isin(np.arange(len(cube.dates)), targets)[:, None, None, None]
     gaps = ~observed & fillable & chosen  # (time, band, y, x); the scene is learnt from all of them
     pieces = tiles.grid(cube.shape[-2:], options.tile, options.overlap)
-    for note in notes_on(cube):
+    notes = notes_on(cube)
+    for note in notes:
         warnings.warn(note, UserWarning, stacklevel=4)
 
     if work.active_client() is None and (options.work is not None or not cube.lazy):
         settings = settings.placed()  # it runs here and now
     solve = _in_folder if options.work is not None else _lazily if cube.lazy else _in_memory
     job = Job(cube, observed, gaps, targets, pieces if area is None else area.touched(pieces), area)
-    return areas.noted(solve(job, verb, settings, options), area)
+    return warned(areas.noted(solve(job, verb, settings, options), area), notes)
 
 
 class Job(NamedTuple):
@@ -675,6 +676,11 @@ def _check_observed(cube: Cube, observed: NDArray[np.bool_], fill: NDArray[np.bo
     if blind:
         text = f"No clear pixel at all on {', '.join(blind)}: interpolated in time from the other dates."
         warnings.warn(text, UserWarning, stacklevel=5)
+
+
+def warned(result: xr.DataArray | xr.Dataset, notes: Sequence[str]) -> xr.DataArray | xr.Dataset:
+    """Return a result with what a user was warned of in its attributes."""
+    return result.assign_attrs(ngr_warnings=json.dumps(notes)) if notes else result
 
 
 def nothing_clear(cube: Cube) -> str:

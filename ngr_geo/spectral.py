@@ -147,7 +147,8 @@ def _restore(raster: xr.DataArray | xr.Dataset, bad_bands: Sequence[Any] | None,
     pieces = tiles.grid(cube.shape[-2:], job.options.tile, job.options.overlap)
     pieces = pieces if area is None else area.touched(pieces)
     inside = None if area is None else area.mask()
-    for note in _notes(cube, good):
+    notes = _notes(cube, good)
+    for note in notes:
         warnings.warn(note, UserWarning, stacklevel=4)
     sample = [tuple(a[(..., *r)] for a in (cube.values, observed)) for r in regions(cube.shape)]
     if work.active_client() is None and (job.options.work is not None or not cube.lazy):
@@ -171,7 +172,7 @@ def _restore(raster: xr.DataArray | xr.Dataset, bad_bands: Sequence[Any] | None,
         result = _recorded(result, cube, [p[1:] for p in solved], scale, job)
     left_out = json.dumps([cube.bands[i] for i in np.flatnonzero(~good)])
     result = areas.noted(restore.stamped(result, job.verb, settings), area)
-    return result.assign_attrs(ngr_bands_left_out=left_out)
+    return restore.warned(result, notes).assign_attrs(ngr_bands_left_out=left_out)
 
 
 def _solve_all(

@@ -480,3 +480,14 @@ def test_places_are_checked_before_any_work(tmp_path: Path) -> None:
     assert "named twice" in done.stderr
     assert not (tmp_path / "o.tif").exists()
     assert (tmp_path / "there.html").read_text() == "mine"
+
+
+def test_what_was_warned_of_is_on_the_page_from_python_too(cube: xr.DataArray, tmp_path: Path) -> None:
+    few = cube.isel(band=[0, 9, 19, 29], y=slice(0, 40), x=slice(0, 40))
+    with pytest.warns(UserWarning, match="little spectral redundancy"):
+        result = few.ngr.denoise(method="guide")
+    assert "little spectral redundancy" in few.ngr.report(result, tmp_path / "r.html").read_text(encoding="utf-8")
+    whole = result.isel(band=[0]).squeeze("band", drop=True).ngr.fill_deadlines
+    with pytest.warns(UserWarning, match="Only 1 band"):
+        again = whole(lines=[3], method="guide")
+    assert "Only 1 band" in again.attrs["ngr_warnings"]
