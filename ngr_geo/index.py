@@ -142,6 +142,7 @@ def _row(file: Mapping[str, Any], cube: Cube, prior: Prior | None) -> dict[str, 
         row |= {
             "filled": float(np.mean(file["made_up"]) / max(int(file["size"]), 1)),
             "method": "+".join(dict.fromkeys(methods)),
+            "steps": np.nan,
         }
         errors = [t[1 if m == "ngr" else 0] for m, t in zip(methods, file["errors"], strict=True)]
         errors = [float(np.nanmean(e)) for e in errors if np.isfinite(e).any()]
