@@ -220,10 +220,12 @@ def run(command: Callable[[], int], console: Console, debug: bool) -> int:
             return _fail(console, "Interrupted; nothing half-written was left behind.", INTERRUPTED)
         except TilesFailedError as error:
             _trace(debug)
-            return _fail(console, f"Error: {error}", FAILED_TILES, {"failures": error.failures})
+            return _fail(console, f"Error: {error.on_command_line}", FAILED_TILES, {"failures": error.failures})
         except NgrError as error:
             _trace(debug)
-            return _fail(console, f"Error: {error}", BAD_OUTPUT if isinstance(error, OutputError) else BAD_INPUT)
+            return _fail(
+                console, f"Error: {error.on_command_line}", BAD_OUTPUT if isinstance(error, OutputError) else BAD_INPUT
+            )
         except MemoryError:
             _trace(debug)
             text = "Error: not enough memory. Use a smaller --tile, fewer --bands, or see the need with: ngr-geo info"

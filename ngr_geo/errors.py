@@ -2,7 +2,20 @@
 
 
 class NgrError(Exception):
-    """Base of every error that ngr_geo raises on purpose."""
+    """Base of every error that ngr_geo raises on purpose.
+
+    `str(error)` advises a caller in Python; `on_command_line` gives the same text with the option of the command that mends it.
+    """
+
+    def __init__(self, found: str, *more: object, call: str = "", option: str = "") -> None:
+        """Take what was found and what was expected, then the call that mends it and, where it differs, the option."""
+        super().__init__(f"{found} {call}".rstrip(), *more)
+        self._on_command_line = f"{found} {option or call}".rstrip()
+
+    @property
+    def on_command_line(self) -> str:
+        """The message for a user of the command line."""
+        return self._on_command_line
 
 
 class InputError(NgrError, ValueError):
