@@ -33,6 +33,7 @@ from .options import (
     Verb,
     options,
 )
+from .wording import counted, percent
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -174,7 +175,10 @@ def info(job: Job, console: Console) -> int:
     for warning in plan.warnings:
         console.warn(warning)
     rows, columns = plan.shape[-2:]
-    console.say(f"{columns} x {rows} pixels, {len(plan.dates)} dates, bands {', '.join(map(str, plan.bands))}")
+    names = ", ".join(map(str, plan.bands))
+    console.say(
+        f"{columns} x {rows} pixels, {counted(len(plan.dates), 'date')}, {'band' if len(plan.bands) == 1 else 'bands'} {names}"
+    )
     console.say("date        missing")
     for date, share in zip(plan.dates, plan.missing, strict=True):
         console.say(f"{date:<10}  {share:7.1%}")
@@ -230,7 +234,7 @@ def _restore(verb: str, job: Job, console: Console) -> int:
         console.warn(warning)
     _check_something_to_do(verb, plan, stack.raster, console)
     console.note(
-        f"{len(plan.dates)} dates, up to {max(plan.missing):.0%} missing; {plan.tiles_to_solve} of {plan.tiles} tiles "
+        f"{counted(len(plan.dates), 'date')}, {_most_missing(plan)}; {plan.tiles_to_solve} of {counted(plan.tiles, 'tile')} "
         f"to solve, about {_duration(plan.seconds)}."
     )
     result, written = _compute(
@@ -251,7 +255,13 @@ def _restore(verb: str, job: Job, console: Console) -> int:
         "tiles": _tiles(plan, result),
         "seconds": round(time.monotonic() - start, 2),
     }
-    return _report(summary, written, console)
+    return _report(summary, job, written, console)
+
+
+def _most_missing(plan: "Plan") -> str:
+    """How much is missing where most is, in words."""
+    most = max(plan.missing)
+    return f"{'up to ' if len(plan.dates) > 1 and most else ''}{percent(most) if most else 'nothing'} missing"
 
 
 def _compute(
@@ -380,7 +390,7 @@ def _lines(words: tuple[str, ...]) -> dict[str, list[int]] | None:
     table: dict[str, list[int]] = {"columns": [], "rows": []}
     for word in words:
         number = word[1:] if word[0] in "rR" else word
-        if not number.isdigit():
+        if not number.isdecimal():
             msg = (
                 f"{word!r} names no line. Expected columns as whole numbers from 0, and rows as r12: --lines 17,18,r12"
             )
@@ -393,16 +403,24 @@ def _restore_cube(verb: str, job: Job, console: Console, **chosen: Any) -> int:
     """Read a cube, check, restore, write, report."""
     import ngr_geo
 
+    from . import selection
     from .cube import read
+    from .facts import dated
     from .io import check_output, read_stack
+    from .provenance import dates_of
 
     start = time.monotonic()
     stack = read_stack(job.inputs, None, job.bands or None, job.date_pattern, _asks_for_folder(job))
     stack = replace(stack, cog=job.cog)
     _check_others(job, stack, check_output(job.output, stack, job.overwrite, _layers(job)))
     cube = read(stack.raster)
-    console.note(f"{cube.shape[-1]} x {cube.shape[-2]} pixels, {cube.shape[1]} bands.")
-    bad = [name if name in cube.bands or not name.isdigit() else int(name) - 1 for name in job.bad_bands]
+    dates, bands, rows, columns = cube.shape
+    console.note(
+        f"{columns} x {rows} pixels, "
+        + (f"{counted(dates, 'date')}, " if dates > 1 else "")
+        + f"{counted(bands, 'band')}."
+    )
+    bad = selection.bands(cube.bands, job.bad_bands, first=1)
     common = {"uncertainty": job.uncertainty, "aoi": job.aoi, **_solving(job)}
     call = getattr(stack.raster.ngr, verb)
     result, written = _compute(
@@ -411,26 +429,16 @@ def _restore_cube(verb: str, job: Job, console: Console, **chosen: Any) -> int:
         stack,
         console,
     )
-    rows = json.loads(result.attrs.get("ngr_dates", "[]"))
-    for row in rows:
-        errors = [f"{name} {row[f'{name}_rmse']:.4g}" for name in ("guide", "ngr") if row[f"{name}_rmse"] is not None]
-        console.say(
-            f"{row['kind'] or 'nothing to do'}: {row['method']}; {row['made_up']:.1%} of the values made up"
-            + (f"; error on hidden values: {', '.join(errors)}" if errors else "")
-        )
+    lines = dates_of(result.attrs)
+    for row in lines:
+        console.say((f"{row['date']:<10}  " if dated(cube) else "") + _found_in(row))
     left_out = json.loads(result.attrs.get("ngr_bands_left_out", "[]"))
     if left_out:
-        console.say(f"Left as they were, as flagged bad: {len(left_out)} bands")
-    console.say(f"Wrote {written.rasters[0]}")
-    _say_layers(written, console)
-    if job.stac:
-        console.say(f"STAC item: {_stac_files(job, written)[0]}")
-    if job.quicklook:
-        console.say(f"Picture: {job.quicklook}")
-    if job.report:
-        console.say(f"Report: {job.report}")
+        console.say(
+            f"Left as {'it was' if len(left_out) == 1 else 'they were'}, flagged bad: {counted(len(left_out), 'band')}"
+        )
     seconds = round(time.monotonic() - start, 2)
-    console.note(f"Took {_duration(seconds)}.")
+    _say_files(job, written, seconds, console)
     console.finish(
         {
             "command": verb.replace("_", "-"),
@@ -443,13 +451,40 @@ def _restore_cube(verb: str, job: Job, console: Console, **chosen: Any) -> int:
             "stac_files": _stac_files(job, written),
             "quicklook": job.quicklook,
             "report": job.report,
-            "dates": rows,
+            "dates": lines,
             "bands_left_out": left_out,
             "seconds": seconds,
             "exit_code": terminal.OK,
         }
     )
     return terminal.OK
+
+
+def _found_in(row: dict[str, Any]) -> str:
+    """What was found in a date of a cube and done to it, in a line."""
+    errors = [f"{name} {row[f'{name}_rmse']:.4g}" for name in ("guide", "ngr") if row.get(f"{name}_rmse") is not None]
+    return f"{row['kind'] or 'nothing to do'}: {row['method']}; {percent(row['made_up'])} of the values filled" + (
+        f"; error on hidden values: {', '.join(errors)}" if errors else ""
+    )
+
+
+def _say_files(job: Job, written: "Written", seconds: float, console: Console) -> None:
+    """All that was written, and how long it took."""
+    first, count = written.rasters[0], len(written.rasters)
+    where = f"{first}" if count == 1 else f"{count} GeoTIFFs in {first.parent}{os.sep}"
+    each = "it" if count == 1 else "each"
+    console.say(
+        f"Wrote {where}" + (f", and beside {each} which pixels were filled: *_filled.tif" if written.filled else "")
+    )
+    _say_layers(written, console)
+    items = _stac_files(job, written)
+    if items:
+        console.say(f"STAC item: {items[0]}" if len(items) == 1 else "STAC items: *.stac.json")
+    if job.quicklook:
+        console.say(f"Picture: {job.quicklook}")
+    if job.report:
+        console.say(f"Report: {job.report}")
+    console.note(f"Took {_duration(seconds)}.")
 
 
 def _read(verb: str, job: Job) -> "tuple[Stack, xr.DataArray | str | None]":
@@ -561,7 +596,7 @@ def _check_something_to_do(verb: str, plan: "Plan", raster: "xr.DataArray | xr.D
     what = "cloud or nodata" if verb == "decloud" else "missing"
     if min(plan.missing) >= 1.0:
         msg = (
-            f"Every pixel of every date is {what} ({len(plan.missing)} dates), so there is nothing to learn from. "
+            f"Every pixel of every date is {what} ({counted(len(plan.missing), 'date')}), so there is nothing to learn from. "
             "Add clearer dates, or choose the classes that count as cloud with --classes and --dilate."
         )
         raise InputError(msg)
@@ -612,7 +647,7 @@ def _tiles(plan: "Plan", result: "xr.DataArray | xr.Dataset") -> dict[str, int]:
     return counted
 
 
-def _report(summary: dict[str, Any], written: "Written", console: Console) -> int:
+def _report(summary: dict[str, Any], job: Job, written: "Written", console: Console) -> int:
     """Print what was done, and give the exit code."""
     console.say("date        missing   filled  method   error expected in the gaps")
     for date in summary["dates"]:
@@ -622,25 +657,13 @@ def _report(summary: dict[str, Any], written: "Written", console: Console) -> in
         method = date.get("method", "-")
         line = f"{date['date']!s:<10} {date['missing']:8.1%} {filled}  {method:<7}  {', '.join(errors)}"
         console.say(line.rstrip())
-    first, count = written.rasters[0], len(written.rasters)
-    where = f"{first}" if count == 1 else f"{count} GeoTIFFs in {first.parent}{os.sep}"
-    console.say(
-        f"Wrote {where}" + (", and beside each which pixels were filled: *_filled.tif" if written.filled else "")
-    )
-    _say_layers(written, console)
-    if summary["stac_files"]:
-        console.say("STAC items: *.stac.json")
-    if summary["quicklook"]:
-        console.say(f"Picture: {summary['quicklook']}")
-    if summary["report"]:
-        console.say(f"Report: {summary['report']}")
-    console.note(f"Took {_duration(summary['seconds'])}.")
+    _say_files(job, written, summary["seconds"], console)
     unsolvable = int(summary["tiles"].get("unsolvable", 0))
     code = terminal.PARTLY if unsolvable else terminal.OK
     if unsolvable:
         console.warn(
-            f"{unsolvable} of {summary['tiles']['total']} tiles have no measured pixel on any date and were left "
-            "without data. Add clearer dates."
+            f"{unsolvable} of {counted(summary['tiles']['total'], 'tile')} {'has' if unsolvable == 1 else 'have'} no measured "
+            "pixel on any date, and nothing was filled there. Add clearer dates."
         )
     console.finish(summary | {"exit_code": code})
     return code

@@ -15,6 +15,7 @@ import xarray as xr
 from . import cube as cubes
 from .cube import Cube
 from .provenance import number, read_json
+from .wording import counted, percent
 
 LETTERS, ROWS = 2000, 400
 """Of a text, and of a table, at most."""
@@ -32,18 +33,14 @@ Table = dict[str, Any]
 def lead(cube: Cube) -> str:
     """Return one line on a raster: sizes, grid."""
     dates, bands, rows, columns = cube.shape
-    words = [f"{columns} x {rows} pixels", _count(bands, "band")]
+    words = [f"{columns} x {rows} pixels", counted(bands, "band")]
     if dated(cube):
         days = sorted(day for day, number in zip(cube.dates, cube.days, strict=True) if np.isfinite(number))
-        words.append(_count(dates, "date") + (f" from {days[0]} to {days[-1]}" if len(days) > 1 else ""))
+        words.append(counted(dates, "date") + (f" from {days[0]} to {days[-1]}" if len(days) > 1 else ""))
         if len(days) == dates == 1:
             words[-1] = days[0]
     crs = cube.raster.rio.crs
     return ", ".join([*words, crs.to_string() if crs is not None and len(crs.to_string()) < 40 else "own grid"])
-
-
-def _count(many: int, what: str) -> str:
-    return f"{many} {what}{'' if many == 1 else 's'}"
 
 
 def cards(rows: Sequence[Mapping[str, Any]], attrs: Mapping[Any, Any]) -> list[tuple[str, str]]:
@@ -107,7 +104,7 @@ def notes(cube: Cube, rows: Sequence[Mapping[str, Any]], attrs: Mapping[Any, Any
         if missing >= 1:
             texts.append("no clear pixel at all, so all of it is interpolated from the other dates.")
         elif filled > 0.5:
-            texts.append(f"{filled:.0%} of the pixels are made up.")
+            texts.append(f"{percent(filled)} of the pixels are made up.")
         if missing - filled > 0.0005:
             texts.append(f"{missing - filled:.1%} of the pixels were missing and are left as they were.")
         if row.get("method") not in (None, "none", "") and "expected" not in row:
@@ -117,13 +114,14 @@ def notes(cube: Cube, rows: Sequence[Mapping[str, Any]], attrs: Mapping[Any, Any
     tiles = read_json(attrs.get("ngr_tiles"))
     lost = number(tiles.get("unsolvable")) if isinstance(tiles, dict) else 0
     if lost > 0:
-        found.append(f"{lost:.0f} tiles have no measured pixel on any date and were left without data.")
+        have = "tile has" if lost == 1 else "tiles have"
+        found.append(f"{lost:.0f} {have} no measured pixel on any date, and nothing was filled there.")
     if verb in ("decloud", "inpaint") and cube.shape[0] == 1 and cube.shape[1] < 8:
         found.append("There is one date alone: gaps are filled from their surroundings.")
     left_out = read_json(attrs.get("ngr_bands_left_out"))
     if isinstance(left_out, list) and left_out:
         found.append(
-            f"{_count(len(left_out), 'band')} flagged bad and left alone: {short(', '.join(map(str, left_out)), 300)}."
+            f"{counted(len(left_out), 'band')} flagged bad and left alone: {short(', '.join(map(str, left_out)), 300)}."
         )
     if verb == "decloud":
         found.append("What changed on the ground between the dates, under a cloud, cannot be known.")
@@ -217,7 +215,7 @@ def _raster(cube: Cube) -> dict[str, Any]:
     nodata = cubes.nodata(first)
     return {
         "Size": " x ".join(
-            f"{size} {name}" for size, name in zip(cube.shape, ("dates", "bands", "rows", "columns"), strict=True)
+            counted(size, name) for size, name in zip(cube.shape, ("date", "band", "row", "column"), strict=True)
         ),
         "Bands": ", ".join(cube.bands),
         "Kind of numbers": str(first.dtype),

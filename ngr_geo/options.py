@@ -121,12 +121,16 @@ def spread(args: Sequence[str], greedy: Sequence[str], valued: set[str]) -> list
 
 def _split(ctx: click.Context, parameter: click.Parameter, values: tuple[str, ...]) -> tuple[str, ...]:
     """Values given by several options, by commas, or both."""
-    return tuple(part.strip() for value in values for part in value.split(",") if part.strip())
+    parts = tuple(part.strip() for value in values for part in value.split(",") if part.strip())
+    if values and not parts:  # "" is not the same as no option: what would be restricted is not
+        msg = f"found {', '.join(map(repr, values))}, expected at least one value."
+        raise click.BadParameter(msg)
+    return parts
 
 
 def _numbers(ctx: click.Context, parameter: click.Parameter, values: tuple[str, ...]) -> tuple[int, ...]:
     parts = _split(ctx, parameter, values)
-    if not all(part.isdigit() for part in parts):
+    if not all(part.isdecimal() for part in parts):
         msg = f"{', '.join(parts)}: expected whole numbers, such as 3,8,9,10."
         raise click.BadParameter(msg)
     return tuple(int(part) for part in parts)

@@ -7,12 +7,13 @@ import json
 import os
 import warnings
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from functools import wraps
 from importlib.metadata import version
 from typing import Any, ParamSpec, TypeVar, cast
 
 import numpy as np
+import pandas as pd
 import xarray as xr
 
 from .errors import InputError
@@ -90,6 +91,8 @@ def _told(value: Any) -> Any:
         return os.fspath(value)
     if isinstance(value, np.datetime64):
         return str(value)
+    if isinstance(value, date):
+        return value.isoformat()
     if isinstance(value, np.generic):
         return value.item()
     if isinstance(value, xr.DataArray):
@@ -103,7 +106,7 @@ def _told(value: Any) -> Any:
         return {"kind": type(value).__name__, "digest": digest_of(value)}
     if isinstance(value, Mapping) and "type" in value:
         return {"kind": "GeoJSON", "digest": digest(json.dumps(value, sort_keys=True))}
-    if isinstance(value, list | tuple | np.ndarray):
+    if isinstance(value, list | tuple | np.ndarray | pd.Index):
         return [_told(v) for v in value]
     return {"kind": type(value).__name__, "digest": None}
 

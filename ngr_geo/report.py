@@ -128,7 +128,8 @@ def _caption(result: Result, looks: Sequence[View]) -> str:
     ]
     count, steps = len(result.before.dates), views.steps_of(result.before)
     if len(looks) < count:
-        words.append(f"Of {count} dates the {len(looks)} with most filled pixels are shown; the tables have all.")
+        are = "is" if len(looks) == 1 else "are"
+        words.append(f"Of {count} dates {len(looks)}, with most filled pixels, {are} shown; the tables have all.")
     if max(steps) > 1:
         words.append(f"A pixel here is the mean of {steps[0]} x {steps[1]}.")
     return " ".join(words)

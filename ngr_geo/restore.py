@@ -26,12 +26,13 @@ from numpy.typing import NDArray
 
 from . import area as areas
 from . import cube as cubes
-from . import masks, tiles, work
+from . import masks, selection, tiles, work
 from .area import Area
 from .cube import Cube
 from .errors import InputError, MaskError
 from .prior import Prior
 from .prior import load as load_prior
+from .selection import Dates
 from .tiles import Region, Stored, Tile
 
 if TYPE_CHECKING:
@@ -44,7 +45,6 @@ SAMPLE_SIZE = 256
 MOST_VALUES = 60_000_000
 """Values in the tiles that are solved at one time: each takes about 80 bytes while it is."""
 Progress = Callable[[str, int, int], None]
-Dates = str | Sequence[str] | None
 
 
 @dataclass(frozen=True)
@@ -623,17 +623,7 @@ def missing_mask(cube: Cube, missing: Any) -> Any:
 
 def date_indices(cube: Cube, dates: Dates) -> list[int]:
     """Return the indices of the dates to fill."""
-    if dates is None:
-        return list(range(len(cube.dates)))
-    found = []
-    for wanted in [dates] if isinstance(dates, str | np.datetime64) or not np.iterable(dates) else dates:
-        text = str(wanted)[:10] if isinstance(wanted, np.datetime64) or hasattr(wanted, "isoformat") else str(wanted)
-        match = [i for i, name in enumerate(cube.dates) if name == text or name.startswith(text)]
-        if not match:
-            msg = f"Found no date {text!r}, expected some of {', '.join(cube.dates)}: pass them as dates=[...]."
-            raise InputError(msg)
-        found += match
-    return sorted(set(found))
+    return selection.dates(cube.dates, dates)
 
 
 def settings_of(options: Options) -> Settings:

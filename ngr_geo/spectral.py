@@ -22,11 +22,12 @@ from numpy.typing import NDArray
 
 from . import area as areas
 from . import cube as cubes
-from . import restore, tiles, work
+from . import restore, selection, tiles, work
 from .cube import Cube
 from .errors import InputError, MaskError
 from .restore import Dates, Options, regions, settings_of
 from .tiles import Stored, Tile
+from .wording import counted
 
 if TYPE_CHECKING:
     from .spectral_tasks import Task
@@ -126,8 +127,10 @@ def inpaint(
         return restore.inpaint(raster, missing, dates, options)
     given = {"prior": options.prior is not None, "tune": bool(options.tune)}
     for name in (n for n, is_given in given.items() if is_given):
-        msg = f"Found {name}= for one date of {cube.shape[1]} bands, expected a stack of dates: leave it out for a spectral cube."
-        raise InputError(msg)
+        msg = (
+            f"Found one date of {counted(cube.shape[1], 'band')}, filled as a spectral cube, expected a stack of dates:"
+        )
+        raise InputError(msg, call=f"leave {name}= out.", option=f"leave --{name} out.")
     from .spectral_tasks import Task
 
     restore.date_indices(cube, dates)  # there is one date, so this only finds wrong names
@@ -159,11 +162,12 @@ def _restore(raster: xr.DataArray | xr.Dataset, bad_bands: Sequence[Any] | None,
         result = _lazily(cube, observed, gaps, inside, sample, pieces, job, settings)
     else:
         if not observed.any():
-            msg = (
-                f"No value of the raster {dict(cube.raster.sizes)} can be used, expected some: all are nodata, NaN or in bad "
-                "bands. Check the nodata value, the bad-band list and bad_bands=[...]."
+            msg = f"No value of {dict(cube.raster.sizes)} can be used, expected some: all are nodata, NaN or in bad bands."
+            raise InputError(
+                msg,
+                call="Check the nodata value, the bad-band list and bad_bands=[...].",
+                option="Check the nodata value, the bad-band list (bbl) and --bad-bands.",
             )
-            raise InputError(msg)
         scale = _scale(sample)
         solved = _solve_all(cube, observed, gaps, inside, scale, pieces, job, settings)
         whole = slice(0, cube.shape[-2]), slice(0, cube.shape[-1])
@@ -316,7 +320,7 @@ def _in_folder(
     identity = {
         **restore.identity(cube, job.verb, settings, job.options, area),
         "task": [job.task.kind, job.task.direction],
-        "bad bands": [str(b) for b in bad_bands or ()],
+        "bad bands": [cube.bands[i] for i in selection.bands(cube.bands, bad_bands)],
         "pixels": work.digest(*seen),
     }
     del seen
@@ -412,20 +416,14 @@ def _scale(sample: Sequence[tuple[NDArray[Any], NDArray[np.bool_]]]) -> float:
 def _good_bands(cube: Cube, bad_bands: Sequence[Any] | None) -> NDArray[np.bool_]:
     """Return which bands take part (B,): not those flagged bad by the raster (`cube.bad_bands`) or by the user."""
     good = ~cubes.bad_bands(cube)
-    for wanted in bad_bands or ():
-        if isinstance(wanted, str) and wanted in cube.bands:
-            good[cube.bands.index(wanted)] = False
-        elif isinstance(wanted, int | np.integer) and -len(good) <= wanted < len(good):
-            good[wanted] = False
-        else:
-            names = ", ".join(cube.bands[:4]) + (", ..." if len(cube.bands) > 4 else "")
-            msg = (
-                f"Found no band {wanted!r} in bad_bands, expected names ({names}) or indices from 0 to {len(good) - 1}."
-            )
-            raise InputError(msg)
+    good[selection.bands(cube.bands, bad_bands)] = False
     if not good.any():
-        msg = f"All {len(good)} bands are flagged bad, expected some good ones: check the raster's bad-band list and bad_bands=."
-        raise InputError(msg)
+        msg = f"Every band ({len(good)}) is flagged bad, expected some good ones:"
+        raise InputError(
+            msg,
+            call="check the raster's bad-band list and bad_bands=.",
+            option="check the bad-band list of the file (bbl) and --bad-bands.",
+        )
     return good
 
 
@@ -434,8 +432,8 @@ def _notes(cube: Cube, good: NDArray[np.bool_]) -> list[str]:
     notes = []
     if good.sum() < SPECTRAL_BANDS:
         notes.append(
-            f"Only {int(good.sum())} band(s) can be used: there is little spectral redundancy, so results rest on neighbouring "
-            "pixels. Hyperspectral cubes have tens of bands; is the band dimension named 'band'?"
+            f"Only {counted(int(good.sum()), 'band')} can be used: there is little spectral redundancy, so results rest on "
+            "neighbouring pixels. Hyperspectral cubes have tens of bands; is the band dimension named 'band'?"
         )
     return notes
 

@@ -9,6 +9,8 @@ import matplotlib
 import numpy as np
 from matplotlib.colors import to_hex
 
+from .wording import counted
+
 if TYPE_CHECKING:
     from geopandas import GeoDataFrame
 
@@ -28,7 +30,9 @@ def drawn(table: GeoDataFrame) -> dict[str, Any] | None:
     if not len(table):
         return None
     if len(table) > MOST:
-        text = f"{len(table)} tiles, too many to be drawn here: a tile index (--index tiles.gpkg) shows them on a map."
+        text = (
+            f"{len(table)} tiles are too many to be drawn here: a tile index (--index tiles.gpkg) shows them on a map."
+        )
         return {"caption": text, "box": "0 0 1 1", "parts": []}
     paths, box = _paths(table)
     texts = [_text(row) for row in table.drop(columns="geometry").to_dict("records")]
@@ -42,7 +46,7 @@ def drawn(table: GeoDataFrame) -> dict[str, Any] | None:
         colours = part.pop("tile_colours")
         part["tiles"] = [{"path": p, "colour": c, "text": t} for p, c, t in zip(paths, colours, texts, strict=True)]
     crs = f" Grid: {table.crs.to_string()}." if table.crs is not None else ""
-    return {"caption": f"{len(table)} tiles; point at one for its numbers.{crs}", "box": box, "parts": parts}
+    return {"caption": f"{counted(len(table), 'tile')}; point at one for its numbers.{crs}", "box": box, "parts": parts}
 
 
 def _paths(table: GeoDataFrame) -> tuple[list[str], str]:

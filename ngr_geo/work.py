@@ -36,6 +36,7 @@ from numpy.typing import NDArray
 
 from .errors import InputError, NgrError, OutputError, TilesFailedError
 from .tiles import Region, Tile
+from .wording import counted
 
 GROUP = 64
 """Tiles in one Dask computation, more on a large cluster: keeps workers busy, and bounds the graph and what is read ahead."""
@@ -465,8 +466,8 @@ def _told(failures: Sequence[Failure], total: int, path: Path) -> str:
     ]
     more = f" (and {len(failures) - 3} more)" if len(failures) > 3 else ""
     return (
-        f"{len(failures)} of {total} tiles could not be solved, each tried twice: {' | '.join(parts)}{more}. Nothing was written. "
-        f"The others are kept in {path}: mend the cause and run the same again, and only these are solved."
+        f"{len(failures)} of {counted(total, 'tile')} could not be solved, each tried twice: {' | '.join(parts)}{more}. "
+        f"Nothing was written. The others are kept in {path}: mend the cause and run the same again, and only these are solved."
     )
 
 

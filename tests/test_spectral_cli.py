@@ -11,6 +11,7 @@ import rasterio
 import xarray as xr
 from click.testing import CliRunner, Result
 from small_cube import BANDS, WAVELENGTHS, clean_cube, psnr, raster
+from small_stack import write_crops
 from test_spectral import dead
 from test_spectral_guides import noisy, striped
 
@@ -199,3 +200,30 @@ def test_what_an_earlier_verb_told_does_not_stay() -> None:
     assert {"uncertainty", "change"} <= set(first.coords)
     second = first.ngr.destripe(method="guide")
     assert not {"uncertainty", "change"} & set(second.coords)
+
+
+@pytest.mark.parametrize("verb", ["denoise", "destripe", "fill-deadlines"])
+def test_every_date_has_its_line_and_every_file_is_told(tmp_path: Path, verb: str) -> None:
+    files = write_crops(tmp_path / "in", size=24, dates=3)
+    result = run(verb, *files, "--method", "guide", "-o", tmp_path / "out", "--json")
+    assert result.exit_code == 0, result.output
+    told = json.loads(result.stdout)
+    assert sorted(told["files"]) == [str(tmp_path / "out" / file.name) for file in files]
+    assert [row["date"] for row in told["dates"]] == ["2023-08-15", "2023-08-18", "2023-08-20"]
+    for day in ("2023-08-15", "2023-08-18", "2023-08-20"):
+        assert sum(line.startswith(day) for line in result.stderr.splitlines()) == 1
+    assert "24 x 24 pixels, 3 dates, 4 bands." in result.stderr
+    assert f"Wrote 3 GeoTIFFs in {tmp_path / 'out'}" in result.stderr
+    assert "*_filled.tif" in result.stderr
+
+
+@pytest.mark.parametrize(("word", "says"), [("0", "'0'"), ("99", "'99'"), ("41", "'41'")])
+def test_bands_to_leave_out_are_numbered_from_1_as_they_were_written(tmp_path: Path, word: str, says: str) -> None:
+    values = noisy()
+    with rasterio.open(as_file(tmp_path / "in.tif", values), "r+") as target:
+        target.descriptions = [f"B{n:02}" for n in range(1, BANDS + 1)]
+    result = run("denoise", tmp_path / "in.tif", "--bad-bands", word, "-o", tmp_path / "x.tif")
+    assert result.exit_code == 2
+    assert f"no band {says}" in result.stderr
+    assert "numbers from 1 to 40" in result.stderr
+    assert not (tmp_path / "x.tif").exists()
