@@ -14,7 +14,7 @@ from ..cube import LAYERS
 from ..errors import InputError, MaskError
 from ..masks import CLOUD_VARIABLES
 
-_NETCDF = {".nc", ".nc4", ".netcdf", ".cdf"}
+NETCDF = {".nc", ".nc4", ".netcdf", ".cdf"}
 _ZARR_FILES = ("zarr.json", ".zgroup", ".zmetadata", ".zattrs")
 LARGE = 64 * 2**20  # bytes; above this a dataset is read lazily
 _SPATIAL = {"x", "y", "lon", "lat", "longitude", "latitude", "easting", "northing"}
@@ -30,7 +30,7 @@ def is_zarr(path: str | Path) -> bool:
 
 def is_container(path: str) -> bool:
     """Whether a path is a NetCDF file or a Zarr store."""
-    return is_zarr(path) or os.path.splitext(path)[1].lower() in _NETCDF
+    return is_zarr(path) or os.path.splitext(path)[1].lower() in NETCDF
 
 
 def open_container(path: str, lazy: bool = False) -> xr.Dataset:

@@ -20,6 +20,7 @@ from rasterio.errors import NotGeoreferencedWarning, RasterioError
 from rasterio.windows import Window
 
 from ..errors import InputError
+from . import envi
 
 # Written by GDAL itself, or about pixels that have changed.
 _UNCOPIED_NAMESPACES = {"IMAGE_STRUCTURE", "DERIVED_SUBDATASETS", "RPC", "SUBDATASETS", "TIFF", "COLOR_PROFILE"}
@@ -32,6 +33,11 @@ _OFFLINE = {
     "GDAL_HTTP_PROXY": "127.0.0.1:9",
     "GDAL_HTTPS_PROXY": "127.0.0.1:9",
 }
+
+
+_HUGE = 2**30  # bytes that a file declares; below, its pixels are read in no time, whatever they are
+_SPARSE = 5000  # times its own size: five times what DEFLATE can make of a constant
+_BLOCKS = 20_000  # of a file, looked at before it is read
 
 
 @dataclass(frozen=True)
@@ -148,6 +154,7 @@ def read_header(path: str) -> Header:
             parts = ", ".join(source.subdatasets[:3]) or "nothing"
             msg = f"{path} holds no band of its own but {parts}. Expected an image: give one of these."
             raise InputError(msg)
+        _check_size(source, path)
         if source.driver == "GTiff":
             _check_whole(source, path)
         bands = range(1, source.count + 1)
@@ -161,6 +168,8 @@ def read_header(path: str) -> Header:
             warnings.warn(msg, UserWarning, stacklevel=2)
         namespaces = [name for name in source.tag_namespaces() if not name.startswith("xml:")]
         kept = {name: dict(source.tags(ns=name)) for name in namespaces if name not in _UNCOPIED_NAMESPACES}
+        if "ENVI" in kept:
+            kept["ENVI"] |= envi.description(source.files)
         return Header(
             path=path,
             driver=source.driver,
@@ -182,25 +191,56 @@ def read_header(path: str) -> Header:
         )
 
 
+def _check_size(source: rasterio.DatasetReader, path: str) -> None:
+    """Raise where a file is too small for what it declares: raw pixels that are not there, or hardly any block that is.
+
+    A file of a few kilobytes can declare any size. To look for its pixels would take hours, or all memory.
+    """
+    if not os.path.isfile(path) or source.driver == "VRT":
+        return
+    size = sum(os.path.getsize(name) for name in source.files if os.path.isfile(name))
+    rows, columns = source.shape
+    declared = rows * columns * sum(np.dtype(kind).itemsize for kind in source.dtypes if kind in np.sctypeDict)
+    if source.driver == "ENVI" and source.tags(ns="ENVI").get("file_compression", "0") == "0":
+        start = int(source.tags(ns="ENVI").get("header_offset", "0") or 0)
+        if os.path.getsize(path) < start + declared:
+            msg = (
+                f"{path} is cut short: {os.path.getsize(path)} bytes, but its header declares {start + declared}. "
+                "Fetch or copy the file again."
+            )
+            raise InputError(msg)
+    if declared > _HUGE and declared > _SPARSE * size:
+        msg = (
+            f"{path} declares {columns} x {rows} pixels ({declared / 1e9:.0f} GB) in {size} bytes, so next to no pixel holds "
+            f"a number. Cut it to where its data is: rio clip {path} part.tif --bounds 'LEFT BOTTOM RIGHT TOP'"
+        )
+        raise InputError(msg)
+
+
 def _check_whole(source: rasterio.DatasetReader, path: str) -> None:
-    """Find a truncated file without reading it: its directory names bytes beyond its end."""
+    """Find a truncated file without reading it: its directory names bytes beyond its end.
+
+    Where there are very many blocks, the last ones and a sample of the others are looked at.
+    """
     if not os.path.isfile(path):
         return
     size, bands = os.path.getsize(path), [1] if source.interleaving.name == "pixel" else source.indexes
     rows, columns = source.block_shapes[0]
-    for band in bands:
-        for row in range(-(-source.height // rows)):
-            for column in range(-(-source.width // columns)):
-                place = f"{column}_{row}"
-                start = source.get_tag_item(f"BLOCK_OFFSET_{place}", "TIFF", bidx=band)
-                length = source.get_tag_item(f"BLOCK_SIZE_{place}", "TIFF", bidx=band)
-                if start and length and int(start) + int(length) > size:
-                    where = describe(Window(column * columns, row * rows, columns, rows), source.shape)
-                    msg = (
-                        f"{path} is cut short: {size} bytes, but the block at {where} ends at byte "
-                        f"{int(start) + int(length)}. Fetch or copy the file again."
-                    )
-                    raise InputError(msg)
+    down, across = -(-source.height // rows), -(-source.width // columns)
+    count = len(bands) * down * across
+    step = -(-count // _BLOCKS)
+    for number in sorted({*range(0, count, step), *range(max(count - _BLOCKS // 10, 0), count)}):
+        band, (row, column) = bands[number // (down * across)], divmod(number % (down * across), across)
+        place = f"{column}_{row}"
+        start = source.get_tag_item(f"BLOCK_OFFSET_{place}", "TIFF", bidx=band)
+        length = source.get_tag_item(f"BLOCK_SIZE_{place}", "TIFF", bidx=band)
+        if start and length and int(start) + int(length) > size:
+            where = describe(Window(column * columns, row * rows, columns, rows), source.shape)
+            msg = (
+                f"{path} is cut short: {size} bytes, but the block at {where} ends at byte "
+                f"{int(start) + int(length)}. Fetch or copy the file again."
+            )
+            raise InputError(msg)
 
 
 def read_window(header: Header, bands: Sequence[int], window: Window) -> np.ndarray:

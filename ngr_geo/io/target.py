@@ -1,5 +1,6 @@
 """One GeoTIFF written under a temporary name: like a given header, block by block, from any thread."""
 
+import errno
 import glob
 import math
 import os
@@ -20,6 +21,7 @@ from rasterio.errors import NotGeoreferencedWarning, RasterioError
 from rasterio.windows import Window
 
 from ..errors import InputError, OutputError
+from . import envi
 from .geotiff import Header, first_line, read_header, read_window, spectral, windows
 
 # Compressions that give back what was put in. Anything else (JPEG, WEBP, ...) would change observed pixels when written
@@ -39,6 +41,7 @@ SIDECARS = {
 }
 ENVI = (".img", ".dat", ".bsq", ".bil", ".bip", ".raw")
 """Endings of ENVI images; the header is beside them, with the ending .hdr."""
+_LITTLE = 4 * 2**20  # bytes free; with fewer, a file that cannot be written most likely did not fit
 
 
 class Target:
@@ -130,25 +133,16 @@ class Target:
             self._dataset.close()
 
     def _to_envi(self) -> None:
-        """Turn the temporary file into an ENVI image and its header, with the bands' wavelengths and bad-band list."""
-        interleave = self.path.suffix[1:].upper() if self.path.suffix.lower() in (".bil", ".bip") else "BSQ"
+        """Turn the temporary file into an ENVI image and its header, with all that its source's header told."""
         rows, columns = self.header.shape
+        layout = envi.interleave(self.path, self.header)
         with rasterio.open(self.temporary) as source:
             profile = {"height": rows, "width": columns, "count": source.count, "dtype": source.dtypes[0]}
             profile |= {"crs": source.crs, "transform": source.transform, "nodata": source.nodata}
-            with rasterio.open(self._translated, "w", driver="ENVI", INTERLEAVE=interleave, **profile) as envi:
-                envi.descriptions = [name or f"band {n}" for n, name in enumerate(source.descriptions, start=1)]
-                lists = {
-                    name: "{" + ", ".join(f"{v:g}" for v in values) + "}"
-                    for name, values in spectral(self.header).items()
-                }
-                units = self.header.band_tags[0].get("wavelength_units")
-                envi.update_tags(ns="ENVI", **lists, **({"wavelength_units": units} if units else {}))
+            with rasterio.open(self._translated, "w", driver="ENVI", INTERLEAVE=layout, **profile) as image:
                 for window in windows(self.header.shape, 1024):
-                    envi.write(source.read(window=window), window=window)
-        head = self._translated.with_suffix(".hdr")
-        text = head.read_text().replace(str(self._translated), self.path.name)
-        head.write_text(text)
+                    image.write(source.read(window=window), window=window)
+        envi.complete(self._translated.with_suffix(".hdr"), self.header, spectral(self.header))
         os.replace(self._translated, self.temporary)
 
     def _translate(self) -> None:
@@ -201,11 +195,22 @@ def naming_errors(path: Path) -> Iterator[None]:
     except OutputError:
         raise
     except (RasterioError, OSError) as error:
-        msg = (
-            f"{path} could not be written: {first_line(error)} ({free_space(path) / 1e6:.1f} MB free). Nothing was "
-            "left behind. Free some space, or choose another place with -o (out= in Python)."
-        )
+        found = f"{path} could not be written: {first_line(error)}"
+        if _is_full(error, path):
+            msg = (
+                f"{found} ({free_space(path) / 1e6:.1f} MB free). Nothing was left behind. Free some space, or choose "
+                "another place with -o (out= in Python)."
+            )
+        else:
+            msg = f"{found}. Nothing was left behind. Choose another place or format with -o (out= in Python)."
         raise OutputError(msg) from error
+
+
+def _is_full(error: BaseException, path: Path) -> bool:
+    """Whether a full disk is the cause: GDAL and HDF5 say so in words of their own, or only fail."""
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return True
+    return "space" in first_line(error).lower() or free_space(path) < _LITTLE
 
 
 def free_space(path: Path) -> int:
@@ -268,6 +273,7 @@ def subset(header: Header, bands: Sequence[int]) -> Header:
         offsets=tuple(header.offsets[band] for band in keep),
         units=tuple(header.units[band] for band in keep),
         band_tags=tuple(header.band_tags[band] for band in keep),
+        tags={name: envi.subset(header, tags, bands) if name == "ENVI" else tags for name, tags in header.tags.items()},
     )
 
 
@@ -299,7 +305,10 @@ def _profile(header: Header) -> dict[str, object]:
     if header.structure.get("INTERLEAVE") in ("PIXEL", "BAND") and header.count > 1:  # ENVI has LINE, too
         profile["interleave"] = header.structure["INTERLEAVE"]
     block_rows, block_columns = header.blocks or (256, 256)
-    if block_columns != columns or block_rows == block_columns:  # else the blocks are strips
+    # Tiles have sides that are multiples of 16. Blocks as wide as the image may be tiles or strips; strips serve both, but where
+    # the whole image is one tile.
+    tiled = block_rows % 16 == block_columns % 16 == 0
+    if tiled and (block_columns != columns or block_rows == block_columns):
         if not header.blocks and min(rows, columns) < 256:
             return profile
         profile.update(tiled=True, blockxsize=block_columns, blockysize=block_rows)
