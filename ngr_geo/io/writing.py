@@ -122,7 +122,7 @@ def _check_suffix(out: PathLike) -> None:
     if text.endswith(("/", os.sep)) or path.is_dir() or suffix in _TIFF or suffix in ENVI:
         return
     if suffix == ".hdr":
-        found = f"{out} is an ENVI header, which is written beside its image. Name the image"
+        found = f"{out} is an ENVI header, which is written beside its image. Name the image:"
         raise OutputError(
             f"{found}:", call=f"out={str(path.with_suffix('.img'))!r}", option=f"-o {path.with_suffix('.img')}"
         )
