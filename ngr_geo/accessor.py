@@ -92,8 +92,11 @@ class _Verbs(Generic[Raster]):
             progress: True for a bar, or a function of (stage, done, total).
 
         Returns:
-            The same type, with a boolean coordinate `filled` that tells what was made up, and attributes `ngr_*` that tell
-            how: the method per date and the error expected in its gaps; `repeat` makes it again from them.
+            The same type, with a boolean coordinate `filled` that tells what was filled, and attributes `ngr_*` that tell
+            how: the method per date and the error expected in its gaps; `repeat` makes it again from them. Of a lazy raster
+            `ngr_dates` names dates and bands with None for what only solving shows; that comes with the pixels, as the coordinates
+            `ngr_method` (numbers; their meaning is in `flag_masks` and `flag_meanings`, as in CF), `ngr_guide_rmse`,
+            `ngr_ngr_rmse` and `ngr_expected_rmse` (NAME_expected_rmse of a Dataset). `result.ngr.record()` puts both together.
 
         Raises:
             InputError, MaskError, GridError: each says what was found, what was expected, and the call that mends it.
@@ -396,6 +399,17 @@ class _Verbs(Generic[Raster]):
         record = result if isinstance(result, Mapping) and not isinstance(result, xr.Dataset) else result.attrs
         verb, chosen = call_of(record, keywords)
         return cast(Raster, getattr(self, verb)(**chosen))
+
+    def record(self) -> list[dict[str, Any]]:
+        """Return what a verb told of each date of this result: what was filled, the method kept, the errors expected.
+
+        That is `json.loads(result.attrs["ngr_dates"])`, and for a result that was lazy also what was computed with it, from its
+        coordinates `ngr_method`, `ngr_guide_rmse`, `ngr_ngr_rmse` and `ngr_expected_rmse` (of a Dataset NAME_expected_rmse for
+        each variable). Where these are still lazy they are computed, which takes as long as learning the scene does.
+        """
+        from . import views
+
+        return views.record(self._raster)
 
     def tiles(self, work: PathLike) -> GeoDataFrame:
         """Return the finished tiles of a verb's work folder as a GeoDataFrame: polygons, what was done, expected error, seconds.

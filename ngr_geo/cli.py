@@ -653,8 +653,8 @@ def _report(summary: dict[str, Any], job: Job, written: "Written", console: Cons
     for date in summary["dates"]:
         known = [name for name in ("guide", "ngr") if date.get(f"{name}_rmse") is not None]
         errors = [f"{name} {date[f'{name}_rmse']:.4g}" for name in known]
-        filled = f"{date['filled']:8.1%}" if "filled" in date else "       -"
-        method = date.get("method", "-")
+        filled = f"{date['filled']:8.1%}" if date.get("filled") is not None else "       -"
+        method = date.get("method") or "-"
         line = f"{date['date']!s:<10} {date['missing']:8.1%} {filled}  {method:<7}  {', '.join(errors)}"
         console.say(line.rstrip())
     _say_files(job, written, summary["seconds"], console)

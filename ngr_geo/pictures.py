@@ -9,7 +9,6 @@ import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import dask
 import matplotlib
 import numpy as np
 import rioxarray  # noqa: F401  (registers .rio)
@@ -19,9 +18,8 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from . import views, whole
-from .cube import read
 from .errors import InputError
-from .provenance import dates_of, number
+from .provenance import number
 from .views import SPECTRAL_BANDS, View
 
 INK, PAPER, SOFT = "#1b1f24", "#ffffff", "#5b6470"
@@ -120,11 +118,7 @@ def plot_expected(after: xr.DataArray | xr.Dataset) -> Figure:
     Raises:
         InputError: the result tells no expected error.
     """
-    if not (rows := dates_of(after.attrs)):
-        cube = read(after)
-        (columns,) = dask.compute(views.record_columns(cube))
-        rows = views.record_of(columns, cube.dates, cube.bands)
-    return expected(rows, after)
+    return expected(views.record(after), after)
 
 
 def expected(rows: Sequence[Mapping[str, Any]], after: xr.DataArray | xr.Dataset) -> Figure:

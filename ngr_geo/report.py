@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from PIL import Image, features
 
 from . import facts, index, pictures, tilemap, views, whole
-from .provenance import dates_of, number, read_json
+from .provenance import number, read_json
 from .views import SPECTRAL_BANDS, Result, Spectra, View
 
 if TYPE_CHECKING:
@@ -94,7 +94,7 @@ def _page(result: Result, tiles: GeoDataFrame | None, warnings: Sequence[str]) -
     told = read_json(after.attrs.get("ngr_warnings"))
     warnings = list(dict.fromkeys([*warnings, *(map(str, told) if isinstance(told, list) else ())]))
     table = index.of_result(result.after) if tiles is None else tiles
-    rows = dates_of(after.attrs) or views.record_of(columns, cube.dates, cube.bands)
+    rows = views.rows_of(result.after, columns)
     page: dict[str, Any] = {
         "title": facts.TITLES.get(str(after.attrs.get("ngr_verb")), "Restored"),
         "lead": facts.lead(cube),

@@ -12,7 +12,7 @@ import json
 import os
 import time
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from importlib.metadata import version
@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 
 from . import area as areas
 from . import cube as cubes
-from . import masks, selection, tiles, work
+from . import flags, masks, selection, tiles, work
 from .area import Area
 from .cube import Cube
 from .errors import InputError, MaskError
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from .tasks import Settings
 
 METHODS = ("auto", "ngr", "guide", "paper")
+KEPT = flags.attributes(flags.METHODS, "method that was kept")
 SAMPLE_VALUES = 10_000_000
 """Values (dates x bands x pixels) that a scene is learnt from, at most: 40 MB, and about twenty times that while fitting."""
 SAMPLE_SIZE = 256
@@ -313,14 +314,37 @@ def _lazily(job: Job, verb: str, settings: Settings, options: Options) -> xr.Dat
     blended = tiles.blend_lazy(pieces, solved, _leading(cube.shape[:2], settings), cube.values.chunks[-2:])
     restored, layers = _split(blended, settings)
     result = stamped(cubes.write(cube, restored, fill, layers=layers), verb, settings)
-    time = cube.dims[0]
-    if time is None or settings.method == "paper":
-        return result
+    if settings.method == "paper":  # it hides no pixels, so there is nothing more to tell
+        return result.assign_attrs(ngr_dates=lazy_rows(cube, {"missing": None, "filled": None}, (), "paper"))
     count = len(cube.dates)
-    *record, expected = dask.delayed(_kept, nout=4)(prior, count)
-    columns = zip(("ngr_method", "ngr_guide_rmse", "ngr_ngr_rmse"), record, ("U5", float, float), strict=True)
-    result = result.assign_coords({name: ((time,), da.from_delayed(c, (count,), kind)) for name, c, kind in columns})
-    return result.assign_coords(expected_columns(cube, da.from_delayed(expected, cube.shape[:2], float)))
+    methods, *errors, expected = dask.delayed(_kept, nout=4)(prior, count)
+    columns = {
+        "ngr_method": lazy_column(cube, dask.delayed(flags.encode)(methods, flags.METHODS), np.int8, KEPT),
+        **{
+            f"ngr_{name}_rmse": lazy_column(cube, part, float)
+            for name, part in zip(("guide", "ngr"), errors, strict=True)
+        },
+        **expected_columns(cube, da.from_delayed(expected, cube.shape[:2], float)),
+    }
+    told = lazy_rows(cube, {"missing": None, "filled": None}, tuple(columns))
+    return result.assign_coords(columns).assign_attrs(ngr_dates=told)
+
+
+def lazy_column(cube: Cube, values: Any, kind: Any, attrs: Mapping[str, Any] | None = None) -> tuple[Any, ...]:
+    """Return a number for each date (time,), delayed, as a coordinate: a scalar where the raster has no time."""
+    time, count = cube.dims[0], len(cube.dates)
+    data = da.from_delayed(values, (count,), kind)
+    return ((), data[0], attrs) if time is None else ((time,), data, attrs)
+
+
+def lazy_rows(cube: Cube, more: Mapping[str, Any], columns: Sequence[str], method: str | None = None) -> str:
+    """Return `ngr_dates` of a lazy result: what is known while its graph is built, None for what is not.
+
+    `in_coordinates` names those that are computed with the result and hold the rest; `views.record` puts both together.
+    """
+    errors = {"guide_rmse": None, "ngr_rmse": None, "expected": {"rmse": dict.fromkeys(cube.bands)}}
+    known = {**more, "method": method, **errors, "in_coordinates": list(columns)}
+    return json.dumps([{"date": name, **known} for name in cube.dates])
 
 
 def expected_columns(cube: Cube, rmse: Any) -> dict[str, tuple[tuple[Any, ...], Any]]:

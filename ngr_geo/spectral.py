@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from . import area as areas
 from . import cube as cubes
-from . import restore, selection, tiles, work
+from . import flags, restore, selection, tiles, work
 from .cube import Cube
 from .errors import InputError, MaskError
 from .restore import Dates, Options, regions, settings_of
@@ -38,6 +38,7 @@ DIRECTIONS = (None, "columns", "rows")
 QUANTILE = 0.999
 SPECTRAL_BANDS = 8
 """A single date with at least so many bands is a spectral cube."""
+FOUND = flags.attributes(flags.KINDS, "fault that was found")
 STATES = ("correction", "made", "deviation")
 """What is blended of a tile, as its record calls it."""
 
@@ -286,17 +287,20 @@ def _lazily(
     result = _written(cube, blended, gaps, job)
     told = [s[1:] for s in solved]
     rows, noise = dask.delayed(_summary, nout=2)(told, scale, cube.dates, cube.bands)
-    time, band = cube.dims[:2]
-    along, shape = ((), ()) if time is None else ((time,), cube.shape[:1])
+    band = cube.dims[1]
+    words = {"method": restore.KEPT, "kind": FOUND}
     columns = {
-        f"ngr_{key}": (along, da.from_delayed(dask.delayed(_column)(rows, key, shape), shape, kind))
-        for key, kind in (("method", "U16"), ("kind", "U24"), ("guide_rmse", float), ("ngr_rmse", float))
+        f"ngr_{key}": restore.lazy_column(
+            cube, dask.delayed(_column)(rows, key), np.int8 if key in words else float, words.get(key)
+        )
+        for key in (*words, "guide_rmse", "ngr_rmse")
     }
     expected = da.from_delayed(dask.delayed(_expected)(rows, cube.bands), cube.shape[:2], float)
     columns |= restore.expected_columns(cube, expected)
+    told = restore.lazy_rows(cube, {"kind": None, "made_up": None}, tuple(columns))
     if job.verb == "denoise" and band in result.dims:
         columns["ngr_noise"] = ((band,), da.from_delayed(noise, cube.shape[1:2], float))
-    return result.assign_coords(columns)
+    return result.assign_coords(columns).assign_attrs(ngr_dates=told)
 
 
 def _in_folder(
@@ -534,7 +538,8 @@ def _expected(rows: Sequence[dict[str, Any]], bands: Sequence[str]) -> NDArray[n
     return np.array([[np.nan if t.get(b) is None else t[b] for b in bands] for t in tables], float)
 
 
-def _column(rows: Sequence[dict[str, Any]], key: str, shape: tuple[int, ...]) -> NDArray[Any]:
-    """Return one entry of the records of all dates; the only date's, shaped (), where the raster has no time."""
+def _column(rows: Sequence[dict[str, Any]], key: str) -> NDArray[Any]:
+    """Return one entry of the records of all dates (time,), words as numbers."""
     values = [np.nan if row[key] is None else row[key] for row in rows]
-    return np.asarray(values).reshape(shape)
+    words = {"method": flags.METHODS, "kind": flags.KINDS}
+    return flags.encode(values, words[key]) if key in words else np.asarray(values, float)

@@ -26,6 +26,7 @@ from rasterio.crs import CRS
 from rasterio.enums import WktVersion
 
 from . import cube as cubes
+from . import views
 from .cube import Cube
 from .errors import InputError, OutputError
 from .io import Written
@@ -91,7 +92,7 @@ def items(
     _check_names(written.rasters)
     cube = cubes.read(result)
     times = _times(cube)
-    rows = json.loads(result.attrs.get("ngr_dates", "null")) or [{} for _ in times]
+    rows = views.record(result, compute=False) or [{} for _ in times]
     together = is_container(str(written.rasters[0]))
     groups = [(times, rows)] if together else [([t], [row]) for t, row in zip(times, rows, strict=True)]
     if len(groups) != len(written.rasters):

@@ -1,0 +1,124 @@
+"""What lazy results tell of their dates: the same record as eager ones, and coordinates that every format holds."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+import xarray as xr
+from small_cube import raster
+from test_spectral_guides import noisy
+
+from ngr_geo import flags, sample, stac, views
+
+BANDS = ("B02", "B03", "B04", "B08")
+
+
+@pytest.fixture(scope="module")
+def stack() -> xr.Dataset:
+    """Three small real dates."""
+    part: xr.Dataset = sample("slovenia").isel(time=slice(1, 4), y=slice(0, 48), x=slice(0, 48))
+    return part
+
+
+@pytest.fixture(scope="module")
+def eager(stack: xr.Dataset) -> xr.Dataset:
+    """Its clouds filled in memory."""
+    return stack.ngr.decloud(method="guide")
+
+
+def test_the_record_of_a_lazy_result_is_that_of_an_eager_one(stack: xr.Dataset, eager: xr.Dataset) -> None:
+    """As far as its coordinates can hold it; its attribute says which of them do."""
+    lazy = stack.chunk(y=24).ngr.decloud(method="guide")
+    before = json.loads(lazy.attrs["ngr_dates"])
+    assert [row["date"] for row in before] == [row["date"] for row in json.loads(eager.attrs["ngr_dates"])]
+    assert before[2]["expected"]["rmse"]["B04"] is None  # as README reads it, and without a KeyError
+    assert set(before[0]["in_coordinates"]) <= set(lazy.coords)
+    done = lazy.compute()
+    for result in (lazy, done):
+        for row, other in zip(result.ngr.record(), eager.ngr.record(), strict=True):
+            assert "in_coordinates" not in row
+            assert row["method"] == other["method"]
+            assert ("expected" in row) == ("expected" in other)
+            if "expected" in other:
+                assert row["guide_rmse"] == pytest.approx(other["guide_rmse"])
+                assert row["expected"]["rmse"] == pytest.approx(other["expected"]["rmse"], rel=1e-3)
+    assert eager.ngr.record() == json.loads(eager.attrs["ngr_dates"])
+
+
+def test_a_part_of_a_lazy_result_tells_of_its_own_dates(stack: xr.Dataset) -> None:
+    done = stack.chunk(y=24).ngr.decloud(method="guide").compute()
+    assert done.isel(time=[2]).ngr.record() == done.ngr.record()[2:]
+
+
+def test_nothing_is_computed_for_what_only_describes(stack: xr.Dataset) -> None:
+    """A STAC item of a lazy result leaves out what is not known, and needs no null in its place."""
+    lazy = stack.chunk(y=24).ngr.decloud(method="guide")
+    rows = views.record(lazy, compute=False)
+    assert [set(row) for row in rows] == [{"date", "guide_rmse", "ngr_rmse"}] * 3
+    pytest.importorskip("pystac")
+    assert stac.items(lazy, ["clear.nc"])[0].properties["processing:lineage"]
+
+
+@pytest.mark.filterwarnings("ignore:There is only one date")
+@pytest.mark.parametrize("dates", [True, False], ids=["stack", "one date"])
+def test_a_single_date_tells_too(stack: xr.Dataset, dates: bool) -> None:
+    part = stack if dates else stack.isel(time=1, drop=True)
+    lazy = part.chunk(y=24).ngr.decloud(method="guide")
+    assert lazy.ngr_method.dims == (("time",) if dates else ())
+    assert lazy.compute().ngr.record()[-1]["method"] in ("guide", "none")
+
+
+@pytest.mark.parametrize("kind", ["zarr 2", "zarr 3", "NetCDF"])
+@pytest.mark.parametrize("spectral", [False, True], ids=["decloud", "denoise"])
+def test_a_lazy_result_is_written_without_a_warning_and_read_back_equal(
+    stack: xr.Dataset, tmp_path: Path, kind: str, spectral: bool
+) -> None:
+    """Texts of fixed length, for one, have no place in Zarr 3."""
+    if spectral:
+        lazy = raster(noisy()).chunk(y=32).ngr.denoise(method="guide").to_dataset(name="reflectance")
+        lazy.attrs = lazy.reflectance.attrs
+    else:
+        lazy = stack.chunk(y=24).ngr.decloud(method="guide")
+    path = tmp_path / "out"
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        if kind == "NetCDF":
+            lazy.to_netcdf(path)
+            back = xr.open_dataset(path, decode_coords="all", mask_and_scale=False).load()
+            back.close()
+        else:
+            lazy.to_zarr(path, zarr_format=int(kind[-1]), consolidated=kind[-1] == "2")  # type: ignore[call-overload]
+            back = xr.open_zarr(path, decode_coords="all", mask_and_scale=False, consolidated=kind[-1] == "2").load()
+    done = lazy.compute()
+    for name in ("ngr_method", "ngr_guide_rmse", "filled", *(["ngr_kind"] if spectral else BANDS)):
+        assert back[name].dtype == done[name].dtype
+        np.testing.assert_array_equal(back[name].values, done[name].values)
+    assert back.ngr_method.dtype == np.int8
+    assert back.ngr_method.attrs["flag_meanings"] == "guide ngr paper"
+    wanted = flags.decode(done.ngr_method.values, done.ngr_method.attrs)
+    assert flags.decode(back.ngr_method.values, back.ngr_method.attrs) == wanted
+    assert "guide" in wanted
+    told, again = ((r.reflectance.assign_attrs(r.attrs) if spectral else r).ngr.record() for r in (done, back))
+    assert again == told
+
+
+def test_words_are_numbers_and_back() -> None:
+    words = ["none", "guide", "ngr", "guide+ngr", "paper"]
+    numbers = flags.encode(words, flags.METHODS)
+    assert numbers.tolist() == [0, 1, 2, 3, 4]
+    assert flags.decode(numbers, flags.attributes(flags.METHODS, "method")) == words
+    assert flags.decode(np.array(words), {}) == words  # of results that were written as text
+    with pytest.raises(KeyError):
+        flags.encode(["magic"], flags.METHODS)
+
+
+def test_cf_xarray_reads_the_method() -> None:
+    pytest.importorskip("cf_xarray")
+    attrs = flags.attributes(flags.METHODS, "method")
+    kept = xr.DataArray(flags.encode(["guide", "guide+ngr", "none"], flags.METHODS), dims="time", attrs=attrs)
+    assert (kept.cf == "guide").values.tolist() == [True, True, False]
+    assert (kept.cf == "ngr").values.tolist() == [False, True, False]
