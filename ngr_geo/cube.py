@@ -20,7 +20,9 @@ import pandas as pd
 import xarray as xr
 from numpy.typing import NDArray
 
-from .errors import InputError
+from . import record
+from .errors import InputError, MaskError
+from .record import LAYERS as LAYERS
 
 TIME_NAMES = ("time", "date", "t")
 BAND_NAMES = ("band", "bands", "channel", "wavelength", "variable")
@@ -39,20 +41,6 @@ NOT_BANDS = (
     "QA60",
     "FILLED",
 )
-STALE = (
-    "STATISTICS_",
-    "actual_range",
-    "valid_min",
-    "valid_max",
-    "valid_range",
-    "ngr_mask",
-    "ngr_aoi",
-    "ngr_expected",
-    "ngr_warnings",
-)
-"""Attributes that filling makes false, by how they begin; of masks that another verb used, `ngr_before` tells."""
-LAYERS = ("uncertainty", "change")
-"""What a verb can tell of each pixel beside `filled`: how far it may be off, and what was added to it."""
 METRES_PER_DEGREE = 111_320.0
 
 
@@ -103,6 +91,7 @@ def read(raster: xr.DataArray | xr.Dataset, exclude: Collection[Hashable] = ()) 
     Raises:
         InputError: a dimension or dtype that cannot be worked with.
     """
+    raster = record.with_coordinates(raster)
     if isinstance(raster, xr.Dataset):
         names = _bands(raster, exclude)
         parts = [raster[n] for n in names]
@@ -139,40 +128,63 @@ def write(
 
     Integers are rounded, clipped to their dtype and kept off nodata; what is NaN becomes nodata, or stays as it was in an
     integer raster without nodata. A boolean coordinate `filled` says which pixels are new: those of `made`, where that is
-    given because others were corrected and not made up. Each of `layers`, by name one of `LAYERS`, becomes a coordinate, for a
-    Dataset one per variable, NAME_uncertainty: in the raster's units, 0 where nothing was filled. Those of an earlier verb are
-    dropped: they tell of other values. Lazy where the raster is.
+    given because others were corrected and not filled; and those that earlier verbs filled. Each of `layers`, by name one of
+    `LAYERS`, becomes a coordinate, for a Dataset one per variable, NAME_uncertainty: in the raster's units, 0 where nothing was
+    filled, and NaN in an uncertainty where an earlier verb did. The record of an earlier verb is dropped: see `record`. Lazy
+    where the raster is.
     """
+    before = _filled_before(cube)
     if cube.lazy:
         chunks = cube.values.chunks
         # All dates of a place in one block: date by date, every restored block would be kept in memory to the end.
         one = {0: -1, -2: chunks[-2], -1: chunks[-1]}
         restored, filled = (da.asarray(a).rechunk(one) for a in (restored, filled))
         made = None if made is None else da.asarray(made).rechunk(one)
+        before = None if before is None else da.asarray(before).rechunk(one)
         layers = {name: layer.rechunk(one) for name, layer in layers.items()}
-    raster = cube.raster.copy()
-    raster = raster.drop_vars([n for n in _layer_names(cube) if n in raster.coords])
+    raster = record.begun(cube.raster)
     if isinstance(raster, xr.Dataset):
         for index, name in enumerate(cube.names):
             raster[name] = _filled_in(raster[name], cube, restored[:, index : index + 1], filled[:, index : index + 1])
-        raster.attrs = _fresh(raster.attrs)
     else:
-        raster = _filled_in(raster, cube, restored, filled)
+        earlier = {key: text for key, text in raster.attrs.items() if key == record.BEFORE}
+        raster = _filled_in(raster, cube, restored, filled).assign_attrs(earlier)
     known = da.isfinite(restored) if cube.lazy else np.isfinite(restored)
-    new = _filled_coordinate(cube, (filled if made is None else made) & known, by_band=made is not None)
-    raster = raster.assign_coords(filled=new)
+    new = (filled if made is None else made) & known
+    by_band = made is not None or (before is not None and before.shape[1] > 1)
+    if before is not None:
+        new = new | (before & ~(filled & ~known))
+    raster = raster.assign_coords(filled=(*_filled_coordinate(cube, new, by_band), record.mark(record.FILLED)))
     variable = cube.raster[cube.names[0]] if isinstance(cube.raster, xr.Dataset) else cube.raster
+    where = da.where if cube.lazy else np.where
     for kind, layer in layers.items():
-        told = (da.where if cube.lazy else np.where)(filled, layer, np.float32(0))
+        elsewhere: Any = np.float32(0)
+        if kind == "uncertainty" and before is not None:
+            elsewhere = where(before, np.float32(np.nan), np.float32(0))
+        shown = where(filled, layer, elsewhere)
         parts: dict[str, Any] = {f"{n}_{kind}": [i] for i, n in enumerate(cube.names)} or {kind: slice(None)}
         raster = raster.assign_coords(
-            {n: (variable.dims, _shaped(told[:, b], cube, variable)) for n, b in parts.items()}
+            {n: (variable.dims, _shaped(shown[:, b], cube, variable), record.mark(kind)) for n, b in parts.items()}
         )
     return raster
 
 
-def _layer_names(cube: Cube) -> list[str]:
-    return [f"{name}_{kind}" for name in cube.names for kind in LAYERS] or list(LAYERS)
+def _filled_before(cube: Cube) -> Any:
+    """Return what earlier verbs filled, (time or 1, band or 1, y, x), of the cube's kind; None where nothing says so."""
+    found = record.filled_before(cube.raster)
+    if found is None:
+        return None
+    here = [d for d in cube.dims if d is not None and d in found.dims]
+    if set(found.dims) - set(here) or not set(cube.dims[2:]) <= set(here):
+        msg = (
+            f"Found a coordinate 'filled' with dimensions {tuple(map(str, found.dims))}, expected y, x and some of "
+            f"{[str(d) for d in cube.dims[:2] if d is not None]}:"
+        )
+        raise MaskError(msg, call="drop it with raster.drop_vars('filled').")
+    data = found.transpose(*here).data
+    data = data.compute() if isinstance(data, da.Array) and not cube.lazy else data
+    data = data[tuple(slice(None) if d in here else None for d in cube.dims)]
+    return data | np.zeros((cube.shape[0], 1, 1, 1), bool)
 
 
 def bad_bands(cube: Cube) -> NDArray[np.bool_]:
@@ -228,9 +240,7 @@ def resolution(raster: xr.DataArray | xr.Dataset) -> tuple[float, float] | None:
     crs = raster.rio.crs
     if crs is None:
         warnings.warn(
-            "The raster has no CRS: distances are counted in pixels. Set one with raster.rio.write_crs(...).",
-            UserWarning,
-            stacklevel=2,
+            f"The raster has no CRS: distances are counted in pixels. {_crs_call(raster)}", UserWarning, stacklevel=2
         )
         return None
     row, column = spatial_dims(raster)
@@ -242,6 +252,25 @@ def resolution(raster: xr.DataArray | xr.Dataset) -> tuple[float, float] | None:
         return width * METRES_PER_DEGREE * math.cos(math.radians(middle)), height * METRES_PER_DEGREE
     factor = float(crs.linear_units_factor[1]) if crs.is_projected else 1.0
     return width * factor, height * factor
+
+
+def _crs_call(raster: xr.DataArray | xr.Dataset) -> str:
+    """Return the call that gives a raster its CRS: where a CF grid mapping was read as a variable, it only has to be found."""
+    variables = raster.variables if isinstance(raster, xr.Dataset) else raster.coords
+    described = {"crs_wkt", "spatial_ref", "grid_mapping_name"}
+    found = next(
+        (str(name) for name, part in variables.items() if part.ndim == 0 and described & set(part.attrs)), None
+    )
+    parts = [raster, *raster.data_vars.values()] if isinstance(raster, xr.Dataset) else [raster]
+    named = next((str(s["grid_mapping"]) for p in parts for s in (p.attrs, p.encoding) if "grid_mapping" in s), None)
+    name = found or named
+    if name is None:
+        return "Set one with raster.rio.write_crs(...)."
+    again = 'Open the file with decode_coords="all", as in xarray.open_zarr(..., decode_coords="all")'
+    cause = f"It names the grid mapping {name!r}, which was not read as a coordinate." if found is None or named else ""
+    if found is not None:
+        cause = f"Its grid mapping {found!r} was not read as a coordinate, or is not named as one."
+    return f"{cause} {again}, or set it with raster.rio.write_crs(...)."
 
 
 def spatial_dims(raster: xr.DataArray | xr.Dataset) -> tuple[Hashable, Hashable]:
@@ -372,7 +401,7 @@ def _filled_in(variable: xr.DataArray, cube: Cube, restored: Any, filled: Any) -
     else:
         out = guard.merge(variable.values, new, where)
     changed = variable.copy(data=out)
-    changed.attrs, changed.encoding = _fresh(variable.attrs), dict(variable.encoding)
+    changed.attrs, changed.encoding = record.fresh(variable.attrs), dict(variable.encoding)
     return changed
 
 
@@ -425,10 +454,6 @@ class _Guard:
             empty = np.nan if self.limits is not None or self.missing is None else self.missing
             return np.where(lost, original.dtype.type(empty), out)
         return out if self.missing is None else np.where(lost, original.dtype.type(self.missing), out)
-
-
-def _fresh(attrs: Mapping[Any, Any]) -> dict[Any, Any]:
-    return {k: v for k, v in attrs.items() if not str(k).startswith(STALE)}
 
 
 def _filled_coordinate(cube: Cube, filled: Any, by_band: bool) -> tuple[tuple[Hashable, ...], Any]:

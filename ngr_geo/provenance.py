@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from . import record
 from .errors import InputError
 
 P = ParamSpec("P")
@@ -29,25 +30,24 @@ def recorded(verb: Callable[P, R]) -> Callable[P, R]:
     """Have a verb of the accessors write its keywords, and when it was called, into what it returns.
 
     `ngr_call` has the keywords as JSON, of an array its digest; `ngr_made` the time, unless the environment asks for reproducible
-    files (SOURCE_DATE_EPOCH: reproducible-builds.org); `ngr_before` the verbs and keywords that the raster was made with itself.
+    files (SOURCE_DATE_EPOCH: reproducible-builds.org). What an earlier verb left in the raster: see `record`.
     """
     signature = inspect.signature(verb)
 
     @wraps(verb)
     def call(*arguments: P.args, **keywords: P.kwargs) -> R:
-        result: Any = verb(*arguments, **keywords)
         bound = signature.bind(*arguments, **keywords)
         bound.apply_defaults()
         told = {name: _told(value) for name, value in bound.arguments.items() if name not in LEFT_OUT}
-        record: Mapping[Any, Any] = cast(Any, arguments[0])._raster.attrs
-        before = json.loads(record.get("ngr_before", "[]"))
-        if "ngr_call" in record:
-            before.append({"verb": record.get("ngr_verb"), "call": json.loads(record["ngr_call"])})
+        raster = cast(Any, arguments[0])._raster
+        record.check(raster, [kind for kind in record.LAYERS if bound.arguments.get(kind)])
+        if lost := record.lost_filled(raster):
+            warnings.warn(lost, UserWarning, stacklevel=2)
+        result: Any = verb(*arguments, **keywords)
         made = {}
         if "SOURCE_DATE_EPOCH" not in os.environ:
             made["ngr_made"] = datetime.now(UTC).isoformat(timespec="seconds")
-        earlier = {"ngr_before": json.dumps(before)} if before else {}
-        return cast(R, result.assign_attrs(ngr_call=json.dumps(told), **made, **earlier))
+        return cast(R, result.assign_attrs(ngr_call=json.dumps(told), **made))
 
     return call
 

@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 
 from . import area as areas
 from . import cube as cubes
-from . import flags, masks, selection, tiles, work
+from . import flags, masks, record, selection, tiles, work
 from .area import Area
 from .cube import Cube
 from .errors import InputError, MaskError
@@ -347,14 +347,18 @@ def lazy_rows(cube: Cube, more: Mapping[str, Any], columns: Sequence[str], metho
     return json.dumps([{"date": name, **known} for name in cube.dates])
 
 
-def expected_columns(cube: Cube, rmse: Any) -> dict[str, tuple[tuple[Any, ...], Any]]:
+def expected_columns(cube: Cube, rmse: Any) -> dict[str, tuple[tuple[Any, ...], Any, dict[str, str]]]:
     """Return the RMSE expected (time, band) as coordinates: `ngr_expected_rmse`, for a Dataset NAME_expected_rmse."""
     time, band = cube.dims[:2]
     along = () if time is None else (time,)
     rmse = rmse[0] if time is None else rmse
     if cube.names:
-        return {f"{name}_expected_rmse": (along, rmse[..., i]) for i, name in enumerate(cube.names)}
-    return {"ngr_expected_rmse": (along, rmse[..., 0]) if band is None else ((*along, band), rmse)}
+        return {
+            f"{name}_{record.EXPECTED}": (along, rmse[..., i], record.mark(record.EXPECTED))
+            for i, name in enumerate(cube.names)
+        }
+    dims, values = (along, rmse[..., 0]) if band is None else ((*along, band), rmse)
+    return {f"ngr_{record.EXPECTED}": (dims, values, record.mark(record.EXPECTED))}
 
 
 def _in_folder(job: Job, verb: str, settings: Settings, options: Options) -> xr.DataArray | xr.Dataset:
@@ -446,8 +450,8 @@ def _prior_at(path: str) -> Prior:
 def _tallied(records: Sequence[str], cube: Cube) -> Shares:
     """Return the shares of a whole scene from the records of its tiles."""
     counts, pixels, outcomes = np.zeros((2, len(cube.dates))), 0, []
-    for record in records:
-        with tiles.record(record) as file:
+    for path in records:
+        with tiles.record(path) as file:
             counts += np.stack([file["missing"], file["filled"]])
             pixels += int(file["pixels"])
             outcomes.append(str(file["outcome"]))

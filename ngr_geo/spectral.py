@@ -145,7 +145,7 @@ def _restore(raster: xr.DataArray | xr.Dataset, bad_bands: Sequence[Any] | None,
     cube = cubes.read(raster)
     good = _good_bands(cube, bad_bands)
     usable = cube.valid & good[:, None, None]  # (time, band, y, x)
-    gaps = None if job.gaps is None else job.gaps & good[:, None, None]
+    gaps = None if job.gaps is None else _over(cube, job.gaps & good[:, None, None])
     observed = usable if gaps is None else usable & ~gaps
     area = areas.read(cube, job.options.aoi)
     pieces = tiles.grid(cube.shape[-2:], job.options.tile, job.options.overlap)
@@ -178,6 +178,11 @@ def _restore(raster: xr.DataArray | xr.Dataset, bad_bands: Sequence[Any] | None,
     left_out = json.dumps([cube.bands[i] for i in np.flatnonzero(~good)])
     result = areas.noted(restore.stamped(result, job.verb, settings), area)
     return restore.warned(result, notes).assign_attrs(ngr_bands_left_out=left_out)
+
+
+def _over(cube: Cube, mask: Any) -> Any:
+    """Return a mask with a length of 1 along some dimensions over all of the cube."""
+    return (da if isinstance(mask, da.Array) else np).broadcast_to(mask, cube.shape)
 
 
 def _solve_all(
@@ -289,7 +294,7 @@ def _lazily(
     rows, noise = dask.delayed(_summary, nout=2)(told, scale, cube.dates, cube.bands)
     band = cube.dims[1]
     words = {"method": restore.KEPT, "kind": FOUND}
-    columns = {
+    columns: dict[str, Any] = {
         f"ngr_{key}": restore.lazy_column(
             cube, dask.delayed(_column)(rows, key), np.int8 if key in words else float, words.get(key)
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import permutations
+from pathlib import Path
 from typing import Any
 
 import dask.array as da
@@ -133,6 +134,24 @@ def test_resolution_in_metres() -> None:
     assert size[1] == pytest.approx(11.13, abs=0.01)
     with pytest.warns(UserWarning, match="write_crs"):
         assert cube.resolution(raster().drop_vars("spatial_ref")) is None
+
+
+def test_the_warning_of_no_crs_names_what_was_not_decoded(tmp_path: Path) -> None:
+    path = tmp_path / "cube.zarr"
+    raster(nodata=None).to_dataset("band").to_zarr(path, consolidated=False, encoding={})
+    for decode in (True, False):
+        read = xr.open_zarr(path, consolidated=False, decode_coords=decode)
+        if read.rio.crs is None:
+            with pytest.warns(UserWarning, match=r"grid mapping 'spatial_ref'.*decode_coords=\"all\".*write_crs"):
+                assert cube.resolution(read) is None
+            with pytest.warns(UserWarning, match=r"decode_coords=\"all\""):
+                assert cube.resolution(read.B02) is None
+        assert cube.resolution(xr.open_zarr(path, consolidated=False, decode_coords="all")) == (10.0, 10.0)
+    bare = raster(nodata=None).drop_vars("spatial_ref")
+    bare.encoding.pop("grid_mapping", None)
+    bare.attrs.pop("grid_mapping", None)
+    with pytest.warns(UserWarning, match=r"in pixels\. Set one with raster\.rio\.write_crs"):
+        cube.resolution(bare)
 
 
 @pytest.mark.parametrize(
