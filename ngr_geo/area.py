@@ -83,16 +83,18 @@ def read(cube: Cube, aoi: Any) -> Area | None:
     shapes, source = _shapes(aoi)
     crs = cube.raster.rio.crs
     if crs is None:
-        msg = "The raster has no CRS, so an area of interest cannot be laid on it: set one with raster.rio.write_crs(...)."
-        raise GridError(msg)
+        msg = "The raster has no CRS, so an area of interest cannot be laid on it:"
+        raise GridError(
+            msg,
+            call="set one with raster.rio.write_crs(...).",
+            option="write one into the file, for example: rio edit-info FILE --crs EPSG:32633",
+        )
     shapes = shapes[~shapes.is_empty & shapes.notna()].make_valid()
     kinds = sorted(set(shapes.geom_type))
     shapes = shapes[shapes.geom_type.isin(["Polygon", "MultiPolygon"])]
     if shapes.empty:
-        msg = (
-            f"Found {', '.join(kinds) or 'nothing'} in aoi={source}, expected polygons: for example points.buffer(500)."
-        )
-        raise InputError(msg)
+        msg = f"Found {', '.join(kinds) or 'nothing'} in the area of interest {source}, expected polygons:"
+        raise InputError(msg, call="for example points.buffer(500).", option="name a file that holds some: --aoi FILE")
     grid, (height, width) = cube.raster.rio.transform(), cube.shape[-2:]
     outline = shapely.box(0, 0, width, height)
     here = shapes.clip(_outline(grid, (height, width), crs, shapes.crs))
@@ -108,8 +110,8 @@ def read(cube: Cube, aoi: Any) -> Area | None:
         there = ", ".join(f"{v:.6g}" for v in shapes.total_bounds)
         mine = ", ".join(f"{v:.6g}" for v in cube.raster.rio.bounds())
         msg = (
-            f"Found aoi={source} beside the raster: it spans {there} ({shapes.crs.to_string()}), the raster {mine} "
-            f"({crs.to_string()}); expected that they overlap. Check the CRS, and the order of its axes."
+            f"Found the area of interest {source} beside the raster: it spans {there} ({shapes.crs.to_string()}), "
+            f"the raster {mine} ({crs.to_string()}); expected that they overlap. Check the CRS, and the order of its axes."
         )
         raise GridError(msg)
     chunks = cube.values.chunks[-2:] if cube.lazy else None
@@ -135,8 +137,8 @@ def _shapes(aoi: Any) -> tuple[Any, str]:
     elif isinstance(aoi, str | os.PathLike):
         source = os.fspath(aoi)
         if not os.path.exists(source):
-            msg = f"Found no file {source} for aoi, expected polygons: a GeoJSON, GeoPackage or shapefile, or a GeoDataFrame."
-            raise InputError(msg)
+            msg = f"Found no file {source} for the area of interest, expected polygons: a GeoJSON, GeoPackage or shapefile"
+            raise InputError(msg, call="or a GeoDataFrame.", option="(--aoi FILE).")
         try:
             read = geopandas.read_parquet if source.endswith("parquet") else geopandas.read_file
             shapes = read(source).geometry
@@ -157,8 +159,12 @@ def _shapes(aoi: Any) -> tuple[Any, str]:
         msg = f"Found aoi of type {type(aoi).__name__}, expected a GeoDataFrame, a GeoSeries, GeoJSON as a mapping, or a file."
         raise InputError(msg)
     if shapes.crs is None:
-        msg = f"Found aoi={source} without a CRS, so its place is not known: set one with .set_crs('EPSG:4326')."
-        raise GridError(msg)
+        msg = f"Found the area of interest {source} without a CRS, so its place is not known:"
+        raise GridError(
+            msg,
+            call="set one with .set_crs('EPSG:4326').",
+            option="write it into the file (ogr2ogr -a_srs EPSG:4326 OUT IN), or give GeoJSON: --aoi FILE",
+        )
     return shapes, source
 
 

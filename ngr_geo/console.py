@@ -19,7 +19,7 @@ from typing import Any, NoReturn, TextIO
 
 import click
 
-from .errors import NgrError, OutputError, TilesFailedError
+from .errors import NgrError, NgrWarning, OutputError, TilesFailedError
 
 OK, UNEXPECTED, BAD_INPUT, BAD_OUTPUT, PARTLY, FAILED_TILES, INTERRUPTED = 0, 1, 2, 3, 4, 5, 130
 
@@ -293,8 +293,8 @@ def _shown_by(console: Console) -> Iterator[None]:
         file: TextIO | None = None,
         line: str | None = None,
     ) -> None:
-        if category is UserWarning:
-            console.warn(str(message))
+        if category is UserWarning or issubclass(category, NgrWarning):
+            console.warn(getattr(message, "on_command_line", str(message)))
 
     handler = logging.NullHandler()  # else Python prints rasterio's errors, which we raise anyway
     logger = logging.getLogger("rasterio")

@@ -21,8 +21,9 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from . import record
-from .errors import InputError, MaskError
+from .errors import InputError, MaskError, NgrWarning
 from .record import LAYERS as LAYERS
+from .wording import counted, listed
 
 TIME_NAMES = ("time", "date", "t")
 BAND_NAMES = ("band", "bands", "channel", "wavelength", "variable")
@@ -41,6 +42,15 @@ NOT_BANDS = (
     "QA60",
     "FILLED",
 )
+_KINDS = {
+    "c": "complex numbers",
+    "b": "booleans",
+    "U": "text",
+    "S": "text",
+    "O": "objects",
+    "M": "times",
+    "m": "durations",
+}
 METRES_PER_DEGREE = 111_320.0
 
 
@@ -100,10 +110,14 @@ def read(raster: xr.DataArray | xr.Dataset, exclude: Collection[Hashable] = ()) 
         odd = [str(p.name) for p in parts if set(p.dims) != set(parts[0].dims)]
         if dims[1] is not None or odd:
             msg = (
-                f"Found a Dataset whose variable {odd[0] if odd else bands[0]!r} has other dimensions than time, y, x; expected "
-                f"one variable per band: drop it, or call .ngr on one DataArray (time, band, y, x)."
+                f"Found a variable {odd[0] if odd else bands[0]!r} with other dimensions than time, y, x; expected one variable "
+                "per band:"
             )
-            raise InputError(msg)
+            raise InputError(
+                msg,
+                call="drop it, or call .ngr on one DataArray (time, band, y, x).",
+                option="leave it out with --bands, or keep it alone in a file.",
+            )
         columns = [_as_cube(p, dims) for p in parts]
         join = da.concatenate if any(isinstance(c, da.Array) for c in columns) else np.concatenate
         values = join(columns, axis=1)
@@ -115,7 +129,7 @@ def read(raster: xr.DataArray | xr.Dataset, exclude: Collection[Hashable] = ()) 
         valid = _valid(values, raster)
         bands = _band_names(raster, dims[1], values.shape[1])
     if 0 in values.shape:
-        msg = f"Found a raster of shape {dict(raster.sizes)}, expected at least one pixel: check how it was cut out."
+        msg = f"Found an empty raster, {dict(raster.sizes)}, expected at least one pixel, band and date: check how it was cut out."
         raise InputError(msg)
     days, dates = _times(raster, dims[0])
     return Cube(values, valid, days, dates, bands, raster, names, dims)
@@ -201,17 +215,21 @@ def bad_bands(cube: Cube) -> NDArray[np.bool_]:
             found = part.coords[name].values if name in part.coords else part.attrs.get(name)
             if found is None or isinstance(found, str):
                 continue
-            listed = np.ravel(np.asarray(found, dtype=float))
-            if len(parts) > 1 and listed.size == 1:
-                bad[parts.index(part)] |= bool(listed[0] == flag)
-            elif listed.size == count:
-                bad |= listed == flag
-            elif listed.size > 1:  # one alone tells of something else than these bands
+            entries = np.ravel(np.asarray(found, dtype=float))
+            if len(parts) > 1 and entries.size == 1:
+                bad[parts.index(part)] |= bool(entries[0] == flag)
+            elif entries.size == count:
+                bad |= entries == flag
+            elif entries.size > 1:  # one alone tells of something else than these bands
                 msg = (
-                    f"Found {listed.size} entries in the bad-band list {name!r} of a raster with {count} bands, expected one per "
-                    f"band: mend it, or drop it with raster.drop_vars({name!r}) or del raster.attrs[{name!r}]."
+                    f"Found {counted(entries.size, 'entry', 'entries')} in the bad-band list {name!r} of a raster with "
+                    f"{counted(count, 'band')}, expected one per band: mend it,"
                 )
-                raise InputError(msg)
+                raise InputError(
+                    msg,
+                    call=f"or drop it with raster.drop_vars({name!r}) or del raster.attrs[{name!r}].",
+                    option=f"or take {name} out of the file.",
+                )
     return bad
 
 
@@ -239,9 +257,12 @@ def resolution(raster: xr.DataArray | xr.Dataset) -> tuple[float, float] | None:
 
     crs = raster.rio.crs
     if crs is None:
-        warnings.warn(
-            f"The raster has no CRS: distances are counted in pixels. {_crs_call(raster)}", UserWarning, stacklevel=2
+        text = NgrWarning(
+            "The raster has no CRS: distances are counted in pixels.",
+            call=_crs_call(raster),
+            option="Write it into the file, for example: rio edit-info FILE --crs EPSG:32633",
         )
+        warnings.warn(text, stacklevel=2)
         return None
     row, column = spatial_dims(raster)
     if any(d not in raster.coords or raster.sizes[d] == 1 for d in (row, column)):
@@ -283,11 +304,12 @@ def spatial_dims(raster: xr.DataArray | xr.Dataset) -> tuple[Hashable, Hashable]
     row = next((lower[n] for n in ROW_NAMES if n in lower), None)
     column = next((lower[n] for n in COLUMN_NAMES if n in lower), None)
     if row is None or column is None:
-        msg = (
-            f"Found the dimensions {tuple(map(str, raster.dims))}, expected two named y and x (or latitude and longitude): "
-            f"rename them, for example raster.rename({{'row': 'y', 'col': 'x'}})."
+        msg = f"Found the dimensions {tuple(map(str, raster.dims))}, expected two named y and x (or latitude and longitude):"
+        raise InputError(
+            msg,
+            call="rename them, for example raster.rename({'row': 'y', 'col': 'x'}).",
+            option="rename them in the file, for example: ncrename -d row,y -d col,x FILE",
         )
-        raise InputError(msg)
     return row, column
 
 
@@ -304,23 +326,23 @@ def _bands(raster: xr.Dataset, exclude: Collection[Hashable]) -> tuple[Hashable,
         found.append(name)
     if not found:
         msg = (
-            f"Found no band among the variables {[str(v) for v in raster.data_vars]}, expected numeric variables with the "
-            f"dimensions time, y and x: open the raster with its bands."
+            f"Found no band among the variables {listed([str(v) for v in raster.data_vars]) or '(none)'}, expected numeric "
+            f"variables with the dimensions time, y and x:"
         )
-        raise InputError(msg)
+        raise InputError(
+            msg, call="open the raster with its bands.", option="name a file that holds them, or other --bands."
+        )
     return tuple(found)
 
 
 def _check_dtype(variable: xr.DataArray) -> None:
     if variable.dtype.kind not in "iuf":
         name = f"variable {variable.name!r}" if variable.name is not None else "the raster"
-        what = (
-            "complex numbers: pass amplitude or phase, for example abs(raster)"
-            if variable.dtype.kind == "c"
-            else "numbers"
-        )
-        msg = f"Found dtype {variable.dtype} in {name}, expected integers or floats, not {what}: convert with .astype('float32')."
-        raise InputError(msg)
+        msg = f"Found {_KINDS.get(variable.dtype.kind, 'no numbers')} ({variable.dtype}) in {name}, expected numbers, integers or floats:"
+        convert, file = "convert with .astype('float32').", "convert it, or leave it out with --bands."
+        if variable.dtype.kind == "c":
+            convert, file = "take amplitude or phase, for example abs(raster).", "write amplitude or phase to a file."
+        raise InputError(msg, call=convert, option=file)
 
 
 def _dims(variable: xr.DataArray) -> tuple[Hashable | None, Hashable | None, Hashable, Hashable]:
@@ -330,11 +352,13 @@ def _dims(variable: xr.DataArray) -> tuple[Hashable | None, Hashable | None, Has
     band = next((d for d in rest if str(d).lower() in BAND_NAMES), None)
     unknown = [str(d) for d in rest if d not in (time, band)]
     if unknown:
-        msg = (
-            f"Found the dimensions {tuple(map(str, variable.dims))}, expected time, band, y, x: rename {unknown[0]!r} with "
-            f".rename({{{unknown[0]!r}: 'time'}}) or select one of it with .isel({unknown[0]}=0)."
+        msg = f"Found the dimensions {tuple(map(str, variable.dims))}, expected time, band, y, x: "
+        raise InputError(
+            msg.rstrip(),
+            call=f"rename {unknown[0]!r} with .rename({{{unknown[0]!r}: 'time'}}) or select one of it with .isel({unknown[0]}=0).",
+            option=f"rename {unknown[0]!r} in the file (ncrename -d {unknown[0]},time FILE), or choose one of it (ncks -d "
+            f"{unknown[0]},0).",
         )
-        raise InputError(msg)
     return time, band, row, column
 
 

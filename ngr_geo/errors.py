@@ -18,6 +18,15 @@ class NgrError(Exception):
         return self._on_command_line
 
 
+class NgrWarning(UserWarning):
+    """What a user should know, with an advice: `str(warning)` gives that of Python, `on_command_line` that of the command."""
+
+    def __init__(self, found: str, *, call: str = "", option: str = "") -> None:
+        """Take what was found, then the call that mends it and, where it differs, the option."""
+        super().__init__(f"{found} {call}".rstrip())
+        self.on_command_line = f"{found} {option or call}".rstrip()
+
+
 class InputError(NgrError, ValueError):
     """The raster, or an argument, is not what the verb can work with."""
 

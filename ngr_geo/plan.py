@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 
 from . import area as areas
 from . import restore, tiles, work
-from .errors import MaskError
 from .restore import Dates, Options
 from .tiles import Tile
 
@@ -70,7 +69,7 @@ def plan(
     missing, busy, clear = _survey(maps, (cube.valid & ~gap).any(axis=(0, 1)), targets, pieces)
     missing = missing[:-1] / missing[-1]  # of the area
     if not clear.any():
-        raise MaskError(restore.nothing_clear(cube))
+        raise restore.nothing_clear(cube)
     notes = restore.notes_on(cube)
     notes += [
         f"{cube.dates[d]} has no clear pixel at all: it can only be interpolated in time."

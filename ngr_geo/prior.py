@@ -92,11 +92,15 @@ def load(path: str | os.PathLike[str]) -> Prior:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # not a dict
         return _unpacked(tensors, json.loads(notes["notes"]))
     except FileNotFoundError as error:
-        msg = f"{path}: no such file. Expected a prior, as ds.ngr.prior(...).save('prior.safetensors') writes it."
-        raise InputError(msg) from error
+        msg = f"{path}: no such file. Expected a prior,"
+        raise InputError(
+            msg,
+            call="as ds.ngr.prior(...).save('prior.safetensors') writes it.",
+            option="as --save-prior writes it.",
+        ) from error
     except (SafetensorError, OSError, KeyError, ValueError, IndexError, TypeError, RuntimeError) as error:
         msg = (
-            f"{path} is no prior that can be read ({str(error)[:120]}). Expected a .safetensors file, as Prior.save writes it; "
+            f"{path} is no prior that can be read ({str(error)[:120]}). Expected a .safetensors file, as a prior is saved to; "
             "pickles (.pt, .pkl) are never loaded."
         )
         raise InputError(msg) from error

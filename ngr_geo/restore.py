@@ -34,6 +34,7 @@ from .prior import Prior
 from .prior import load as load_prior
 from .selection import Dates
 from .tiles import Region, Stored, Tile
+from .wording import listed
 
 if TYPE_CHECKING:
     from .tasks import Settings
@@ -494,8 +495,8 @@ def _networks(options: Options) -> tuple[Any, ...]:
         return ()
     given = options.prior if isinstance(options.prior, Prior) else load_prior(options.prior)
     if not given.networks:
-        msg = "Found a prior without networks, as method='guide' or one date alone leaves it: expected one with something learnt."
-        raise InputError(msg)
+        msg = "Found a prior without networks, as the method guide or one date alone leaves it: expected one with something learnt."
+        raise InputError(msg, call="Leave prior= out.", option="Leave --prior out.")
     return given.networks
 
 
@@ -509,9 +510,9 @@ def _check_networks(networks: Sequence[Any], shape: Sequence[int]) -> None:
         if (inputs, outputs) != (bands + width * (bands + 1), bands):
             msg = (
                 f"Found a prior for {outputs} bands and {(inputs - outputs) // (outputs + 1)} reference dates, expected one for "
-                f"{bands} bands and {width} (a stack of {shape[0]} dates): train one on such a stack, or leave prior= out."
+                f"{bands} bands and {width} (a stack of {shape[0]} dates): train one on such a stack,"
             )
-            raise InputError(msg)
+            raise InputError(msg, call="or leave prior= out.", option="or leave --prior out.")
 
 
 def silent(stage: str, done: int, total: int) -> None:
@@ -619,8 +620,12 @@ def missing_mask(cube: Cube, missing: Any) -> Any:
     if isinstance(missing, str):
         if isinstance(cube.raster, xr.DataArray) or missing not in cube.raster:
             have = [str(v) for v in getattr(cube.raster, "data_vars", {})]
-            msg = f"Found no variable {missing!r} among {have}: pass one of them, or a boolean DataArray."
-            raise MaskError(msg)
+            msg = f"Found no variable {missing!r} for what is missing; there are {listed(have) or 'none'}."
+            raise MaskError(
+                msg,
+                call="Pass one of them, or a boolean DataArray.",
+                option="Name one of them, or mask files: --missing",
+            )
         missing = cube.raster[missing]
     shape = cube.shape
     if not isinstance(missing, xr.DataArray):
@@ -634,8 +639,8 @@ def missing_mask(cube: Cube, missing: Any) -> Any:
             msg = f"Found a mask of shape {missing.shape}, expected the shape of the raster, {dict(cube.raster.sizes)}."
             raise MaskError(msg)
     if missing.dtype.kind != "b":
-        msg = f"Found a mask of dtype {missing.dtype}, expected bool, True where a pixel is missing: pass for example mask == 1."
-        raise MaskError(msg)
+        msg = f"Found a mask of dtype {missing.dtype}, expected booleans, True where a pixel is missing:"
+        raise MaskError(msg, call="pass for example mask == 1.", option="write a mask of 0 and 1.")
     here = [d for d in cube.dims if d is not None and d in missing.dims]
     if set(missing.dims) - set(here) or not set(cube.dims[2:]) <= set(here):
         msg = f"Found a mask with dimensions {tuple(missing.dims)}, expected some of {[d for d in cube.dims if d is not None]}."
@@ -657,20 +662,19 @@ def date_indices(cube: Cube, dates: Dates) -> list[int]:
 def settings_of(options: Options) -> Settings:
     """Return checked settings for the task."""
     if options.method not in METHODS:
-        msg = f"Found method={options.method!r}, expected one of {', '.join(METHODS)}."
-        raise InputError(msg)
-    if options.steps is not None and options.steps < 1:
-        msg = f"Found steps={options.steps}, expected at least 1, or None to stop on hidden pixels."
-        raise InputError(msg)
+        msg = f"Found the method {options.method!r}, expected one of {', '.join(METHODS)}:"
+        raise InputError(msg, call='method="auto".', option="--method auto")
+    if options.steps is not None:
+        _check_whole("steps", options.steps, 1)
+    for name, least in (("tune", 0), ("seed", 0), ("tile", 1), ("overlap", 0)):
+        _check_whole(name, getattr(options, name), least)
     if options.uncertainty and options.method == "paper":
-        msg = "Found uncertainty=True with method='paper', which hides no pixels to learn it from: use 'auto', 'ngr' or 'guide'."
-        raise InputError(msg)
-    if options.tune < 0:
-        msg = f"Found tune={options.tune}, expected 0 or more steps for each tile."
-        raise InputError(msg)
-    if options.seed < 0:
-        msg = f"Found seed={options.seed}, expected 0 or more."
-        raise InputError(msg)
+        msg = "Found uncertainty asked of the method paper, which hides no pixels to learn it from, expected another method:"
+        raise InputError(
+            msg,
+            call='method="auto", "ngr" or "guide".',
+            option="--method auto, ngr or guide; or leave --uncertainty out.",
+        )
     tiles.spans(1, options.tile, options.overlap)
     import torch
 
@@ -681,15 +685,28 @@ def settings_of(options: Options) -> Settings:
             torch.empty(1, device=options.device)
     except (RuntimeError, AssertionError) as error:
         reason = str(error).splitlines()[0]
-        msg = f"Found device={options.device!r}, which torch cannot use here ({reason}): use device='cpu'."
-        raise InputError(msg) from error
+        msg = f"Found the device {options.device!r}, which torch cannot use here ({reason}): use"
+        raise InputError(msg, call='device="cpu".', option="--device cpu") from error
     chosen: Any = options.method
     return Settings(chosen, options.steps, options.seed, options.device, options.tune, options.uncertainty)
 
 
+MOST = 2**63 - 1
+"""The largest number that a seed, a size or a count of steps may be."""
+
+
+def _check_whole(name: str, value: Any, least: int) -> None:
+    """Raise where a keyword is no whole number from `least` on."""
+    if not isinstance(value, int | np.integer) or isinstance(value, bool) or not least <= value <= MOST:
+        msg = f"Found {name} {value!r}, expected a whole number from {least} to {MOST}:"
+        raise InputError(
+            msg, call=f"{name}={max(least, 1)}, for example.", option=f"--{name} {max(least, 1)}, for example."
+        )
+
+
 def _check_observed(cube: Cube, observed: NDArray[np.bool_], fill: NDArray[np.bool_], targets: Sequence[int]) -> None:
     if not observed.any():
-        raise MaskError(nothing_clear(cube))
+        raise nothing_clear(cube)
     blind = [cube.dates[d] for d in targets if fill[d].any() and not observed[d].any()]
     if blind:
         text = f"No clear pixel at all on {', '.join(blind)}: interpolated in time from the other dates."
@@ -701,11 +718,13 @@ def warned(result: xr.DataArray | xr.Dataset, notes: Sequence[str]) -> xr.DataAr
     return result.assign_attrs(ngr_warnings=json.dumps(notes)) if notes else result
 
 
-def nothing_clear(cube: Cube) -> str:
-    """Return the message for a stack without a clear pixel."""
-    return (
-        f"No pixel of the {len(cube.dates)} dates is clear, so there is nothing to learn from; expected some: check that True "
-        f"means cloud in the mask, which classes count as cloud, and dilate."
+def nothing_clear(cube: Cube) -> MaskError:
+    """Return the error for a stack without a clear pixel."""
+    many = f"any of {len(cube.dates)} dates" if len(cube.dates) > 1 else "the one date"
+    return MaskError(
+        f"No pixel of {many} is clear, so there is nothing to learn from; expected some: check that 1 means cloud in the mask, and",
+        call="classes=[...] and dilate=.",
+        option="--classes and --dilate.",
     )
 
 

@@ -27,7 +27,7 @@ from .cube import Cube
 from .errors import InputError, MaskError
 from .restore import Dates, Options, regions, settings_of
 from .tiles import Stored, Tile
-from .wording import counted
+from .wording import counted, listed
 
 if TYPE_CHECKING:
     from .spectral_tasks import Task
@@ -78,8 +78,8 @@ def denoise(
     from .spectral_tasks import Task
 
     if noise not in NOISES:
-        msg = f"Found noise={noise!r}, expected one of {', '.join(NOISES)}."
-        raise InputError(msg)
+        msg = f"Found the noise {noise!r}, expected one of {', '.join(NOISES)}:"
+        raise InputError(msg, call='noise="auto".', option="--noise auto")
     kinds: dict[str, Any] = {"auto": None, "gaussian": "gaussian", "mixed": "mixed"}
     return _restore(raster, bad_bands, Job("denoise", Task("denoise", kinds[noise]), None, False, options, change))
 
@@ -95,8 +95,8 @@ def destripe(
     from .spectral_tasks import Task
 
     if direction not in DIRECTIONS:
-        msg = f"Found direction={direction!r}, expected 'columns', 'rows', or None to find it."
-        raise InputError(msg)
+        msg = f"Found the direction {direction!r}, expected columns, rows,"
+        raise InputError(msg, call="or None to find it.", option="or no --direction to find it.")
     task = Task("destripe", "stripes", direction)  # type: ignore[arg-type]  # checked above
     return _restore(raster, bad_bands, Job("destripe", task, None, False, options, change))
 
@@ -302,10 +302,10 @@ def _lazily(
     }
     expected = da.from_delayed(dask.delayed(_expected)(rows, cube.bands), cube.shape[:2], float)
     columns |= restore.expected_columns(cube, expected)
-    told = restore.lazy_rows(cube, {"kind": None, "made_up": None}, tuple(columns))
+    record = restore.lazy_rows(cube, {"kind": None, "made_up": None}, tuple(columns))
     if job.verb == "denoise" and band in result.dims:
         columns["ngr_noise"] = ((band,), da.from_delayed(noise, cube.shape[1:2], float))
-    return result.assign_coords(columns).assign_attrs(ngr_dates=told)
+    return result.assign_coords(columns).assign_attrs(ngr_dates=record)
 
 
 def _in_folder(
@@ -462,8 +462,8 @@ def _lines(cube: Cube, lines: Any) -> Any:
         picked = np.atleast_1d(np.asarray(table.get(name, []), dtype=object)).tolist()
         wrong = [i for i in picked if not isinstance(i, int | np.integer) or not -size <= i < size]
         if wrong:
-            msg = f"Found {name} {wrong[:5]}, expected whole numbers from 0 to {size - 1}: pixel indices, not coordinates."
-            raise MaskError(msg)
+            msg = f"Found {name} {listed(wrong, 5)} in the lines, expected whole numbers from 0 to {size - 1}: pixel indices,"
+            raise MaskError(msg, call="not coordinates.", option="not coordinates: --lines 17,18,r12")
         for index in picked:
             mask[..., index] |= name == "columns"
             if name == "rows":
@@ -545,6 +545,6 @@ def _expected(rows: Sequence[dict[str, Any]], bands: Sequence[str]) -> NDArray[n
 
 def _column(rows: Sequence[dict[str, Any]], key: str) -> NDArray[Any]:
     """Return one entry of the records of all dates (time,), words as numbers."""
-    values = [np.nan if row[key] is None else row[key] for row in rows]
+    values: list[Any] = [np.nan if row[key] is None else row[key] for row in rows]
     words = {"method": flags.METHODS, "kind": flags.KINDS}
     return flags.encode(values, words[key]) if key in words else np.asarray(values, float)

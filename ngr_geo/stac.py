@@ -33,6 +33,7 @@ from .io import Written
 from .io.containers import is_container, is_zarr
 from .io.geotiff import Header, read_header
 from .io.target import ENVI
+from .wording import counted
 
 if TYPE_CHECKING:
     import pystac
@@ -98,7 +99,7 @@ def items(
     if len(groups) != len(written.rasters):
         msg = (
             f"Found {len(written.rasters)} files for {len(times)} dates, expected a GeoTIFF for each date in the order of time, "
-            "or one NetCDF file or Zarr store: pass them as files=[...]."
+            "or one NetCDF file or Zarr store: pass those that were written."
         )
         raise InputError(msg)
     kinds = (written.filled, written.uncertainty, written.change)
@@ -360,12 +361,13 @@ def _times(cube: Cube) -> list[datetime]:
     """Return the time of each date, in UTC as rasters have it."""
     lost = [date for date, day in zip(cube.dates, cube.days, strict=True) if not np.isfinite(day)]
     if lost:
-        msg = (
-            f"Found no time for {len(lost)} of {len(cube.dates)} dates, expected one for each, as a STAC item has to tell: say "
-            "where names hold it (--date-pattern 'S2_%Y%m%d'), write it into the file (rio edit-info FILE --tag "
-            "ACQUISITION_DATE=2023-08-18), or in Python raster.assign_coords(time=np.datetime64('2023-08-18'))."
+        msg = f"Found no time for {len(lost)} of {counted(len(cube.dates), 'date')}, expected one for each STAC item:"
+        raise InputError(
+            msg,
+            call="raster.assign_coords(time=np.datetime64('2023-08-18')).",
+            option="say where names hold it (--date-pattern 'S2_%Y%m%d'), or write it into the file (rio edit-info FILE --tag "
+            "ACQUISITION_DATE=2023-08-18).",
         )
-        raise InputError(msg)
     return [datetime(1970, 1, 1, tzinfo=UTC) + timedelta(seconds=round(day * 86400)) for day in cube.days.tolist()]
 
 
@@ -377,17 +379,15 @@ def _check_names(paths: Sequence[Path]) -> None:
     """Raise where a path cannot be part of a link: these have no control characters, and lose them without a word."""
     odd = [str(path) for path in paths if any(ord(letter) < 32 for letter in os.path.abspath(path))]
     if odd:
-        msg = f"Found control characters in {odd[0]!r}, expected a path that a link can hold: rename it, or leave --stac out."
-        raise InputError(msg)
+        msg = f"Found control characters in {odd[0]!r}, expected a path that a link can hold: rename it"
+        raise InputError(msg, call="before items are made.", option="or leave --stac out.")
 
 
 def _check_free(paths: Sequence[Path], overwrite: bool) -> None:
     there = [path for path in paths if path.exists() or path.is_symlink()]
     if there and (not overwrite or there[0].is_dir()):
-        msg = (
-            f"{there[0]} is already there. Use --overwrite (overwrite=True in Python), or another place for the files."
-        )
-        raise OutputError(msg)
+        msg = f"{there[0]} is already there. Use another place for the files, or"
+        raise OutputError(msg, call="overwrite=True.", option="--overwrite")
 
 
 def _libraries() -> tuple[Any, Any, Any]:

@@ -279,7 +279,7 @@ def _potential(inputs: Tensor, networks: Sequence[Small], device: str | None) ->
         except torch.cuda.OutOfMemoryError:
             if device not in _FULL:
                 _FULL.add(device)
-                text = f"{device} is out of memory: such tiles go to the CPU. Use a smaller tile, for example tile=128."
+                text = f"{device} is out of memory: such tiles go to the CPU. Use a smaller tile."
                 warnings.warn(text, UserWarning, stacklevel=2)
     return torch.stack([_placed(network, "cpu")(inputs[None])[0] for network in networks]).mean(0)
 

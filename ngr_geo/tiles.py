@@ -79,11 +79,9 @@ def spans(size: int, tile: int, overlap: int) -> tuple[Span, ...]:
         msg = f"Found an axis of {size} pixels, expected at least 1."
         raise InputError(msg)
     if overlap < 0 or tile <= 2 * overlap:
-        msg = (
-            f"Found tile={tile} and overlap={overlap}, expected overlap >= 0 and a tile wider than two overlaps: "
-            f"use for example tile={max(256, 4 * overlap)}, overlap={max(overlap, 0)}."
-        )
-        raise InputError(msg)
+        msg = f"Found tiles of {tile} pixels that overlap by {overlap}, expected an overlap of 0 or more and a tile wider than two:"
+        wide, rim = max(256, 4 * overlap), max(overlap, 0)
+        raise InputError(msg, call=f"tile={wide}, overlap={rim}, for example.", option=f"--tile {wide} --overlap {rim}")
     count = 1 if size <= tile else -(-size // (tile - 2 * overlap))
     edges = [size * i // count for i in range(count + 1)]
     return tuple(Span(max(a - overlap, 0), min(b + overlap, size), a, b) for a, b in itertools.pairwise(edges))
@@ -147,9 +145,9 @@ def record(path: str | os.PathLike[str]) -> Iterator[Mapping[str, NDArray[Any]]]
     except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         msg = (
             f"{path} is no record of a tile that can be read ({str(error)[:120]}). Expected one that a run kept there: remove "
-            "that file and run again, or start over with --restart (restart=True in Python)."
+            "that file and run again, or start over with"
         )
-        raise InputError(msg) from error
+        raise InputError(msg, call="restart=True.", option="--restart") from error
 
 
 class Stored(NamedTuple):

@@ -409,9 +409,9 @@ def _begin(folder: Path, restart: bool, job: dict[str, Any]) -> None:
             )
             msg = (
                 f"{folder} holds the records of another job: {what}. Run it as it was begun, choose another work folder, or "
-                "start over with --restart (restart=True in Python)."
+                "start over with"
             )
-            raise InputError(msg)
+            raise InputError(msg, call="restart=True.", option="--restart")
     else:
         strangers = [p.name for p in folder.iterdir() if p.name not in ("lock", "tiles", "prior.safetensors")]
         strangers = [name for name in strangers if not name.startswith(".job.json")]

@@ -5,6 +5,7 @@ tells how many tiles it will solve just before it starts, and that line must not
 """
 
 import os
+import re
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator, Sequence
@@ -24,6 +25,12 @@ from ngr_geo.io import read_stack
 
 Case = Callable[[Path], Sequence[object]]
 QUICK = ("--method", "guide")
+ADVICE_IN_PYTHON = re.compile(
+    r"\.(rename|rio|isel|sel|astype|drop_vars|fillna|ngr|attrs|save|buffer|set_crs|assign_coords|chunk)\b|\w=\[|\w+=(True|False|None)\b|"
+    r"\b(DataArray|GeoDataFrame|Dataset|xarray|raise|np\.)|(?<!-)\b(classes|dilate|clouds|missing|bad_bands|restart|work|prior|"
+    r"tile|overlap|device|method|steps|seed|aoi|dates|out|files)=|in Python"
+)
+"""What no line for the command line may say: there an option mends it."""
 
 
 def _files(folder: Path) -> tuple[list[Path], list[Path]]:
@@ -344,6 +351,7 @@ def _check_one_line(result: Result, code: int, words: list[str]) -> None:
     assert lines[0].startswith("Error: ")
     assert "unexpected" not in lines[0]
     assert len(lines[0]) < 600
+    assert not ADVICE_IN_PYTHON.search(result.stderr), result.stderr
     for word in words:
         assert word in lines[0], lines[0]
     assert result.stdout == ""
