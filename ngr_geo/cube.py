@@ -338,7 +338,8 @@ def _bands(raster: xr.Dataset, exclude: Collection[Hashable]) -> tuple[Hashable,
 def _check_dtype(variable: xr.DataArray) -> None:
     if variable.dtype.kind not in "iuf":
         name = f"variable {variable.name!r}" if variable.name is not None else "the raster"
-        msg = f"Found {_KINDS.get(variable.dtype.kind, 'no numbers')} ({variable.dtype}) in {name}, expected numbers, integers or floats:"
+        kind = f"{_KINDS.get(variable.dtype.kind, 'no numbers')} ({variable.dtype})"
+        msg = f"Found {kind} in {name}, expected numbers, integers or floats:"
         convert, file = "convert with .astype('float32').", "convert it, or leave it out with --bands."
         if variable.dtype.kind == "c":
             convert, file = "take amplitude or phase, for example abs(raster).", "write amplitude or phase to a file."

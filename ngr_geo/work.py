@@ -474,5 +474,7 @@ def _told(failures: Sequence[Failure], total: int, path: Path) -> str:
 def _unwritable(path: Path, error: OSError) -> OutputError:
     return OutputError(
         f"The work folder {path} cannot be written: {error.strerror or error}. Finished tiles are kept. Free some space, or "
-        "see that it is there on all workers, and run the same again; or choose another one with --work (work= in Python)."
+        "see that it is there on all workers, and run the same again; or choose another one",
+        call="as work=.",
+        option="with --work.",
     )

@@ -58,8 +58,13 @@ def open_container(path: str, lazy: bool = False) -> xr.Dataset:
             return _with_crs(dataset.load())
     except (OSError, RuntimeError, ValueError, KeyError) as error:
         reason = str(error).strip().split("\n")[0][:200]
-        msg = f"{path} cannot be read as a {kind}: {reason}. Try it in Python: xarray.open_dataset({path!r})."
-        raise InputError(msg) from error
+        if reason.startswith("did not find a match"):  # a list of what could have read it follows
+            reason = "its content is of no known kind"
+        msg = f"{path} cannot be read as a {kind}: {reason}."
+        look = f"ncdump -h {path}" if kind.startswith("NetCDF") else f"ls {path}"
+        raise InputError(
+            msg, call=f"Try: xarray.open_dataset({path!r}).", option=f"Look at it ({look}), or fetch it again."
+        ) from error
 
 
 def _check_codecs(store: Path) -> None:

@@ -53,7 +53,7 @@ _DIRECTIVES = {
     "B": r"[^\W\d_]+",
 }
 
-HELP = "--date-pattern 'S2_%Y%m%d' (date_pattern= in Python; a regular expression with a group or tag:NAME will do too)"
+HELP = "--date-pattern 'S2_%Y%m%d' (a regular expression with a group or tag:NAME will do too)"
 
 
 def acquired(name: str, tags: Mapping[str, str], pattern: str | None = None) -> np.datetime64 | None:

@@ -84,9 +84,9 @@ def read_stack(
     if packed and len(files) > 1:
         msg = (
             f"{packed[0]} is one of {len(files)} inputs. Expected GeoTIFFs, or one NetCDF file or Zarr store that "
-            "holds all dates: run once per file, or join them first with xarray.concat."
+            "holds all dates: run once per file, or join them first"
         )
-        raise InputError(msg)
+        raise InputError(msg, call="with xarray.concat.", option="(cdo mergetime IN... OUT.nc).")
     if packed:
         return _read_container(files[0], masks, bands, lazy)
     return _read_rasters(files, masks, bands, date_pattern, lazy)

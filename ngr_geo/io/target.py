@@ -199,11 +199,11 @@ def naming_errors(path: Path) -> Iterator[None]:
         if _is_full(error, path):
             msg = (
                 f"{found} ({free_space(path) / 1e6:.1f} MB free). Nothing was left behind. Free some space, or choose "
-                "another place with -o (out= in Python)."
+                "another place"
             )
         else:
-            msg = f"{found}. Nothing was left behind. Choose another place or format with -o (out= in Python)."
-        raise OutputError(msg) from error
+            msg = f"{found}. Nothing was left behind. Choose another place or format"
+        raise OutputError(msg, call="as out=.", option="with -o.") from error
 
 
 def _is_full(error: BaseException, path: Path) -> bool:

@@ -122,10 +122,8 @@ def _check_suffix(out: PathLike) -> None:
     if text.endswith(("/", os.sep)) or path.is_dir() or suffix in _TIFF or suffix in ENVI:
         return
     if suffix == ".hdr":
-        found = f"{out} is an ENVI header, which is written beside its image. Name the image:"
-        raise OutputError(
-            f"{found}:", call=f"out={str(path.with_suffix('.img'))!r}", option=f"-o {path.with_suffix('.img')}"
-        )
+        msg = f"{out} is an ENVI header, which is written beside its image. Name the image:"
+        raise OutputError(msg, call=f"out={str(path.with_suffix('.img'))!r}", option=f"-o {path.with_suffix('.img')}")
     if _SUFFIX.search(path.name):
         found = f"{out} ends in {path.suffix}, which is not written here. Known endings are {_KNOWN}; a folder ends in a slash:"
         plain = path.with_suffix("")
@@ -151,8 +149,8 @@ def check_output(out: PathLike, stack: Stack, overwrite: bool = False, layers: C
     there = [path for path in (*planned.all, *headers) if path.exists() or path.is_symlink()]
     if there and not overwrite:
         more = f" (and {len(there) - 1} more)" if len(there) > 1 else ""
-        msg = f"{there[0]}{more} is already there. Use --overwrite (overwrite=True in Python), or another -o."
-        raise OutputError(msg)
+        msg = f"{there[0]}{more} is already there."
+        raise OutputError(msg, call="Use overwrite=True, or another out=.", option="Use --overwrite, or another -o.")
     for path in there:
         wanted = path.suffix == ".zarr"
         if path.is_dir() != wanted or (wanted and any(path.iterdir()) and not containers.is_zarr(path)):
