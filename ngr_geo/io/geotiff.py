@@ -15,8 +15,9 @@ import numpy as np
 import rasterio
 from affine import Affine
 from rasterio.crs import CRS
-from rasterio.enums import ColorInterp, MaskFlags
+from rasterio.enums import ColorInterp, MaskFlags, Resampling
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
+from rasterio.vrt import WarpedVRT
 from rasterio.windows import Window
 
 from ..errors import InputError
@@ -37,7 +38,16 @@ _OFFLINE = {
 
 _HUGE = 2**30  # bytes that a file declares; below, its pixels are read in no time, whatever they are
 _SPARSE = 5000  # times its own size: five times what DEFLATE can make of a constant
+_WARPED = 512  # rows and columns brought to another grid at a time
 _BLOCKS = 20_000  # of a file, looked at before it is read
+
+
+@dataclass(frozen=True)
+class Part:
+    """A file of one band that is a band of a raster; `resampling` where it has to be brought to that raster's grid."""
+
+    path: str
+    resampling: Resampling | None = None
 
 
 @dataclass(frozen=True)
@@ -61,6 +71,8 @@ class Header:
     blocks: tuple[int, int] | None  # rows, columns of a tile; columns = width for strips; None: ours to choose
     structure: Mapping[str, str]  # compression, predictor, interleave, layout, as GDAL names them
     overviews: tuple[int, ...]
+    band_nodata: tuple[float | None, ...] = ()  # as the file says; empty: `nodata` for all
+    parts: tuple[Part, ...] = ()  # where every band is a file of its own; `path` is then only a name
 
     @property
     def name(self) -> str:
@@ -158,11 +170,6 @@ def read_header(path: str) -> Header:
         if source.driver == "GTiff":
             _check_whole(source, path)
         bands = range(1, source.count + 1)
-        nodatas = {repr(value) for value in source.nodatavals}
-        if len(nodatas) > 1:
-            values = ", ".join(sorted(nodatas))
-            msg = f"{path}: its bands have different nodata values ({values}). Expected one: rio edit-info --nodata."
-            raise InputError(msg)
         if any(MaskFlags.per_dataset in flags and MaskFlags.alpha not in flags for flags in source.mask_flag_enums):
             msg = f"{path} has an internal mask, which is not read. Mark missing pixels by nodata or with a mask file."
             warnings.warn(msg, UserWarning, stacklevel=2)
@@ -188,6 +195,7 @@ def read_header(path: str) -> Header:
             blocks=source.block_shapes[0] if source.driver == "GTiff" else None,
             structure=dict(source.tags(ns="IMAGE_STRUCTURE")),
             overviews=tuple(source.overviews(1)),
+            band_nodata=tuple(source.nodatavals),
         )
 
 
@@ -198,7 +206,7 @@ def _check_size(source: rasterio.DatasetReader, path: str) -> None:
     """
     if not os.path.isfile(path) or source.driver == "VRT":
         return
-    size = sum(os.path.getsize(name) for name in source.files if os.path.isfile(name))
+    size = max(sum(os.path.getsize(name) for name in source.files if os.path.isfile(name)), 1)
     rows, columns = source.shape
     declared = rows * columns * sum(np.dtype(kind).itemsize for kind in source.dtypes if kind in np.sctypeDict)
     if source.driver == "ENVI" and source.tags(ns="ENVI").get("file_compression", "0") == "0":
@@ -254,16 +262,48 @@ def read_window(header: Header, bands: Sequence[int], window: Window) -> np.ndar
     Raises:
         InputError: the file cannot be decoded there.
     """
-    with opened(header.path) as source:
-        try:
-            return source.read(list(bands), window=window)
-        except (RasterioError, OSError) as error:
-            where = describe(window, header.shape)
-            msg = (
-                f"{header.path} cannot be read at {where}: {first_line(error)}. The file looks damaged or cut short: "
-                "fetch or copy it again."
-            )
-            raise InputError(msg) from error
+    if header.parts:
+        return np.concatenate([_read_part(header, header.parts[band - 1], window) for band in bands])
+    with opened(header.path) as source, _naming_damage(header.path, window, header.shape):
+        return source.read(list(bands), window=window)
+
+
+def _read_part(header: Header, part: Part, window: Window) -> np.ndarray:
+    """Return one band (1, row, column) from its own file, brought to the header's grid."""
+    with opened(part.path) as source, _naming_damage(part.path, window, header.shape):
+        if part.resampling is None:
+            return source.read([1], window=window)
+        rows, columns = header.shape
+        grid = {"crs": header.crs, "transform": header.transform, "height": rows, "width": columns}
+        fill = {} if header.nodata is None else {"src_nodata": header.nodata, "nodata": header.nodata}
+        out = np.empty((1, window.height, window.width), source.dtypes[0])
+        with WarpedVRT(source, resampling=part.resampling, tolerance=0, **grid, **fill) as warped:
+            # Always the same blocks, or the same pixel could differ by a rounding with the window that asks for it.
+            for block in windows(header.shape, _WARPED):
+                top, left = max(block.row_off, window.row_off), max(block.col_off, window.col_off)
+                bottom = min(block.row_off + block.height, window.row_off + window.height)
+                right = min(block.col_off + block.width, window.col_off + window.width)
+                if top < bottom and left < right:
+                    values = warped.read(1, window=block)
+                    inner = values[
+                        top - block.row_off : bottom - block.row_off, left - block.col_off : right - block.col_off
+                    ]
+                    place = (slice(top - window.row_off, bottom - window.row_off), slice(left - window.col_off, right - window.col_off))
+                    out[(0, *place)] = inner
+        return out
+
+
+@contextmanager
+def _naming_damage(path: str, window: Window, shape: tuple[int, int]) -> Iterator[None]:
+    """Turn what goes wrong while pixels are read into an InputError that says where."""
+    try:
+        yield
+    except (RasterioError, OSError) as error:
+        msg = (
+            f"{path} cannot be read at {describe(window, shape)}: {first_line(error)}. The file looks damaged or cut short: "
+            "fetch or copy it again."
+        )
+        raise InputError(msg) from error
 
 
 def windows(shape: tuple[int, int], step: int) -> Iterator[Window]:

@@ -26,20 +26,15 @@ _CHUNK_VALUES = 2**25  # of all dates and bands together, at most
 
 
 def check_alike(headers: Sequence[Header]) -> None:
-    """Raise where files of one stack differ in grid, bands, dtype or nodata, or hold what cannot be worked on.
+    """Raise where files of one stack differ in grid, bands or dtype.
 
     Raises:
         InputError, GridError: with the two files, the difference and the call that mends it.
     """
-    for header in headers:
-        _check_dtype(header)
-        content = header.tags[""].get(FILLED_TAG)
-        if content in SIDECARS:
-            msg = f"{header.path} tells {SIDECARS[content]}; it is no image. Leave the *_{content}.tif files out."
-            raise InputError(msg)
     first = headers[0]
+    _check_dtype(first)
     for other in headers[1:]:
-        _check_grid(first, other)
+        check_grid(first, other)
         if other.count != first.count:
             msg = (
                 f"{other.path} has {other.count} bands, {first.path} has {first.count}. Expected the same for all. "
@@ -52,14 +47,19 @@ def check_alike(headers: Sequence[Header]) -> None:
                 f"all dates. Convert it first: rio convert {other.name} {_twin(other)} --dtype {first.dtypes[0]}"
             )
             raise InputError(msg)
-        if not _same_number(first.nodata, other.nodata):
-            value = first.nodata if first.nodata is not None else other.nodata
-            wrong = other if first.nodata is not None else first
-            msg = (
-                f"{other.path} has nodata {_nodata(other)}, {first.path} has {_nodata(first)}; one is expected for all "
-                f"dates. If that is what it means: rio edit-info {wrong.path} --nodata {value:g}"
-            )
-            raise InputError(msg)
+
+
+def check_image(header: Header) -> None:
+    """Raise where a file holds what cannot be worked on.
+
+    Raises:
+        InputError: complex numbers, several dtypes, or a sidecar that was written here.
+    """
+    _check_dtype(header)
+    content = header.tags[""].get(FILLED_TAG)
+    if content in SIDECARS:
+        msg = f"{header.path} tells {SIDECARS[content]}; it is no image. Leave the *_{content}.tif files out."
+        raise InputError(msg)
 
 
 def _check_dtype(header: Header) -> None:
@@ -74,7 +74,8 @@ def _check_dtype(header: Header) -> None:
         raise InputError(msg)
 
 
-def _check_grid(first: Header, other: Header) -> None:
+def grid_difference(first: Header, other: Header) -> str | None:
+    """Return in what the second grid differs from the first, or None where they are one."""
     difference = None
     if first.crs != other.crs:
         difference = f"its CRS is {_crs(other)}, not {_crs(first)}"
@@ -82,7 +83,7 @@ def _check_grid(first: Header, other: Header) -> None:
         difference = f"it has {_shape(other)}, not {_shape(first)}"
     else:
         size = min(abs(first.transform.a) + abs(first.transform.d), abs(first.transform.b) + abs(first.transform.e))
-        shifts = [np.subtract(_corner(first, *at), _corner(other, *at)) for at in ((0, 0), first.shape)]
+        shifts = [np.subtract(corner(first, *at), corner(other, *at)) for at in ((0, 0), first.shape)]
         shift = float(np.abs(shifts).max())
         if not shift <= 0.01 * size:  # a hundredth of a pixel: rounding in the file
             start = tuple(round(value, 6) for value in (other.transform.c, other.transform.f))
@@ -91,6 +92,12 @@ def _check_grid(first: Header, other: Header) -> None:
             difference = (
                 f"it starts at {start} with pixels of {steps}, up to {shift / size:.3g} pixels off ({expected})"
             )
+    return difference
+
+
+def check_grid(first: Header, other: Header) -> None:
+    """Raise where two files are on different grids, with the command that mends it."""
+    difference = grid_difference(first, other)
     if difference is None:
         return
     mend = f"rio warp {other.path} {_twin(other)} --like {first.path} --resampling bilinear"
@@ -107,7 +114,7 @@ def dates(headers: Sequence[Header], pattern: str | None) -> np.ndarray | None:
     Raises:
         InputError: several files and one without a date.
     """
-    found = [acquired(header.name, _all_tags(header), pattern) for header in headers]
+    found = [acquired(header.name, all_tags(header), pattern) for header in headers]
     missing = [header.path for header, time in zip(headers, found, strict=True) if time is None]
     if missing and len(headers) > 1:
         msg = (
@@ -220,7 +227,7 @@ def match_masks(
     for mask in masks:
         _check_dtype(mask)
         if mask.shape != masks[0].shape or mask.crs != masks[0].crs:
-            _check_grid(masks[0], mask)
+            check_grid(masks[0], mask)
     found = [_mask_date(mask, pattern) for mask in masks]
     if len(masks) == 1 and (times is None or (len(times) == 1 and found[0] is None)):
         return masks
@@ -245,8 +252,8 @@ def match_masks(
     without = [_day(time) for time, hits in zip(times, chosen, strict=True) if not hits]
     if without:
         msg = (
-            f"No mask for {len(without)} of {len(times)} dates: {_some(without)}. The {len(masks)} masks are of "
-            f"{_some([_day(time) for time in found])}. Give one mask per date, or leave the other dates out."
+            f"No mask for {len(without)} of {len(times)} dates: {some(without)}. The {len(masks)} masks are of "
+            f"{some([_day(time) for time in found])}. Give one mask per date, or leave the other dates out."
         )
         raise MaskError(msg)
     return [masks[hits[0]] for hits in chosen]
@@ -261,10 +268,10 @@ def _match(time: np.datetime64, found: np.ndarray) -> list[int]:
 def _mask_date(mask: Header, pattern: str | None) -> np.datetime64 | None:
     if pattern is not None:
         try:
-            return acquired(mask.name, _all_tags(mask), pattern)
+            return acquired(mask.name, all_tags(mask), pattern)
         except InputError:
             pass  # made for the names of the rasters
-    return acquired(mask.name, _all_tags(mask))
+    return acquired(mask.name, all_tags(mask))
 
 
 def read_mask(masks: Sequence[Header], times: np.ndarray | None, lazy: bool) -> xr.DataArray:
@@ -347,8 +354,7 @@ def _lazy(headers: Sequence[Header], numbers: tuple[int, ...]) -> "dask.array.Ar
     side = next((n for n in (_CHUNK, _CHUNK // 2) if leading * n**2 <= _CHUNK_VALUES), _CHUNK // 4)
     dates = []
     for header in headers:
-        if os.path.exists(header.path):  # a worker may be in another folder
-            header = replace(header, path=os.path.abspath(header.path))
+        header = _absolute(header)
         blocks: dict[int, list[dask.array.Array]] = {}
         for window in windows((rows, columns), side):
             blocks.setdefault(window.row_off, []).append(_block(read, header, numbers, window, dtype))
@@ -356,17 +362,29 @@ def _lazy(headers: Sequence[Header], numbers: tuple[int, ...]) -> "dask.array.Ar
     return dask.array.stack(dates)
 
 
+def _absolute(header: Header) -> Header:
+    """The header with whole paths, as a worker may be in another folder."""
+    parts = tuple(replace(part, path=_whole(part.path)) for part in header.parts)
+    return replace(header, path=_whole(header.path), parts=parts)
+
+
+def _whole(path: str) -> str:
+    return os.path.abspath(path) if os.path.exists(path) else path
+
+
 def _block(read: object, header: Header, numbers: tuple[int, ...], window: Window, dtype: str) -> "dask.array.Array":
     shape = (len(numbers), window.height, window.width)
     return dask.array.from_delayed(read(header, numbers, window), shape=shape, dtype=dtype)  # type: ignore[operator]
 
 
-def _corner(header: Header, row: int, column: int) -> tuple[float, float]:
+def corner(header: Header, row: int, column: int) -> tuple[float, float]:
+    """Return where the upper left corner of a pixel is."""
     grid = header.transform  # written out: versions of affine differ in the operator
     return grid.a * column + grid.b * row + grid.c, grid.d * column + grid.e * row + grid.f
 
 
-def _all_tags(header: Header) -> dict[str, str]:
+def all_tags(header: Header) -> dict[str, str]:
+    """Return the tags of all namespaces together."""
     return {key: value for entries in reversed(list(header.tags.values())) for key, value in entries.items()}
 
 
@@ -383,17 +401,10 @@ def _shape(header: Header) -> str:
     return f"{header.shape[0]} rows and {header.shape[1]} columns"
 
 
-def _nodata(header: Header) -> str:
-    return "no value" if header.nodata is None else f"{header.nodata:g}"
-
-
-def _same_number(one: float | None, other: float | None) -> bool:
-    return one == other or (one is not None and other is not None and np.isnan(one) and np.isnan(other))
-
-
 def _day(time: np.datetime64 | None) -> str:
     return "?" if time is None else str(np.datetime_as_string(time, unit="D"))
 
 
-def _some(texts: Sequence[str]) -> str:
+def some(texts: Sequence[str]) -> str:
+    """Return texts as a list of bounded length."""
     return ", ".join(texts[:6]) + (f" and {len(texts) - 6} more" if len(texts) > 6 else "")

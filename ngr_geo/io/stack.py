@@ -3,7 +3,7 @@
 import glob
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +11,9 @@ import xarray as xr
 
 from ..errors import InputError, MaskError
 from . import containers, rasters
+from .gather import Wanted, gather
 from .geotiff import Header, read_header
+from .nodata import NoData, settle, settle_dataset
 from .target import ENVI
 
 PathLike = str | os.PathLike[str]
@@ -33,6 +35,7 @@ class Stack:
         dataset: the whole Dataset, where the raster is a part of it.
         inputs: every file that was read; none of them is ever written to.
         cog: write Cloud Optimized GeoTIFFs, whatever the inputs are.
+        notes: what was found among the inputs and how they were put together, for the user.
     """
 
     raster: xr.DataArray | xr.Dataset
@@ -43,6 +46,7 @@ class Stack:
     carried: tuple[int, ...] = ()
     dataset: xr.Dataset | None = None
     cog: bool = False
+    notes: tuple[str, ...] = ()
 
     @property
     def lazy(self) -> bool:
@@ -56,19 +60,27 @@ def read_stack(
     bands: Sequence[str] | None = None,
     date_pattern: str | None = None,
     lazy: bool = False,
+    *,
+    band_pattern: str | None = None,
+    resolution: str | float | None = None,
+    nodata: NoData = None,
 ) -> Stack:
     """Dated rasters and their cloud masks as one stack, sorted by date.
 
     All headers are checked before any pixel is read. Stacks above 64 MiB, and where `lazy` smaller ones, become Dask arrays.
 
     Args:
-        paths: GeoTIFFs (or other files that GDAL reads), one per date and all on one grid; or one NetCDF file or Zarr
-            store. "*" and "?" are expanded.
+        paths: GeoTIFFs (or other files that GDAL reads), one per date, or one per date and band as agencies deliver them; or
+            one NetCDF file or Zarr store. "*" and "?" are expanded. Masks among them are set aside, told by their names.
         clouds: mask files, matched to the rasters by date, on this or another grid; or the name of a band of the
             GeoTIFFs or of a variable of the NetCDF file or Zarr store. By default one with a well-known name.
         bands: names of the bands (or variables) to work on; the others are left out. By default all.
         date_pattern: where the date stands in the names: see `ngr_geo.io.dates.acquired`.
         lazy: do not load pixels, however few they are.
+        band_pattern: where the band stands in the names of files of one band, where that is not known: a regular expression
+            with a group, or "*_{band}_*".
+        resolution: "finest", "coarsest" or the size of a pixel, where bands have pixels of several sizes: bilinear, or averages.
+        nodata: the number that means missing, whatever is declared; "none" where all numbers are data.
 
     Raises:
         InputError: no such file, not a raster, truncated, complex or mixed dtypes, unknown band, no or unclear dates.
@@ -88,8 +100,8 @@ def read_stack(
         )
         raise InputError(msg, call="with xarray.concat.", option="(cdo mergetime IN... OUT.nc).")
     if packed:
-        return _read_container(files[0], masks, bands, lazy)
-    return _read_rasters(files, masks, bands, date_pattern, lazy)
+        return _read_container(files[0], masks, bands, lazy, nodata)
+    return _read_rasters(files, masks, Wanted(bands, date_pattern, band_pattern, resolution), lazy, nodata)
 
 
 def expand(paths: PathLike | Sequence[PathLike]) -> tuple[str, ...]:
@@ -136,41 +148,55 @@ def _names(paths: PathLike | Sequence[PathLike] | None) -> tuple[str, ...]:
 
 
 def _read_rasters(
-    files: tuple[str, ...], masks: tuple[str, ...], bands: Sequence[str] | None, pattern: str | None, lazy: bool
+    files: tuple[str, ...], masks: tuple[str, ...], wanted: Wanted, lazy: bool, nodata: NoData
 ) -> Stack:
-    headers = [read_header(path) for path in files]
+    masks = masks if _is_one_name(masks) else expand(masks)
+    images = [path for path in files if path not in masks]
+    found = [read_header(path) for path in images or files]
+    for header in found:
+        rasters.check_image(header)
+    kinds = {rasters.mask_kind(header.name) for header in found}
+    kind = next((k for k in kinds if k and len(masks) == 1 and k.lower() == masks[0].lower()), None)
+    gathered = gather(found, replace(wanted, mask=kind))
+    if not masks or kind is not None:
+        masks = gathered.masks or masks
+    headers, times = list(gathered.headers), gathered.times
     rasters.check_alike(headers)
-    times = rasters.dates(headers, pattern)
-    if times is not None:
-        order = np.argsort(times, kind="stable")
-        headers, times = [headers[index] for index in order], times[order]
     rasters.warn_of_baselines(headers)
     names = rasters.band_names(headers)
     mask_band = _mask_band(names, masks)
-    numbers = rasters.choose_bands(headers[0], names, bands, mask_band)
-    mask_files = expand(masks) if masks and mask_band is None else ()
-    clouds = rasters.match_masks(mask_files, headers, times, pattern) if mask_files else None
+    numbers = rasters.choose_bands(headers[0], names, wanted.bands, mask_band)
+    headers = settle(headers, names, numbers, nodata)
+    mask_files = masks if masks and mask_band is None else ()
+    clouds = rasters.match_masks(mask_files, headers, times, wanted.date_pattern) if mask_files else None
     lazy = lazy or rasters.is_large(headers, len(numbers))
     mask: xr.DataArray | None = None
     if clouds is not None:
         mask = rasters.read_mask(clouds, times, lazy)
     elif mask_band is not None:
         mask = rasters.read_band(headers, mask_band, times, lazy)
+    carried = tuple(number for number in range(1, len(names) + 1) if number not in numbers)
     return Stack(
         raster=rasters.read_raster(headers, names, numbers, times, lazy),
         clouds=mask,
-        inputs=files + mask_files,
+        inputs=tuple(dict.fromkeys(files + mask_files)),
         headers=tuple(headers),
         bands=numbers,
-        carried=() if bands else tuple(number for number in range(1, len(names) + 1) if number not in numbers),
+        carried=() if wanted.bands else carried,
+        notes=gathered.notes,
     )
+
+
+def _is_one_name(masks: tuple[str, ...]) -> bool:
+    """Whether masks are given by the name of a band or of a kind of mask, and not as files."""
+    return len(masks) == 1 and not os.path.exists(masks[0]) and not any(letter in masks[0] for letter in "*?[/\\.")
 
 
 def _mask_band(names: tuple[str, ...], masks: tuple[str, ...]) -> int | None:
     """The number of the band that holds the cloud classes: the one that `masks` names, else one with a known name."""
     if len(masks) == 1 and masks[0] in names and not os.path.exists(masks[0]):
         return names.index(masks[0]) + 1
-    if len(masks) == 1 and not os.path.exists(masks[0]) and not any(letter in masks[0] for letter in "*?[/\\."):
+    if _is_one_name(masks):
         msg = (
             f"{masks[0]!r} is neither a mask file nor a band of the rasters, which have {', '.join(names)}. "
             "Give the mask files, for example --clouds SCL_*.tif."
@@ -182,8 +208,10 @@ def _mask_band(names: tuple[str, ...], masks: tuple[str, ...]) -> int | None:
     return known[0] if known else None
 
 
-def _read_container(path: str, masks: tuple[str, ...], bands: Sequence[str] | None, lazy: bool) -> Stack:
-    dataset = containers.open_container(path, lazy)
+def _read_container(
+    path: str, masks: tuple[str, ...], bands: Sequence[str] | None, lazy: bool, nodata: NoData
+) -> Stack:
+    dataset = settle_dataset(containers.open_container(path, lazy), path, nodata)
     inputs: tuple[str, ...] = (path,)
     clouds: xr.DataArray | str | None = None
     if len(masks) == 1 and masks[0] in dataset.variables:

@@ -249,6 +249,8 @@ def _sidecar(header: Header, kind: str, dtype: str, nodata: float | None, band_n
         tags={"": {FILLED_TAG: kind, **area}},
         band_tags=({},) * count,
         structure={"COMPRESSION": "DEFLATE", **layout},
+        band_nodata=(),
+        parts=(),
     )
 
 
@@ -273,6 +275,8 @@ def subset(header: Header, bands: Sequence[int]) -> Header:
         offsets=tuple(header.offsets[band] for band in keep),
         units=tuple(header.units[band] for band in keep),
         band_tags=tuple(header.band_tags[band] for band in keep),
+        band_nodata=tuple(header.band_nodata[band] for band in keep if header.band_nodata),
+        parts=tuple(header.parts[band] for band in keep if header.parts),
         tags={name: envi.subset(header, tags, bands) if name == "ENVI" else tags for name, tags in header.tags.items()},
     )
 
