@@ -5,7 +5,8 @@ import importlib.util
 import json
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +17,7 @@ from . import console as terminal
 from .console import Console
 from .errors import InputError, MaskError, OutputError
 from .options import (
+    ALL_DATES,
     BANDS,
     CHANGE,
     CLOUDS,
@@ -52,7 +54,7 @@ def main() -> None:  # named ngr for rio, which goes by the command's own name
 
 
 @main.command(cls=Verb, epilog=terminal.EXIT_CODES)
-@options(INPUTS, CLOUDS, OUTPUT, SELECTION, MASKING, SOLVING, PRIOR, CLUSTER, RUNNING, TALKING)
+@options(INPUTS, CLOUDS, OUTPUT, SELECTION, ALL_DATES, MASKING, SOLVING, PRIOR, CLUSTER, RUNNING, TALKING)
 def decloud(job: Job, console: Console) -> int:
     """Fill clouds from the other dates.
 
@@ -78,6 +80,7 @@ def decloud(job: Job, console: Console) -> int:
     ),
     OUTPUT,
     SELECTION,
+    ALL_DATES,
     SOLVING,
     PRIOR,
     CLUSTER,
@@ -170,7 +173,7 @@ def fill_deadlines(job: Job, console: Console) -> int:
 @options(INPUTS, CLOUDS, SELECTION, MASKING, SOLVING, TALKING)
 def info(job: Job, console: Console) -> int:
     """Tell what decloud would do: dates, cloud shares, tiles, memory and time. Nothing is filled or written."""
-    stack, mask = _read("info", job)
+    stack, mask = _read("info", job, console)
     plan = _plan("inpaint" if _has_no_mask(stack) else "decloud", job, stack, mask)
     for warning in plan.warnings:
         console.warn(warning)
@@ -221,14 +224,43 @@ def demo(job: Job, console: Console) -> int:
 
 
 def _restore(verb: str, job: Job, console: Console) -> int:
+    """Restore a stack, and bring the result to its URL where it has one."""
+    with _placed(job) as placed:
+        return _restore_stack(verb, placed, console)
+
+
+def _restore_cube(verb: str, job: Job, console: Console, **chosen: Any) -> int:
+    """Restore a cube, and bring the result to its URL where it has one."""
+    with _placed(job) as placed:
+        return _restore_spectral(verb, placed, console, **chosen)
+
+
+@contextmanager
+def _placed(job: Job) -> Iterator[Job]:
+    """Give the job with a place on this machine for what goes to a URL."""
+    if "://" not in job.output:
+        yield job
+        return
+    from .io import remote
+
+    with remote.staged(job.output) as place:
+        if job.stac:
+            msg = f"{job.output} is a URL, and STAC items are written beside files on this machine: leave out --stac."
+            raise OutputError(msg)
+        yield replace(job, output=place, url=job.output)
+
+
+def _restore_stack(verb: str, job: Job, console: Console) -> int:
     """Read, check, plan, restore, write, report."""
     import ngr_geo
 
-    from .io import check_output
+    from .io import check_output, only
 
     start = time.monotonic()
-    stack, mask = _read(verb, job)
-    _check_others(job, stack, check_output(job.output, stack, job.overwrite, _layers(job)))
+    stack, mask = _read(verb, job, console)
+    kept = _kept(job, stack)
+    written_stack = stack if kept is None else only(stack, kept)
+    _check_others(job, written_stack, check_output(job.output, written_stack, job.overwrite, _layers(job)))
     plan = _plan(verb, job, stack, mask)
     for warning in plan.warnings:
         console.warn(warning)
@@ -238,16 +270,19 @@ def _restore(verb: str, job: Job, console: Console) -> int:
         f"to solve, about {_duration(plan.seconds)}."
     )
     result, written = _compute(
-        lambda progress, work: _call(verb, job, stack, mask, progress, work), job, stack, console
+        lambda progress, work: _call(verb, job, stack, mask, progress, work), job, stack, console, kept
     )
+    if kept is not None:
+        numbers = [plan.missing[date] for date in kept]
+        plan = replace(plan, dates=tuple(plan.dates[date] for date in kept), missing=tuple(numbers))
     summary = {
         "command": verb,
         "version": ngr_geo.__version__,
         "inputs": list(stack.inputs),
-        "output": job.output,
-        "files": [str(path) for path in written.rasters],
-        "filled_files": [str(path) for path in written.filled],
-        **_layer_files(written),
+        "output": job.url or job.output,
+        "files": [_place_of(job, path) for path in written.rasters],
+        "filled_files": [_place_of(job, path) for path in written.filled],
+        **_layer_files(job, written),
         "stac_files": _stac_files(job, written),
         "quicklook": job.quicklook,
         "report": job.report,
@@ -269,15 +304,17 @@ def _compute(
     job: Job,
     stack: "Stack",
     console: Console,
+    kept: Sequence[int] | None = None,
 ) -> "tuple[xr.DataArray | xr.Dataset, Written]":
     """Call a verb with a progress bar, write what it gives and draw the quicklook.
 
     A raster too large for memory has its tiles solved into a work folder, wherever they run; then they are blended while the
     result is written, here.
     """
-    from .io import read_back, write_stack
+    from .io import only, read_back, remote, write_stack
     from .work import cluster, remove
 
+    all_dates = stack
     folder = _work_folder(job, stack)
     with console.progress() as progress:
         if folder is None:
@@ -288,6 +325,8 @@ def _compute(
         files = {"ngr_inputs": stack.inputs, "ngr_masks": (*job.clouds, *job.missing)}
         names = {key: json.dumps([Path(n).name for n in some]) for key, some in files.items() if some}
         result = result.assign_attrs(names)
+        if kept is not None:
+            result, stack = _only_dates(result, kept), only(stack, kept)
         if stack.lazy:
             with terminal.counted_tasks(progress):
                 written = write_stack(result, stack, job.output, job.overwrite)
@@ -303,12 +342,14 @@ def _compute(
         if job.report:
             from . import report
 
-            table = None if folder is None else _tile_table(stack, folder)
+            table = None if folder is None else _tile_table(all_dates, folder)
             report.save(stack.raster, shown, job.report, table, console.warnings)
     if job.stac:
         from . import stac
 
         stac.save(stac.items(result, written, job.quicklook), job.overwrite)
+    if job.url is not None:
+        remote.publish(_all_files(written), job.output, job.url)
     if folder is not None:
         if job.save_prior:
             from .prior import load
@@ -317,9 +358,51 @@ def _compute(
         if job.index:
             from .index import save
 
-            save(stack.raster.ngr.tiles(folder.path), job.index)
+            save(all_dates.raster.ngr.tiles(folder.path), job.index)
         remove(Path(folder.path))
     return result, written
+
+
+def _kept(job: Job, stack: "Stack") -> list[int] | None:
+    """The numbers of the dates that are written, None for all: those that --dates names, unless --all-dates asks for the others."""
+    from . import selection
+    from .cube import read
+
+    if not job.dates or job.all_dates:
+        return None
+    return selection.dates(read(stack.raster).dates, job.dates)
+
+
+def _only_dates(result: "xr.DataArray | xr.Dataset", kept: Sequence[int]) -> "xr.DataArray | xr.Dataset":
+    """A result with some of its dates, and its record with what tells of these."""
+    from .provenance import read_json
+
+    if "time" not in result.dims:
+        return result
+    count = result.sizes["time"]
+    attrs = {}
+    for name in ("ngr_dates", "ngr_mask"):
+        told = read_json(result.attrs.get(name))
+        rows = told.get("dates") if isinstance(told, dict) else told
+        if isinstance(rows, list) and len(rows) == count:
+            some = [rows[date] for date in kept]
+            attrs[name] = json.dumps(told | {"dates": some} if isinstance(told, dict) else some)
+    return result.isel(time=list(kept)).assign_attrs(attrs)
+
+
+def _all_files(written: "Written") -> list[Path]:
+    """Everything that was written, headers of ENVI images among it."""
+    heads = [path.with_suffix(".hdr") for path in written.rasters]
+    return [*written.all, *(path for path in heads if path.exists())]
+
+
+def _place_of(job: Job, path: Path) -> str:
+    """Where a file that was written is, for the user: a URL where it went there."""
+    if job.url is None:
+        return str(path)
+    from .io import remote
+
+    return remote.url_of(path, job.output, job.url)
 
 
 def _tile_table(stack: "Stack", folder: "Folder") -> "GeoDataFrame | None":
@@ -345,7 +428,8 @@ def _work_folder(job: Job, stack: "Stack") -> "Folder | None":
 
     if not stack.lazy:
         return None
-    path = Path(job.work or f"{job.output.rstrip(os.sep)}.ngr-work")
+    beside = os.path.basename(job.output.rstrip(os.sep)) if job.url else job.output.rstrip(os.sep)
+    path = Path(job.work or f"{beside}.ngr-work")
     if path.exists() and not path.is_dir():
         msg = f"{path} is a file, and a work folder is expected. Choose another --work."
         raise OutputError(msg)
@@ -360,9 +444,11 @@ def _layers(job: Job) -> tuple[str, ...]:
     return tuple(kind for kind in ("uncertainty", "change") if getattr(job, kind))
 
 
-def _layer_files(written: "Written") -> dict[str, list[str]]:
+def _layer_files(job: Job, written: "Written") -> dict[str, list[str]]:
     """The sidecars of these, for the summary."""
-    return {f"{kind}_files": [str(path) for path in written.layer(kind)] for kind in ("uncertainty", "change")}
+    return {
+        f"{kind}_files": [_place_of(job, path) for path in written.layer(kind)] for kind in ("uncertainty", "change")
+    }
 
 
 def _say_layers(written: "Written", console: Console) -> None:
@@ -375,6 +461,18 @@ def _say_layers(written: "Written", console: Console) -> None:
 def _asks_for_folder(job: Job) -> bool:
     """Whether the tiles of a raster of any size are to be kept in a work folder."""
     return bool(job.work or job.scheduler or job.workers or job.save_prior or job.index)
+
+
+def _reading(job: Job) -> dict[str, Any]:
+    """How to read the inputs, as keywords of `read_stack`."""
+    return {
+        "bands": job.bands or None,
+        "date_pattern": job.date_pattern,
+        "lazy": _asks_for_folder(job),
+        "band_pattern": job.band_pattern,
+        "resolution": job.resolution,
+        "nodata": job.nodata,
+    }
 
 
 def _solving(job: Job) -> dict[str, Any]:
@@ -399,7 +497,7 @@ def _lines(words: tuple[str, ...]) -> dict[str, list[int]] | None:
     return table
 
 
-def _restore_cube(verb: str, job: Job, console: Console, **chosen: Any) -> int:
+def _restore_spectral(verb: str, job: Job, console: Console, **chosen: Any) -> int:
     """Read a cube, check, restore, write, report."""
     import ngr_geo
 
@@ -410,8 +508,9 @@ def _restore_cube(verb: str, job: Job, console: Console, **chosen: Any) -> int:
     from .provenance import dates_of
 
     start = time.monotonic()
-    stack = read_stack(job.inputs, None, job.bands or None, job.date_pattern, _asks_for_folder(job))
-    stack = replace(stack, cog=job.cog)
+    stack = replace(read_stack(job.inputs, **_reading(job)), cog=job.cog)
+    for note in stack.notes:
+        console.note(note)
     _check_others(job, stack, check_output(job.output, stack, job.overwrite, _layers(job)))
     cube = read(stack.raster)
     dates, bands, rows, columns = cube.shape
@@ -444,10 +543,10 @@ def _restore_cube(verb: str, job: Job, console: Console, **chosen: Any) -> int:
             "command": verb.replace("_", "-"),
             "version": ngr_geo.__version__,
             "inputs": list(stack.inputs),
-            "output": job.output,
-            "files": [str(path) for path in written.rasters],
-            "filled_files": [str(path) for path in written.filled],
-            **_layer_files(written),
+            "output": job.url or job.output,
+            "files": [_place_of(job, path) for path in written.rasters],
+            "filled_files": [_place_of(job, path) for path in written.filled],
+            **_layer_files(job, written),
             "stac_files": _stac_files(job, written),
             "quicklook": job.quicklook,
             "report": job.report,
@@ -471,7 +570,8 @@ def _found_in(row: dict[str, Any]) -> str:
 def _say_files(job: Job, written: "Written", seconds: float, console: Console) -> None:
     """All that was written, and how long it took."""
     first, count = written.rasters[0], len(written.rasters)
-    where = f"{first}" if count == 1 else f"{count} GeoTIFFs in {first.parent}{os.sep}"
+    place = _place_of(job, first)
+    where = place if count == 1 else f"{count} GeoTIFFs in {place[: -len(first.name)]}"
     each = "it" if count == 1 else "each"
     console.say(
         f"Wrote {where}" + (f", and beside {each} which pixels were filled: *_filled.tif" if written.filled else "")
@@ -487,13 +587,14 @@ def _say_files(job: Job, written: "Written", seconds: float, console: Console) -
     console.note(f"Took {_duration(seconds)}.")
 
 
-def _read(verb: str, job: Job) -> "tuple[Stack, xr.DataArray | str | None]":
+def _read(verb: str, job: Job, console: Console) -> "tuple[Stack, xr.DataArray | str | None]":
     """The stack and its mask: clouds as codes or by name, missing pixels as booleans."""
     from .io import read_stack
 
     masks = job.clouds or job.missing or None
-    stack = read_stack(job.inputs, masks, job.bands or None, job.date_pattern, _asks_for_folder(job))
-    stack = replace(stack, cog=job.cog)
+    stack = replace(read_stack(job.inputs, masks, **_reading(job)), cog=job.cog)
+    for note in stack.notes:
+        console.note(note)
     if not job.missing:
         if verb == "decloud" and stack.clouds is None:
             _check_mask_is_there(stack)
@@ -536,6 +637,17 @@ def _check_mask_is_there(stack: "Stack") -> None:
 
 def _check_others(job: Job, stack: "Stack", planned: "Written") -> None:
     """Raise where what was named could not be read or would replace something, before hours of work."""
+    for option in ("work", "save_prior", "index", "quicklook", "report"):
+        place = getattr(job, option)
+        if place is not None and "://" in place:
+            msg = (
+                f"{place} is a URL, and this is written on this machine. Name a path: --{option.replace('_', '-')} PATH"
+            )
+            raise OutputError(msg)
+    if job.url is not None:
+        from .io import remote
+
+        remote.check_free(planned.all, job.output, job.url, job.overwrite)
     if job.prior is not None:
         from .prior import load
 

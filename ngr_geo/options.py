@@ -14,7 +14,7 @@ METHODS = ("auto", "ngr", "guide", "paper")
 
 @dataclass(frozen=True)
 class Job:
-    """What the user asked for. Field names are those of the options."""
+    """What the user asked for. Field names are those of the options; `url` is where the output goes that is made at `output`."""
 
     inputs: tuple[str, ...] = ()
     clouds: tuple[str, ...] = ()
@@ -47,6 +47,11 @@ class Job:
     index: str | None = None
     steps: int | None = None
     date_pattern: str | None = None
+    band_pattern: str | None = None
+    resolution: str | None = None
+    nodata: str | None = None
+    all_dates: bool = False
+    url: str | None = None
     overwrite: bool = False
     quicklook: str | None = None
     report: str | None = None
@@ -160,10 +165,24 @@ OUTPUT = click.option(
     "--output",
     required=True,
     metavar="OUT",
-    help="A folder for GeoTIFFs (each with NAME_filled.tif: 1 = filled), out.tif, out.img (ENVI), out.nc or out.zarr.",
+    help="A folder for GeoTIFFs (each with NAME_filled.tif: 1 = filled), out.tif, out.img (ENVI), out.nc or out.zarr; or a "
+    "URL of one of these.",
 )
-DATING = click.option(
-    "--date-pattern", metavar="TEXT", help="Where names hold the date: 'S2_%Y%m%d', a regex, or tag:NAME."
+FILES = options(
+    click.option(
+        "--date-pattern", metavar="TEXT", help="Where names hold the date: 'S2_%Y%m%d', a regex, or tag:NAME."
+    ),
+    click.option(
+        "--band-pattern",
+        metavar="TEXT",
+        help="Where names of files of one band hold the band: '_(B\\d+)', or '*_{band}_*'.  [default: known products]",
+    ),
+    click.option(
+        "--resolution", metavar="SIZE", help="Bring bands to one size of pixel: finest, coarsest, or its size (20)."
+    ),
+    click.option(
+        "--nodata", metavar="VALUE", help="The number that means missing, whatever is declared; none: all are data."
+    ),
 )
 UNCERTAINTY = click.option(
     "--uncertainty", is_flag=True, help="Write how far what is filled or changed may be off, too: NAME_uncertainty.tif."
@@ -174,14 +193,15 @@ AOI = click.option(
 )
 SELECTION = options(
     click.option(
-        "--dates", multiple=True, callback=_split, metavar="DAY,...", help="Fill only these; the others help."
+        "--dates", multiple=True, callback=_split, metavar="DAY,...", help="Fill and write only these; the others help."
     ),
     click.option(
         "--bands", multiple=True, callback=_split, metavar="NAME,...", help="Work on these, leave out the others."
     ),
-    DATING,
+    FILES,
     AOI,
 )
+ALL_DATES = click.option("--all-dates", is_flag=True, help="With --dates: write the other dates, too, as they were.")
 MASKING = options(
     click.option(
         "--classes", multiple=True, callback=_numbers, metavar="N,...", help="Classes (or bits) to call cloud."
@@ -243,7 +263,7 @@ BANDS = options(
     click.option(
         "--bands", multiple=True, callback=_split, metavar="NAME,...", help="Work on these, leave out the others."
     ),
-    DATING,
+    FILES,
     AOI,
     UNCERTAINTY,
 )

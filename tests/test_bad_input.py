@@ -304,7 +304,7 @@ BAD: dict[Case, list[str]] = {
     another_number_of_bands: ["has 3 bands", "has 4", "rio stack"],
     bands_in_another_order: ["B08, B04, B03, B02", "B02, B03, B04, B08", "rio stack"],
     another_dtype: ["float32", "uint16", "rio convert"],
-    another_nodata: ["no value", "has 0", "rio edit-info"],
+    another_nodata: ["no value", "has 0", "--nodata 0", "--nodata none"],
     complex_numbers: ["complex", "integers or floats", "rio calc"],
     words_for_numbers: ["numbers"],
     complex_mask: ["complex"],

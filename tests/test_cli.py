@@ -144,9 +144,10 @@ def test_json_is_all_there_is_on_stdout(stack: Path, tmp_path: Path) -> None:
 
 
 def test_only_the_dates_asked_for_are_filled(stack: Path, tmp_path: Path) -> None:
-    """The others come back as they were, in files of their own."""
+    """The others come back as they were, in files of their own, where --all-dates asks for it."""
     arguments = ("decloud", f"{stack}/S2_*.tif", "--clouds", f"{stack}/SCL_*.tif", *QUICK)
-    result = invoke(*arguments, "-o", tmp_path / "out", "--dates", "2023-08-18", "--bands", "B04,B08")
+    chosen = ("--dates", "2023-08-18", "--bands", "B04,B08")
+    result = invoke(*arguments, "-o", tmp_path / "out", *chosen, "--all-dates")
     assert result.exit_code == 0, result.stderr
     before = pixels(sorted(stack.glob("S2_*.tif")))[:, [2, 3]]
     after = pixels(sorted((tmp_path / "out").glob("S2_*[0-9].tif")))

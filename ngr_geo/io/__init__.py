@@ -1,6 +1,6 @@
 """Files in and out: GeoTIFF stacks, COG, NetCDF and Zarr, each written back the way it was read."""
 
-from .stack import Stack, expand, read_stack
+from .stack import Stack, expand, only, read_stack
 from .writing import Written, check_output, outputs, read_back, write_stack
 
-__all__ = ["Stack", "Written", "check_output", "expand", "outputs", "read_back", "read_stack", "write_stack"]
+__all__ = ["Stack", "Written", "check_output", "expand", "only", "outputs", "read_back", "read_stack", "write_stack"]

@@ -64,7 +64,9 @@ def in_name(file: str, pattern: str | None = None) -> Named | None:
     if pattern is not None:
         match = _compiled(pattern).search(stem)
         if match is None or not (match.groupdict().get("band") or match[1]):
-            msg = f"{file}: the band pattern {pattern!r} finds no band in this name. Expected a part of the name: {HELP}."
+            msg = (
+                f"{file}: the band pattern {pattern!r} finds no band in this name. Expected a part of the name: {HELP}."
+            )
             raise InputError(msg)
         return _named(stem, match, "band" if "band" in match.groupdict() else 1)
     for product in _PRODUCTS:

@@ -13,6 +13,7 @@ import xarray as xr
 from ..cube import LAYERS
 from ..errors import InputError, MaskError
 from ..masks import CLOUD_VARIABLES
+from . import remote
 
 NETCDF = {".nc", ".nc4", ".netcdf", ".cdf"}
 _ZARR_FILES = ("zarr.json", ".zgroup", ".zmetadata", ".zattrs")
@@ -44,6 +45,8 @@ def open_container(path: str, lazy: bool = False) -> xr.Dataset:
         msg = f"{path}: no such file. Expected a NetCDF file or Zarr store; check the path."
         raise InputError(msg)
     kind = "Zarr store" if is_zarr(path) else "NetCDF file"
+    if not local and is_zarr(path):
+        remote.check_readable(path)
     if local and is_zarr(path):
         _check_codecs(Path(path))
     options: dict[str, Any] = {"decode_coords": "all", "mask_and_scale": False}

@@ -38,6 +38,7 @@ class Wanted:
     date_pattern: str | None = None
     band_pattern: str | None = None
     resolution: str | float | None = None
+    nodata: str | float | None = None
     mask: str | None = None  # a kind of mask, such as SCL
 
 
@@ -70,7 +71,8 @@ def gather(headers: Sequence[Header], wanted: Wanted) -> Gathered:
     times = [_time(header, wanted.date_pattern) for header in headers]
     if len(headers) > 1 and any(time is None for time in times) and (named is None or len(set(times)) > 1):
         rasters.dates(headers, wanted.date_pattern)  # raises, with what it found
-    files = [_File(*parts) for parts in zip(headers, times, named or [None] * len(headers), strict=True)]
+    bands: Sequence[Named | None] = named if named is not None else [None] * len(headers)
+    files = [_File(*parts) for parts in zip(headers, times, bands, strict=True)]
     by_time: dict[Time, list[_File]] = defaultdict(list)
     for file in sorted(files, key=lambda file: str(file.time)):
         by_time[file.time].append(file)
@@ -149,7 +151,9 @@ def _check_times(by_time: Mapping[Time, Sequence[_File]]) -> None:
             )
             if one.count == 1:
                 raise InputError(found, call=f"Say where the band stands: {naming.HELP}.")
-            raise InputError(found, call="Give one of them, or say where the time of day stands: --date-pattern '%Y%m%dT%H%M%S'.")
+            raise InputError(
+                found, call="Give one of them, or say where the time of day stands: --date-pattern '%Y%m%dT%H%M%S'."
+            )
 
 
 def _put_together(by_time: Mapping[Time, Sequence[_File]], wanted: Wanted) -> list[Header]:
@@ -171,9 +175,7 @@ def _put_together(by_time: Mapping[Time, Sequence[_File]], wanted: Wanted) -> li
         found.append(_joined(chosen, bands, _template(chosen, target), wanted))
     if any(part.resampling for part in found[0].parts):
         moved = ", ".join(band for band, part in zip(bands, found[0].parts, strict=True) if part.resampling)
-        msg = (
-            f"Brought to pixels of {target:g} (bilinear, or averages): {moved}. Their values are resampled, not measured ones."
-        )
+        msg = f"Brought to pixels of {target:g} (bilinear, or averages): {moved}. Their values are resampled, not measured ones."
         warnings.warn(msg, UserWarning, stacklevel=2)
     return found
 
@@ -188,7 +190,8 @@ def _check_complete(grouped: Sequence[tuple[Time, Mapping[str, Sequence[_File]]]
     more = f" and {len(lacking) - 4} more dates" if len(lacking) > 4 else ""
     found = f"Some dates lack bands that others have: {what}{more}. Expected the same bands on all dates: add the files"
     if not common:
-        raise InputError(f"{found}, or leave these dates out.")  # noqa: EM102
+        found += ", or leave these dates out."
+        raise InputError(found)
     choice = f", leave these dates out, or work on the bands that all have: --bands {','.join(common)}"
     raise InputError(found + choice)
 
@@ -205,9 +208,9 @@ def _target(
     if len(sizes) == 1 and resolution is None:
         return None
     if resolution is None:
-        what = "; ".join(f"{size:g}: {', '.join(sorted(names, key=naming.in_order))}" for size, names in sorted(sizes.items()))
+        what = "; ".join(f"{size:g}: {', '.join(sorted(sizes[size], key=naming.in_order))}" for size in sorted(sizes))
         finest = sorted(sizes[min(sizes)], key=naming.in_order)
-        more = f", or work on one of them: --bands {','.join(finest)}" if len({band for names in sizes.values() for band in names}) > len(finest) else ""  # fmt: skip
+        more = f", or work on some: --bands {','.join(finest)}" if set(finest) != set(bands) else ""
         msg = (
             f"The files have pixels of several sizes ({what}), and one is expected. Bring them to one: --resolution finest, "
             f"coarsest, or {sorted(sizes)[len(sizes) // 2]:g} (resolution= in Python){more}."
@@ -222,7 +225,10 @@ def _target(
     near = [size for size in sizes if abs(size - asked) <= 1e-3 * size]
     if not near:
         known = ", ".join(f"{size:g}" for size in sorted(sizes))
-        msg = f"Found resolution {resolution}, and the files have {known}. Expected one of these, finest or coarsest: --resolution {min(sizes):g}"  # fmt: skip
+        msg = (
+            f"Found resolution {resolution}, and the files have {known}. Expected one of these, finest or coarsest: --resolution "
+            f"{min(sizes):g} (resolution= in Python)."
+        )
         raise InputError(msg)
     return near[0]
 
@@ -285,7 +291,7 @@ def _joined(chosen: Sequence[_File], bands: Sequence[str], template: Header, wan
         units=tuple(header.units[0] for header in headers),
         tags={"": common},
         band_tags=tuple(
-            {key: value for key, value in header.tags[""].items() if key not in common} | header.band_tags[0]
+            {key: value for key, value in header.tags[""].items() if key not in common} | dict(header.band_tags[0])
             for header in headers
         ),
         structure=structure,
@@ -303,6 +309,15 @@ def _check_extent(template: Header, header: Header, wanted: Wanted) -> None:
     apart = float(np.abs(corners).max())
     if template.crs != header.crs or apart > 1.01 * coarse or wanted.resolution is None:
         rasters.check_grid(template, header)
+    inside = [rasters.corner(header, 0, 0), rasters.corner(header, *header.shape)]
+    asked = [rasters.corner(template, 0, 0), rasters.corner(template, *template.shape)]
+    beyond = max(
+        max(min(a[i] for a in inside) - min(a[i] for a in asked), max(a[i] for a in asked) - max(a[i] for a in inside))
+        for i in (0, 1)
+    )
+    if beyond > 1e-3 * coarse and header.nodata is None and wanted.nodata in (None, "none"):
+        found = f"{header.path} ends before {template.path} does, and declares no nodata for what is beyond. Say which it is:"
+        raise InputError(found, call="nodata=0", option="--nodata 0")
 
 
 def _with_name(file: _File) -> Header:

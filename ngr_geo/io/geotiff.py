@@ -273,24 +273,24 @@ def _read_part(header: Header, part: Part, window: Window) -> np.ndarray:
     with opened(part.path) as source, _naming_damage(part.path, window, header.shape):
         if part.resampling is None:
             return source.read([1], window=window)
-        rows, columns = header.shape
-        grid = {"crs": header.crs, "transform": header.transform, "height": rows, "width": columns}
+        height, width = header.shape
+        grid = {"crs": header.crs, "transform": header.transform, "height": height, "width": width}
         fill = {} if header.nodata is None else {"src_nodata": header.nodata, "nodata": header.nodata}
         out = np.empty((1, window.height, window.width), source.dtypes[0])
-        with WarpedVRT(source, resampling=part.resampling, tolerance=0, **grid, **fill) as warped:
+        with WarpedVRT(source, resampling=part.resampling, **grid, **fill) as warped:
             # Always the same blocks, or the same pixel could differ by a rounding with the window that asks for it.
             for block in windows(header.shape, _WARPED):
-                top, left = max(block.row_off, window.row_off), max(block.col_off, window.col_off)
-                bottom = min(block.row_off + block.height, window.row_off + window.height)
-                right = min(block.col_off + block.width, window.col_off + window.width)
-                if top < bottom and left < right:
-                    values = warped.read(1, window=block)
-                    inner = values[
-                        top - block.row_off : bottom - block.row_off, left - block.col_off : right - block.col_off
-                    ]
-                    place = (slice(top - window.row_off, bottom - window.row_off), slice(left - window.col_off, right - window.col_off))
-                    out[(0, *place)] = inner
+                rows = _overlap(block.row_off, block.height, window.row_off, window.height)
+                columns = _overlap(block.col_off, block.width, window.col_off, window.width)
+                if rows is not None and columns is not None:
+                    out[0, rows[1], columns[1]] = warped.read(1, window=block)[rows[0], columns[0]]
         return out
+
+
+def _overlap(block: int, size: int, window: int, length: int) -> tuple[slice, slice] | None:
+    """Return which part of a block lies in a window, and where in the window; None where none does."""
+    start, stop = max(block, window), min(block + size, window + length)
+    return None if start >= stop else (slice(start - block, stop - block), slice(start - window, stop - window))
 
 
 @contextmanager

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -20,10 +21,27 @@ from .geotiff import Header, read_window
 NoData = str | float | None
 """A number, "none" (no number means missing), or None: as the files declare it."""
 
-_CODES = (-9999.0, -99999.0, -999.0, -32768.0, -32767.0, 65535.0, 32767.0, 255.0, -128.0, 1e20, -1e20, 9.969209968386869e36)
+_CODES = (
+    -9999.0,
+    -99999.0,
+    -999.0,
+    -32768.0,
+    -32767.0,
+    65535.0,
+    32767.0,
+    255.0,
+    -128.0,
+    1e20,
+    -1e20,
+    9.969209968386869e36,
+)
 _OFTEN = 0.005  # of the pixels, for a number that is suspected
 _FAR = 0.3  # of the range of all others, between that number and the nearest of them
-_SIDE, _PLACES = 128, 5  # windows that are looked at in a large raster: so many rows and columns, so many down and across
+_SIDE, _PLACES = (
+    128,
+    5,
+)  # windows that are looked at in a large raster: so many rows and columns, so many down and across
+_CLASSES = 20  # different numbers: a raster with fewer holds classes or marks
 _BANDS = 6  # of many bands, spread over all
 
 
@@ -70,7 +88,9 @@ def settle(headers: Sequence[Header], names: Sequence[str], numbers: Sequence[in
         return list(headers)
     unnamed = [str(n) for n, name in enumerate(headers[0].band_names, start=1) if not name]
     if unnamed and headers[0].count > 1:
-        findings.append(f"bands without a name ({', '.join(unnamed[:8])}{', ...' if len(unnamed) > 8 else ''}) go by their numbers")
+        findings.append(
+            f"bands without a name ({', '.join(unnamed[:8])}{', ...' if len(unnamed) > 8 else ''}) go by their numbers"
+        )
     raise _unsettled(findings, [s.value for s in suspects] or known, ",".join(unnamed) if headers[0].count > 1 else "")
 
 
@@ -80,7 +100,9 @@ def settle_dataset(dataset: xr.Dataset, path: str, nodata: NoData) -> xr.Dataset
     Raises:
         InputError: a number that no variable declares looks as if it meant missing.
     """
-    images = [str(name) for name, variable in dataset.data_vars.items() if variable.ndim >= 2 and variable.dtype.kind in "iuf"]
+    images = [
+        str(name) for name, variable in dataset.data_vars.items() if variable.ndim >= 2 and variable.dtype.kind in "iuf"
+    ]
     if nodata is not None:
         for name in images:
             dataset = _declare(dataset, name, nodata)
@@ -92,7 +114,9 @@ def settle_dataset(dataset: xr.Dataset, path: str, nodata: NoData) -> xr.Dataset
         if {"_FillValue", "missing_value", "nodata", "flag_values", "flag_masks"} & set(described):
             continue
         values = _thinned(variable)
-        suspects += _suspected(values.reshape(1, *values.shape[-2:]) if values.ndim == 2 else values, None, f"{name} of {path}", [])
+        suspects += _suspected(
+            values.reshape(1, *values.shape[-2:]) if values.ndim == 2 else values, None, f"{name} of {path}", []
+        )
     found = _first_of_each(suspects)
     if found:
         texts = [f"no nodata is declared, but {_number(s.value)} stands in {s.share:.0%} of {s.where}" for s in found]
@@ -101,7 +125,9 @@ def settle_dataset(dataset: xr.Dataset, path: str, nodata: NoData) -> xr.Dataset
 
 
 def _unsettled(findings: Sequence[str], values: Sequence[float], unnamed: str) -> InputError:
-    listed = findings[0] if len(findings) == 1 else "; ".join(f"({n}) {text}" for n, text in enumerate(findings, start=1))
+    listed = (
+        findings[0] if len(findings) == 1 else "; ".join(f"({n}) {text}" for n, text in enumerate(findings, start=1))
+    )
     value = _number(values[0]) if values else "VALUE"
     more = f"; --bands {unnamed} chooses among the bands by number" if unnamed else ""
     python = f"'{value}'" if value == "VALUE" else value
@@ -119,12 +145,15 @@ def _declared(header: Header) -> tuple[float | None, ...]:
 def _differences(headers: Sequence[Header], names: Sequence[str]) -> str:
     """Return which file, or which band, has which nodata value."""
     inside = next((header for header in headers if len(set(map(_text, _declared(header)))) > 1), None)
+    some: dict[str, str] = {}
     if inside is not None:
-        parts = [f"band {name} of {inside.path} has {_text(v)}" for name, v in zip(names, _declared(inside), strict=True)]
-        some = {_text(v): part for v, part in reversed(list(zip(_declared(inside), parts, strict=True)))}
+        for name, value in zip(names, _declared(inside), strict=True):
+            some.setdefault(_text(value), f"band {name} of {inside.path} has {_text(value)}")
     else:
-        some = {_text(_declared(h)[0]): f"{h.path} has {_text(_declared(h)[0])}" for h in reversed(headers)}
-    return ", ".join(reversed(list(some.values())))
+        for header in headers:
+            value = _declared(header)[0]
+            some.setdefault(_text(value), f"{header.path} has {_text(value)}")
+    return ", ".join(some.values())
 
 
 def _parsed(nodata: NoData, dtype: str) -> float | None:
@@ -193,11 +222,14 @@ def _suspected(
         return
     step = max(1, -(-len(names) // len(values))) if names else 1
     labels = [f"band {name} of {path}" for name in names[::step]] if names else [path] * len(values)
-    kind = values.dtype
-    extremes = (float(np.iinfo(kind).min), float(np.iinfo(kind).max)) if kind.kind in "iu" else (float(np.finfo(kind).min), float(np.finfo(kind).max))  # fmt: skip
+    kind: Any = values.dtype
+    limits = np.iinfo(kind) if kind.kind in "iu" else np.finfo(kind)
+    extremes = float(limits.min), float(limits.max)
     zero_edge = bool(_edge_of_zeros(values))
     for band, label in zip(values, labels, strict=True):
         found = band[np.isfinite(band)].astype(np.float64) if kind.kind == "f" else band.ravel()
+        if len(np.unique(found)) < _CLASSES:
+            continue
         candidates = {float(kind.type(code)) for code in (*_CODES, *extremes) if _fits(code, kind)}
         candidates -= {0.0, *(float(kind.type(v)) for v in known if _fits(v, kind))}
         for value in sorted(candidates):
@@ -208,10 +240,10 @@ def _suspected(
             share = float(np.mean(found == 0))
             rest = found[found != 0]
             if share >= 2 * _OFTEN and rest.size and np.quantile(rest, 0.01) > 0.02 * np.quantile(rest, 0.99) > 0:
-                yield _Suspect(0.0, share, f"{label}, whole rows or columns at its edge")
+                yield _Suspect(0.0, share, f"{label}, along its edge")
 
 
-def _fits(value: float, kind: np.dtype[np.generic]) -> bool:
+def _fits(value: float, kind: Any) -> bool:
     if kind.kind in "iu":
         return value.is_integer() and np.iinfo(kind).min <= value <= np.iinfo(kind).max
     return math.isfinite(value) and abs(value) <= float(np.finfo(kind).max)
@@ -229,11 +261,12 @@ def _is_far(rest: NDArray[np.generic], value: float) -> bool:
 
 
 def _edge_of_zeros(values: NDArray[np.generic]) -> bool:
-    """Whether a whole row or column at the edge of the raster is 0 in all bands, and not all of it is."""
-    if not values.any() or min(values.shape[-2:]) < 8:
+    """Whether pixels that are 0 in all bands lie along the edge of the raster, as beside a swath; not where all are."""
+    empty = np.all(values == 0, axis=0)
+    if empty.all() or min(empty.shape) < 8:
         return False
-    edges = values[:, 0], values[:, -1], values[:, :, 0], values[:, :, -1]
-    return any(not edge.any() for edge in edges)
+    edge = np.concatenate([empty[0], empty[-1], empty[:, 0], empty[:, -1]])
+    return bool(edge.mean() >= 0.05)
 
 
 def _first_of_each(suspects: Iterator[_Suspect] | Sequence[_Suspect]) -> list[_Suspect]:

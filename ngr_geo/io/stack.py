@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import numpy as np
 import xarray as xr
 
 from ..errors import InputError, MaskError
@@ -52,6 +51,19 @@ class Stack:
     def lazy(self) -> bool:
         """Whether the raster was too large to be loaded and is a Dask array."""
         return bool(self.raster.chunks)
+
+
+def only(stack: Stack, dates: Sequence[int]) -> Stack:
+    """Return a stack with some of its dates, by their numbers from 0: what is written of it, and shown."""
+    if "time" not in stack.raster.dims:
+        return stack
+    whole = stack.dataset
+    return replace(
+        stack,
+        raster=stack.raster.isel(time=list(dates)),
+        headers=tuple(stack.headers[date] for date in dates) if stack.headers else (),
+        dataset=whole.isel(time=list(dates)) if whole is not None and "time" in whole.dims else whole,
+    )
 
 
 def read_stack(
@@ -101,7 +113,7 @@ def read_stack(
         raise InputError(msg, call="with xarray.concat.", option="(cdo mergetime IN... OUT.nc).")
     if packed:
         return _read_container(files[0], masks, bands, lazy, nodata)
-    return _read_rasters(files, masks, Wanted(bands, date_pattern, band_pattern, resolution), lazy, nodata)
+    return _read_rasters(files, masks, Wanted(bands, date_pattern, band_pattern, resolution, nodata), lazy, nodata)
 
 
 def expand(paths: PathLike | Sequence[PathLike]) -> tuple[str, ...]:
@@ -147,9 +159,7 @@ def _names(paths: PathLike | Sequence[PathLike] | None) -> tuple[str, ...]:
     return (os.fspath(paths),) if isinstance(paths, str | os.PathLike) else tuple(os.fspath(path) for path in paths)
 
 
-def _read_rasters(
-    files: tuple[str, ...], masks: tuple[str, ...], wanted: Wanted, lazy: bool, nodata: NoData
-) -> Stack:
+def _read_rasters(files: tuple[str, ...], masks: tuple[str, ...], wanted: Wanted, lazy: bool, nodata: NoData) -> Stack:
     masks = masks if _is_one_name(masks) else expand(masks)
     images = [path for path in files if path not in masks]
     found = [read_header(path) for path in images or files]

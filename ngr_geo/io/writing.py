@@ -28,6 +28,7 @@ from .. import cube as cubes
 from ..errors import OutputError
 from . import containers, rasters
 from .geotiff import SPECTRAL, Header, read_header, windows
+from .remote import is_url
 from .stack import PathLike, Stack, read_stack
 from .target import (
     ENVI,
@@ -82,6 +83,11 @@ def outputs(out: PathLike, stack: Stack, layers: Collection[str] = ()) -> Writte
     Raises:
         OutputError: one file for several dates, or two inputs of one name.
     """
+    if is_url(out):
+        found = f"{out} is a URL, and files are written on this machine first."
+        raise OutputError(
+            found, call="Write to a path, then bring it there with fsspec: fs.put(path, url, recursive=True)."
+        )
     target = Path(out)
     suffix = target.suffix.lower()
     if suffix in containers.NETCDF or suffix == ".zarr":
