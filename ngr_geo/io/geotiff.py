@@ -24,7 +24,7 @@ from ..errors import InputError
 from . import envi
 
 # Written by GDAL itself, or about pixels that have changed.
-_UNCOPIED_NAMESPACES = {"IMAGE_STRUCTURE", "DERIVED_SUBDATASETS", "RPC", "SUBDATASETS", "TIFF", "COLOR_PROFILE"}
+_UNCOPIED_NAMESPACES = {"IMAGE_STRUCTURE", "DERIVED_SUBDATASETS", "SUBDATASETS", "TIFF", "COLOR_PROFILE"}
 
 _REMOTE = re.compile(r"://|/vsi(curl|s3|gs|az|adls|oss|swift|hdfs|webhdfs)", re.IGNORECASE)
 _SERVICES = {"DAAS", "EEDA", "EEDAI", "HTTP", "OGCAPI", "PLMOSAIC", "WCS", "WMS", "WMTS"}
@@ -72,6 +72,8 @@ class Header:
     structure: Mapping[str, str]  # compression, predictor, interleave, layout, as GDAL names them
     overviews: tuple[int, ...]
     band_nodata: tuple[float | None, ...] = ()  # as the file says; empty: `nodata` for all
+    gcps: tuple[tuple[float, ...], ...] = ()  # ground control points: row, column, x, y, z
+    gcps_crs: CRS | None = None
     parts: tuple[Part, ...] = ()  # where every band is a file of its own; `path` is then only a name
 
     @property
@@ -196,6 +198,8 @@ def read_header(path: str) -> Header:
             structure=dict(source.tags(ns="IMAGE_STRUCTURE")),
             overviews=tuple(source.overviews(1)),
             band_nodata=tuple(source.nodatavals),
+            gcps=tuple((p.row, p.col, p.x, p.y, p.z or 0.0) for p in source.gcps[0]),
+            gcps_crs=source.gcps[1] if source.gcps[0] else None,
         )
 
 

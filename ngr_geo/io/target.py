@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 import rasterio
 import rasterio.shutil
+from rasterio.control import GroundControlPoint
 from rasterio.enums import ColorInterp, Resampling
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
 from rasterio.windows import Window
@@ -323,6 +324,8 @@ def _profile(header: Header) -> dict[str, object]:
 
 def _annotate(dataset: rasterio.io.DatasetWriter, header: Header, tags: Mapping[str, str]) -> None:
     """Band names, colours, scales, units and tags, all but those that processing makes false."""
+    if header.gcps:
+        dataset.gcps = ([GroundControlPoint(*point) for point in header.gcps], header.gcps_crs)
     dataset.colorinterp = header.colorinterp
     dataset.descriptions = header.band_names
     if set(header.scales) != {1.0} or set(header.offsets) != {0.0}:
