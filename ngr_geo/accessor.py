@@ -43,6 +43,7 @@ class _Verbs(Generic[Raster]):
         dates: Dates = None,
         classes: Sequence[int] | None = None,
         dilate: int | None = None,
+        probability: float = 0.5,
         method: Method = "auto",
         tile: int = 256,
         overlap: int = 32,
@@ -63,11 +64,16 @@ class _Verbs(Generic[Raster]):
         that are nodata on one date and not on all are filled, too. Eager in, eager out; Dask in, lazy out.
 
         Args:
-            clouds: what is cloud: the name of a variable (SCL, QA_PIXEL and Fmask are decoded), a DataArray of such codes,
-                a boolean one (True = cloud, on any grid that can be aligned), or None: such a variable is looked for.
+            clouds: what is cloud: the name of a variable, a DataArray, or None: a well-known variable is looked for. CF flags are
+                decoded, and so is a mask whose name says its product (SCL, QA_PIXEL, pixel_qa, BQA, Fmask, HLS, QA60, UDM2,
+                OmniCloudMask, state_1km, cloud_probability: see `ngr_geo.products`); else rename it. Or your own mask:
+                booleans (True = cloud), or 0 and 1 without the name of a product. On any grid that can be aligned. All
+                values of a mask are counted before it is read, also of a lazy one, unless it is boolean.
             dates: only these are filled, the others still help; ISO dates such as "2023-08-18". None: all.
-            classes: the codes that count as not clear, in place of the default ones.
-            dilate: grow the mask by so many pixels; None: 60 m, from 2 to 6 pixels.
+            classes: the codes (of packed products: the numbers of the bits) that count as not clear, in place of the rule's own.
+            dilate: grow the mask by so many pixels; None: 60 m, from 2 to 6 pixels, for products, and 0 for your own masks:
+                booleans, 0 and 1 without the name of a product, and chosen classes of such a mask.
+            probability: from which on a pixel is not clear, where the mask holds probabilities of cloud (0 to 1, or percent).
             method: "auto" keeps, per date, what does better on hidden pixels: "guide", a regression on the other dates, or
                 "ngr", which refines it; "paper" is the published algorithm, which takes hours.
             tile: side of the window solved at a time, pixels.
@@ -122,7 +128,7 @@ class _Verbs(Generic[Raster]):
             uncertainty=uncertainty,
             aoi=aoi,
         )
-        return cast(Raster, restore.decloud(self._raster, clouds, dates, classes, dilate, options))
+        return cast(Raster, restore.decloud(self._raster, clouds, dates, classes, dilate, probability, options))
 
     @recorded
     def inpaint(
@@ -465,12 +471,17 @@ class _Verbs(Generic[Raster]):
         return report.save(self._raster, result, path, tiles)
 
     def cloud_mask(
-        self, clouds: Any = None, *, classes: Sequence[int] | None = None, dilate: int | None = None
+        self,
+        clouds: Any = None,
+        *,
+        classes: Sequence[int] | None = None,
+        dilate: int | None = None,
+        probability: float = 0.5,
     ) -> xr.DataArray:
         """Return what `decloud` takes for cloud, with the same arguments: boolean (time, y, x), True = not clear."""
         from . import masks
 
-        return masks.cloud_mask(self._raster, clouds, classes, dilate)
+        return masks.cloud_mask(self._raster, clouds, classes, dilate, probability)
 
     def prior(
         self,
@@ -478,6 +489,7 @@ class _Verbs(Generic[Raster]):
         *,
         classes: Sequence[int] | None = None,
         dilate: int | None = None,
+        probability: float = 0.5,
         method: Method = "auto",
         device: str | None = None,
         seed: int = 0,
@@ -493,7 +505,7 @@ class _Verbs(Generic[Raster]):
         from . import restore
 
         options = _options(progress, None, False, method=method, device=device, seed=seed, steps=steps, prior=prior)
-        return restore.learn(self._raster, clouds, classes, dilate, options)
+        return restore.learn(self._raster, clouds, classes, dilate, probability, options)
 
     def plan(
         self,
@@ -502,6 +514,7 @@ class _Verbs(Generic[Raster]):
         dates: Dates = None,
         classes: Sequence[int] | None = None,
         dilate: int | None = None,
+        probability: float = 0.5,
         method: Method = "auto",
         tile: int = 256,
         overlap: int = 32,
@@ -511,7 +524,9 @@ class _Verbs(Generic[Raster]):
         from .plan import plan
 
         options = _options(None, None, False, method=method, tile=tile, overlap=overlap, aoi=aoi)
-        return plan(self._raster, clouds, dates=dates, classes=classes, dilate=dilate, options=options)
+        return plan(
+            self._raster, clouds, dates=dates, classes=classes, dilate=dilate, probability=probability, options=options
+        )
 
 
 @xr.register_dataarray_accessor("ngr")

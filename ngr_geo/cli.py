@@ -16,6 +16,7 @@ import click
 from . import console as terminal
 from .console import Console
 from .errors import InputError, MaskError, OutputError
+from .maskrecord import lines as mask_lines
 from .options import (
     ALL_DATES,
     BANDS,
@@ -182,6 +183,8 @@ def info(job: Job, console: Console) -> int:
     console.say(
         f"{columns} x {rows} pixels, {counted(len(plan.dates), 'date')}, {'band' if len(plan.bands) == 1 else 'bands'} {names}"
     )
+    for line in mask_lines(plan.mask):
+        console.say(line)
     console.say("date        missing")
     for date, share in zip(plan.dates, plan.missing, strict=True):
         console.say(f"{date:<10}  {share:7.1%}")
@@ -192,6 +195,7 @@ def info(job: Job, console: Console) -> int:
             "command": "info",
             "dates": [{"date": date, "missing": share} for date, share in zip(plan.dates, plan.missing, strict=True)],
             "bands": list(map(str, plan.bands)),
+            "mask": plan.mask,
             "shape": list(plan.shape),
             "tiles": {
                 "total": plan.tiles,
@@ -269,6 +273,8 @@ def _restore_stack(verb: str, job: Job, console: Console) -> int:
         f"{counted(len(plan.dates), 'date')}, {_most_missing(plan)}; {plan.tiles_to_solve} of {counted(plan.tiles, 'tile')} "
         f"to solve, about {_duration(plan.seconds)}."
     )
+    for line in mask_lines(plan.mask):
+        console.note(line)
     result, written = _compute(
         lambda progress, work: _call(verb, job, stack, mask, progress, work), job, stack, console, kept
     )
@@ -287,6 +293,7 @@ def _restore_stack(verb: str, job: Job, console: Console) -> int:
         "quicklook": job.quicklook,
         "report": job.report,
         "dates": _dates(plan, result),
+        "mask": plan.mask,
         "tiles": _tiles(plan, result),
         "seconds": round(time.monotonic() - start, 2),
     }
@@ -598,7 +605,7 @@ def _read(verb: str, job: Job, console: Console) -> "tuple[Stack, xr.DataArray |
     if not job.missing:
         if verb == "decloud" and stack.clouds is None:
             _check_mask_is_there(stack)
-        return stack, stack.clouds
+        return _by_rule(stack, job.mask_rule)
     import xarray as xr
 
     from .masks import align
@@ -611,6 +618,23 @@ def _read(verb: str, job: Job, console: Console) -> "tuple[Stack, xr.DataArray |
         mask = raster[mask]
     assert isinstance(mask, xr.DataArray)
     return stack, align(mask != 0, stack.raster)
+
+
+def _by_rule(stack: "Stack", rule: str | None) -> "tuple[Stack, xr.DataArray | str | None]":
+    """The stack and its mask, renamed to the product that the user says it is of."""
+    mask, raster = stack.clouds, stack.raster
+    if rule is None or _has_no_mask(stack):
+        return stack, mask
+    import xarray as xr
+
+    from .masks import find
+
+    if not isinstance(mask, xr.DataArray):
+        assert isinstance(raster, xr.Dataset)
+        name = mask or find(raster)
+        mask = raster[name]  # set aside, so that it is no band whatever its name, and written with them again
+        stack = replace(stack, raster=raster.drop_vars(name), dataset=raster)
+    return stack, mask.rename(rule)
 
 
 def _has_no_mask(stack: "Stack") -> bool:
@@ -697,6 +721,7 @@ def _plan(verb: str, job: Job, stack: "Stack", mask: "xr.DataArray | str | None"
         dates=job.dates or None,
         classes=job.classes or None,
         dilate=job.dilate,
+        probability=job.probability,
         options=Options(aoi=job.aoi, **_solving(job)),
     )
 
@@ -742,7 +767,8 @@ def _call(
     }
     if verb == "inpaint":
         return stack.raster.ngr.inpaint(mask if job.missing else None, **common)
-    return stack.raster.ngr.decloud(mask, classes=job.classes or None, dilate=job.dilate, **common)
+    masking = {"classes": job.classes or None, "dilate": job.dilate, "probability": job.probability}
+    return stack.raster.ngr.decloud(mask, **masking, **common)
 
 
 def _dates(plan: "Plan", result: "xr.DataArray | xr.Dataset") -> list[dict[str, Any]]:

@@ -20,7 +20,7 @@ import pandas as pd
 import xarray as xr
 from numpy.typing import NDArray
 
-from . import record
+from . import products, record
 from .errors import InputError, MaskError, NgrWarning
 from .record import LAYERS as LAYERS
 from .wording import counted, listed
@@ -29,19 +29,6 @@ TIME_NAMES = ("time", "date", "t")
 BAND_NAMES = ("band", "bands", "channel", "wavelength", "variable")
 ROW_NAMES = ("y", "lat", "latitude", "northing")
 COLUMN_NAMES = ("x", "lon", "longitude", "easting")
-NOT_BANDS = (
-    "SCL",
-    "QA_PIXEL",
-    "QA_RADSAT",
-    "PIXEL_QA",
-    "FMASK",
-    "CLOUD_MASK",
-    "CLOUDS",
-    "CLOUD",
-    "MASK",
-    "QA60",
-    "FILLED",
-)
 _KINDS = {
     "c": "complex numbers",
     "b": "booleans",
@@ -67,6 +54,7 @@ class Cube:
         raster: the original.
         names: the variables that are bands, for a Dataset.
         dims: how the raster calls (time, band, y, x); None for one that it does not have.
+        left_out: layers of quality among the variables, which are no bands.
     """
 
     values: Any
@@ -77,6 +65,7 @@ class Cube:
     raster: xr.DataArray | xr.Dataset
     names: tuple[Hashable, ...]
     dims: tuple[Hashable | None, Hashable | None, Hashable, Hashable]
+    left_out: tuple[str, ...] = ()
 
     @property
     def lazy(self) -> bool:
@@ -91,7 +80,7 @@ class Cube:
 
 
 def read(raster: xr.DataArray | xr.Dataset, exclude: Collection[Hashable] = ()) -> Cube:
-    """Return the cube of a raster; nothing is computed.
+    """Return the cube of a raster; nothing is computed. Layers of quality (`products.is_quality`) are never bands.
 
     Args:
         raster: a Dataset whose numeric variables on (time, y, x) are bands, or a DataArray (time, band, y, x); in any order,
@@ -103,7 +92,7 @@ def read(raster: xr.DataArray | xr.Dataset, exclude: Collection[Hashable] = ()) 
     """
     raster = record.with_coordinates(raster)
     if isinstance(raster, xr.Dataset):
-        names = _bands(raster, exclude)
+        names, left_out = _bands(raster, exclude)
         parts = [raster[n] for n in names]
         dims = _dims(parts[0])
         bands = tuple(str(n) for n in names)
@@ -123,16 +112,22 @@ def read(raster: xr.DataArray | xr.Dataset, exclude: Collection[Hashable] = ()) 
         values = join(columns, axis=1)
         valid = join([_valid(c, p) for c, p in zip(columns, parts, strict=True)], axis=1)
     else:
-        names, dims = (), _dims(raster)
+        names, left_out, dims = (), (), _dims(raster)
         _check_dtype(raster)
+        _check_bands(raster, dims[1])
         values = _as_cube(raster, dims)
         valid = _valid(values, raster)
         bands = _band_names(raster, dims[1], values.shape[1])
     if 0 in values.shape:
         msg = f"Found an empty raster, {dict(raster.sizes)}, expected at least one pixel, band and date: check how it was cut out."
         raise InputError(msg)
-    days, dates = _times(raster, dims[0])
-    return Cube(values, valid, days, dates, bands, raster, names, dims)
+    days, names_of_dates = _times(raster, dims[0])
+    return Cube(values, valid, days, names_of_dates, bands, raster, names, dims, left_out)
+
+
+def dates(raster: xr.DataArray | xr.Dataset) -> tuple[str, ...]:
+    """Return a unique name for each date of a raster, as `Cube.dates` has them."""
+    return _times(raster, next((d for d in raster.dims if str(d).lower() in TIME_NAMES), None))[1]
 
 
 def write(
@@ -313,26 +308,47 @@ def spatial_dims(raster: xr.DataArray | xr.Dataset) -> tuple[Hashable, Hashable]
     return row, column
 
 
-def _bands(raster: xr.Dataset, exclude: Collection[Hashable]) -> tuple[Hashable, ...]:
+def _bands(raster: xr.Dataset, exclude: Collection[Hashable]) -> tuple[tuple[Hashable, ...], tuple[str, ...]]:
+    """Return which variables are bands, and which would be, were they no layers of quality."""
     row, column = spatial_dims(raster)
     timed = any(str(d).lower() in TIME_NAMES for d in raster.dims)
-    found = []
+    found, left_out = [], []
     for name, variable in raster.data_vars.items():
         fits = {row, column} <= set(variable.dims)
         fits &= not timed or any(str(d).lower() in TIME_NAMES for d in variable.dims)
-        if name in exclude or str(name).upper() in NOT_BANDS or not fits or variable.dtype.kind == "b":
+        if name in exclude or not fits or variable.dtype.kind == "b":
+            continue
+        if products.is_quality(name, variable.attrs):
+            left_out.append(str(name))
             continue
         _check_dtype(variable)
         found.append(name)
     if not found:
+        but = f" besides layers of quality ({', '.join(left_out)})" if left_out else ""
         msg = (
-            f"Found no band among the variables {listed([str(v) for v in raster.data_vars]) or '(none)'}, expected numeric "
+            f"Found no band among the variables {listed([str(v) for v in raster.data_vars]) or '(none)'}{but}, expected numeric "
             f"variables with the dimensions time, y and x:"
         )
         raise InputError(
             msg, call="open the raster with its bands.", option="name a file that holds them, or other --bands."
         )
-    return tuple(found)
+    return tuple(found), tuple(left_out)
+
+
+def _check_bands(raster: xr.DataArray, band: Hashable | None) -> None:
+    """Raise where one of a DataArray's bands is a layer of quality: what is filled would be filled in it, too."""
+    if band is None or band not in raster.coords or raster[band].dtype.kind not in "OUT":
+        return
+    layers = [str(n) for n in raster[band].values if products.is_quality(n)]
+    if layers:
+        rest = ",".join(str(n) for n in raster[band].values if str(n) not in layers)
+        msg = f"Found the layer of quality {', '.join(layers)} among the bands, expected measured values only: take it out,"
+        raise InputError(
+            msg,
+            call=f"raster.drop_sel({band}={layers}), and pass a mask apart: clouds=raster.sel({band}={layers[0]!r}, drop=True)"
+            f".rename({layers[0]!r}).",
+            option=f"--bands {rest}.",
+        )
 
 
 def _check_dtype(variable: xr.DataArray) -> None:

@@ -8,8 +8,11 @@ import click
 
 from . import console as terminal
 from .console import Console
+from .products import RULES
 
 METHODS = ("auto", "ngr", "guide", "paper")
+MASK_RULES = (*(rule.name for rule in RULES), "MSK_CLDPRB", "CLP_255", "cloud_mask")
+"""Names that a mask can be read by; "cloud_mask": 0 and 1."""
 
 
 @dataclass(frozen=True)
@@ -24,6 +27,8 @@ class Job:
     bands: tuple[str, ...] = ()
     classes: tuple[int, ...] = ()
     dilate: int | None = None
+    probability: float = 0.5
+    mask_rule: str | None = None
     noise: str = "auto"
     direction: str | None = None
     lines: tuple[str, ...] = ()
@@ -157,8 +162,8 @@ CLOUDS = click.option(
     "--clouds",
     multiple=True,
     metavar="MASK...",
-    help="Mask files (SCL, QA_PIXEL, Fmask, or 1 = cloud), matched to the inputs by date; or the name of a band or "
-    "variable. By default one with a well-known name.",
+    help="Mask files (SCL, QA_PIXEL, Fmask, ..., probabilities, or 1 = cloud), matched to the inputs by date; or the name of a "
+    "band or variable. By default one with a well-known name.",
 )
 OUTPUT = click.option(
     "-o",
@@ -206,7 +211,24 @@ MASKING = options(
     click.option(
         "--classes", multiple=True, callback=_numbers, metavar="N,...", help="Classes (or bits) to call cloud."
     ),
-    click.option("--dilate", type=click.IntRange(min=0), help="Grow clouds by so many pixels.  [default: about 60 m]"),
+    click.option(
+        "--dilate",
+        type=click.IntRange(min=0),
+        help="Grow clouds by so many pixels.  [default: about 60 m; 0 for masks of 0 and 1]",
+    ),
+    click.option(
+        "--probability",
+        type=click.FloatRange(0, 1, min_open=True),
+        default=0.5,
+        show_default=True,
+        help="Where the mask holds probabilities of cloud: call cloud what is at least so probable.",
+    ),
+    click.option(
+        "--mask-rule",
+        type=click.Choice(MASK_RULES, case_sensitive=False),
+        metavar="NAME",
+        help=f"What product the mask is of, where its name does not say so: {', '.join(MASK_RULES)}.",
+    ),
 )
 SOLVING = options(
     click.option("--method", type=click.Choice(METHODS), default="auto", show_default=True, help="How to fill."),

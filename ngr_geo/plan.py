@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import dask
@@ -24,7 +24,8 @@ from .tiles import Tile
 class Plan:
     """What would be done: `missing` shares per date, tiles, `memory` in bytes at the peak and `seconds`, both estimated.
 
-    Tiles without a clear pixel on any date are unsolvable: they stay as they are.
+    Tiles without a clear pixel on any date are unsolvable: they stay as they are. `mask` is what a result's `ngr_mask` says: by
+    which rule a cloud mask is read, and how much of each date it marks, before and after growing; empty for other verbs.
     """
 
     dates: tuple[str, ...]
@@ -37,6 +38,7 @@ class Plan:
     memory: int
     seconds: float
     warnings: tuple[str, ...]
+    mask: dict[str, Any] = field(default_factory=dict)
 
 
 def plan(
@@ -48,13 +50,17 @@ def plan(
     dates: Dates = None,
     classes: Sequence[int] | None = None,
     dilate: int | None = None,
+    probability: float = 0.5,
     options: Options | None = None,
 ) -> Plan:
     """Return what `decloud` or `inpaint` would do with the same arguments; reads the mask, solves nothing."""
     chosen = options or Options()
+    record: dict[str, Any] = {}
+    about_mask: list[str] = []
     if verb == "decloud":
-        cube, mask, _ = restore.clouded(raster, clouds, classes, dilate)
-        gap = mask[:, None] | ~cube.valid
+        found = restore.clouded(raster, clouds, classes, dilate, probability, counted=True)
+        cube, record, about_mask = found.cube, found.record, [*found.notes, *found.inverted()]
+        gap = found.mask[:, None] | ~cube.valid
         gap = gap & cube.valid.any(axis=0, keepdims=True)
     else:
         cube, gap = restore.gaps(raster, missing)
@@ -70,7 +76,7 @@ def plan(
     missing = missing[:-1] / missing[-1]  # of the area
     if not clear.any():
         raise restore.nothing_clear(cube)
-    notes = restore.notes_on(cube)
+    notes = [*about_mask, *restore.notes_on(cube)]
     notes += [
         f"{cube.dates[d]} has no clear pixel at all: it can only be interpolated in time."
         for d in targets
@@ -87,6 +93,7 @@ def plan(
         _memory(cube.shape, chosen, cube.lazy),
         _seconds(cube.shape, targets, int(busy.sum()), chosen),
         tuple(notes),
+        record,
     )
 
 

@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 
 from . import area as areas
 from . import cube as cubes
-from . import flags, masks, record, selection, tiles, work
+from . import flags, maskcheck, masks, products, record, selection, tiles, work
 from .area import Area
 from .cube import Cube
 from .errors import InputError, MaskError
@@ -81,14 +81,19 @@ def decloud(
     dates: Dates,
     classes: Sequence[int] | None,
     dilate: int | None,
+    probability: float,
     options: Options,
 ) -> xr.DataArray | xr.Dataset:
     """Return the raster with its clouds, and its nodata where another date has data, filled; see `accessor`."""
-    cube, mask, record = clouded(raster, clouds, classes, dilate)
-    cloudy = mask[:, None]  # (time, 1, y, x)
+    found = clouded(raster, clouds, classes, dilate, probability, counted=options.work is not None)
+    cube = found.cube
+    cloudy = found.mask[:, None]  # (time, 1, y, x)
+    notes = [*found.notes, *(found.inverted() if options.work is not None or not cube.lazy else [])]
+    for note in notes:
+        warnings.warn(note, UserWarning, stacklevel=3)
     inside = cube.valid.any(axis=0, keepdims=True)  # beyond the footprint of all dates nothing is made up
     result = _restore(cube, cube.valid & ~cloudy, inside, dates, "decloud", options)
-    return result.assign_attrs(ngr_mask=json.dumps(record))
+    return warned(result, notes).assign_attrs(ngr_mask=json.dumps(found.record))
 
 
 def learn(
@@ -96,10 +101,11 @@ def learn(
     clouds: Any,
     classes: Sequence[int] | None,
     dilate: int | None,
+    probability: float,
     options: Options,
 ) -> Prior:
     """Return what `decloud` would learn of the scene before it solves tiles; see `accessor`."""
-    cube, mask, _ = clouded(raster, clouds, classes, dilate)
+    cube, mask, *_ = clouded(raster, clouds, classes, dilate, probability)
     observed = cube.valid & ~mask[:, None]
     fill = ~observed & cube.valid.any(axis=0, keepdims=True)
     values, seen, gaps = dask.compute(*_sample(cube, observed, fill))
@@ -155,7 +161,10 @@ def _restore(
         settings = settings.placed()  # it runs here and now
     solve = _in_folder if options.work is not None else _lazily if cube.lazy else _in_memory
     job = Job(cube, observed, gaps, targets, pieces if area is None else area.touched(pieces), area)
-    return warned(areas.noted(solve(job, verb, settings, options), area), notes)
+    result = areas.noted(solve(job, verb, settings, options), area)
+    if cube.left_out:
+        result = result.assign_attrs(ngr_left_out=json.dumps(cube.left_out))
+    return warned(result, notes)
 
 
 class Job(NamedTuple):
@@ -591,16 +600,36 @@ def regions(shape: tuple[int, int, int, int]) -> list[Region]:
     ]
 
 
+class Clouded(NamedTuple):
+    """A cube and its cloud mask (time, y, x), grown; what that was made of and what to know of it; the mask before it was grown."""
+
+    cube: Cube
+    mask: Any
+    record: dict[str, Any]
+    notes: list[str]
+    plain: Any
+
+    def inverted(self) -> list[str]:
+        """Return a warning where what the mask calls clear looks like cloud; it reads the windows a scene is learnt from."""
+        values, valid, masked = dask.compute(*_sample(self.cube, self.cube.valid, self.plain[:, None]))
+        return maskcheck.inverted(values, valid, masked, self.cube.bands)
+
+
 def clouded(
-    raster: xr.DataArray | xr.Dataset, clouds: Any, classes: Sequence[int] | None, dilate: int | None
-) -> tuple[Cube, Any, dict[str, Any]]:
-    """Return the cube, the cloud mask (time, y, x) on its grid, NumPy or Dask, and what it was made of (`masks.with_record`)."""
+    raster: xr.DataArray | xr.Dataset,
+    clouds: Any,
+    classes: Sequence[int] | None,
+    dilate: int | None,
+    probability: float = 0.5,
+    counted: bool = False,
+) -> Clouded:
+    """Return the cube, the cloud mask on its grid, and what it was made of (`masks.with_record`)."""
     name = clouds
     if clouds is None and isinstance(raster, xr.Dataset):
         name = masks.find(raster)
-    mask, record = masks.with_record(raster, clouds, classes, dilate)
+    found = masks.with_record(raster, clouds, classes, dilate, probability, counted)
     cube = cubes.read(raster, exclude=[name] if isinstance(name, str) else ())
-    return cube, _on_cube(cube, mask), record
+    return Clouded(cube, _on_cube(cube, found.mask), found.record, found.notes, _on_cube(cube, found.plain))
 
 
 def _on_cube(cube: Cube, mask: xr.DataArray) -> Any:
@@ -714,8 +743,11 @@ def _check_observed(cube: Cube, observed: NDArray[np.bool_], fill: NDArray[np.bo
 
 
 def warned(result: xr.DataArray | xr.Dataset, notes: Sequence[str]) -> xr.DataArray | xr.Dataset:
-    """Return a result with what a user was warned of in its attributes."""
-    return result.assign_attrs(ngr_warnings=json.dumps(notes)) if notes else result
+    """Return a result with what a user was warned of in its attributes, beside what is there of the same verb."""
+    if not notes:
+        return result
+    before = json.loads(result.attrs.get("ngr_warnings", "[]"))
+    return result.assign_attrs(ngr_warnings=json.dumps([*before, *(n for n in notes if n not in before)]))
 
 
 def nothing_clear(cube: Cube) -> MaskError:
@@ -733,6 +765,11 @@ def notes_on(cube: Cube) -> list[str]:
     notes = []
     if len(cube.dates) == 1:
         notes.append("There is only one date: gaps are filled from their surroundings alone (spatial inpainting).")
+    layers = [name for name in cube.left_out if not products.is_searched(name)]
+    if layers:
+        notes.append(
+            f"Left out as layers of quality, which are no bands, and returned as they are: {', '.join(layers)}."
+        )
     for key in ("s2:processing_baseline", "processing_baseline", "PROCESSING_BASELINE"):
         if key in cube.raster.coords and cube.raster.coords[key].size > 1:
             old = {float(v) < 4 for v in np.ravel(cube.raster.coords[key].values)}

@@ -14,10 +14,10 @@ import xarray as xr
 from click.testing import CliRunner
 from small_stack import write_crops, write_masks
 
-from ngr_geo import masks, sample
+from ngr_geo import sample
 from ngr_geo.cli import main
 
-SCL = list(masks.SCL_CLASSES)
+SCL = [0, 1, 3, 8, 9, 10]
 
 
 @pytest.fixture(scope="module")
@@ -30,14 +30,23 @@ def _told(result: xr.DataArray | xr.Dataset) -> dict[str, Any]:
     return told
 
 
+def _shares(raster: xr.Dataset, clouds: Any = None, dilate: int | None = None, **keywords: Any) -> list[dict[str, Any]]:
+    """What the record says of each date, from the masks themselves."""
+    before, after = (raster.ngr.cloud_mask(clouds, dilate=d, **keywords).mean(("y", "x")).values for d in (0, dilate))
+    dates = [str(time)[:10] for time in raster.time.values]
+    rows = zip(dates, before, after, strict=True)
+    return [{"date": d, "masked": round(float(m), 6), "grown": round(float(g), 6)} for d, m, g in rows]
+
+
 @pytest.mark.parametrize("lazy", [False, True])
 def test_what_was_found_is_told_as_what_was_named(stack: xr.Dataset, lazy: bool) -> None:
     raster = stack.chunk(y=24) if lazy else stack
     found = raster.ngr.decloud(method="guide")
     assert _told(found) == _told(raster.ngr.decloud("SCL", method="guide"))
-    assert _told(found) == {"source": "SCL", "classes": SCL, "dilate": 2}
+    assert _told(found) == {"source": "SCL", "rule": "SCL", "classes": SCL, "dilate": 2, "dates": _shares(raster)}
     own = raster.ngr.decloud(classes=[8, 9], dilate=4, method="guide")
-    assert _told(own) == {"source": "SCL", "classes": [8, 9], "dilate": 4}
+    shares = _shares(raster, classes=[8, 9], dilate=4)
+    assert _told(own) == {"source": "SCL", "rule": "SCL", "classes": [8, 9], "dilate": 4, "dates": shares}
 
 
 def test_what_is_told_makes_the_same_mask(stack: xr.Dataset) -> None:
@@ -50,27 +59,38 @@ def test_every_kind_of_mask(stack: xr.Dataset) -> None:
     bands = stack.drop_vars("SCL")
     cloud = stack.ngr.cloud_mask()
     codes = cloud.astype("uint16")
-    packed = (codes * 64).rename("Fmask")  # bit 6 is water vapour's level: beyond Fmask's classes, so bits
 
     def told(mask: Any) -> dict[str, Any]:
-        return _told(bands.ngr.decloud(mask, dilate=0, method="guide"))
+        record = _told(bands.ngr.decloud(mask, dilate=0, method="guide"))
+        assert record.pop("dates") == _shares(bands, cloud)
+        assert record.pop("dilate") == 0
+        return record
 
-    assert told((codes * 8).rename("QA_PIXEL")) == {
+    packed = (64 + codes * 2).rename("Fmask")  # bit 6 is the aerosol's level: beyond Fmask's classes, so bits
+    assert told((21824 + codes * 456).rename("QA_PIXEL")) == {
         "source": "array QA_PIXEL",
-        "bits": list(masks.QA_PIXEL_BITS),
-        "dilate": 0,
+        "rule": "QA_PIXEL",
+        "bits": [0, 1, 2, 3, 4],
     }
-    assert told((codes * 2).rename("Fmask")) == {
-        "source": "array Fmask",
-        "classes": list(masks.FMASK_CLASSES),
-        "dilate": 0,
-    }
-    assert told((packed + codes * 2).rename("Fmask"))["bits"] == list(masks.HLS_FMASK_BITS)
-    assert told((codes * 2).rename("HLS"))["bits"] == list(masks.HLS_FMASK_BITS)
-    assert told(codes) == {"source": "array cloud", "classes": [1], "dilate": 0}
-    assert told(cloud) == {"source": "array cloud", "dilate": 0}
-    assert told(cloud.values) == {"source": "array", "dilate": 0}
-    assert _told(bands.assign(holes=cloud).ngr.decloud("holes", method="guide")) == {"source": "holes", "dilate": 2}
+    assert told((codes * 2).rename("Fmask")) == {"source": "array Fmask", "rule": "Fmask", "classes": [2, 4, 255]}
+    assert told(packed) == {"source": "array Fmask", "rule": "HLS", "classes": [255], "bits": [1, 2, 3]}
+    assert told(packed.rename("HLS"))["rule"] == "HLS"
+    assert told((20480 + codes * 32768).rename("BQA"))["fields"] == {"6-7": [2, 3], "12-13": [3], "14-15": [2, 3]}
+    percent = (codes * 80).rename("MSK_CLDPRB")
+    assert told(percent)["rule"] == "cloud_probability"
+    assert told(percent)["probability"] == 0.5
+    assert told(codes) == {"source": "array cloud", "rule": "0/1", "classes": [1]}
+    assert told(cloud) == {"source": "array cloud", "rule": "boolean"}
+    assert told(cloud.values) == {"source": "array", "rule": "boolean"}
+
+
+def test_a_mask_of_ones_own_is_used_as_it_is(stack: xr.Dataset) -> None:
+    bands, cloud = stack.drop_vars("SCL"), stack.ngr.cloud_mask()
+    assert _told(bands.assign(holes=cloud).ngr.decloud("holes", method="guide"))["dilate"] == 0
+    np.testing.assert_array_equal(bands.ngr.cloud_mask(cloud), cloud)
+    np.testing.assert_array_equal(bands.ngr.cloud_mask(cloud.astype("uint8")), cloud)
+    lazy = _told(bands.chunk(y=24).ngr.decloud(cloud.chunk(y=24), method="guide"))
+    assert [row["masked"] for row in lazy["dates"]] == [None, None]  # it is not read before it is used
 
 
 @pytest.mark.parametrize("lazy", [False, True])
@@ -118,7 +138,8 @@ def test_files_tell_it_too(tmp_path: Path) -> None:
     assert CliRunner().invoke(main, holes, catch_exceptions=False).exit_code == 0
     with rasterio.open(next((tmp_path / "out").glob("*[0-9].tif"))) as source:
         tags = source.tags()
-    assert json.loads(tags["ngr_mask"]) == {"source": "array SCL", "classes": SCL, "dilate": 1}
+    told = json.loads(tags["ngr_mask"])
+    assert [len(told.pop("dates")), told] == [3, {"source": "array SCL", "rule": "SCL", "classes": SCL, "dilate": 1}]
     assert json.loads(tags["ngr_masks"]) == [Path(c).name for c in clouds]
     with xr.open_dataset(tmp_path / "whole.nc") as dataset:
         assert _told(dataset) == {"source": "nodata"}

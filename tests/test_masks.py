@@ -65,7 +65,7 @@ def test_the_sample_is_masked() -> None:
     sample = ngr_geo.sample()
     mask = sample.ngr.cloud_mask(dilate=0)
     assert mask.dims == ("time", "y", "x")
-    expected = np.isin(sample.SCL.values, masks.SCL_CLASSES)
+    expected = np.isin(sample.SCL.values, [0, 1, 3, 8, 9, 10])
     np.testing.assert_array_equal(mask.values, expected)
     grown = sample.ngr.cloud_mask("SCL", dilate=2).values
     disk = np.hypot(*np.mgrid[-2:3, -2:3]) <= 2
@@ -137,13 +137,18 @@ def test_no_mask_at_all_names_what_was_searched() -> None:
         sample.to_dataarray("band").ngr.cloud_mask()
 
 
-def test_nothing_is_computed() -> None:
+def test_a_lazy_boolean_mask_and_pixels_are_not_computed() -> None:
     def boom(block: np.ndarray) -> np.ndarray:
         raise AssertionError
 
+    def refused(values: np.ndarray) -> da.Array:
+        meta = np.zeros((0, 0, 0), values.dtype)
+        return da.from_array(values, chunks=(1, 100, 100)).map_blocks(boom, dtype=values.dtype, meta=meta)
+
     sample = ngr_geo.sample()
-    scl = da.from_array(sample.SCL.values, chunks=(1, 100, 100)).map_blocks(
-        boom, dtype="uint8", meta=np.zeros((0, 0, 0), "uint8")
-    )
-    sample["SCL"] = sample.SCL.copy(data=scl)
-    assert isinstance(sample.ngr.cloud_mask().data, da.Array)
+    own = sample.SCL.copy(data=refused(sample.SCL.values > 7))
+    assert isinstance(sample.ngr.cloud_mask(own).data, da.Array)
+    lazy = sample.assign({b: sample[b].copy(data=refused(sample[b].values)) for b in ("B02", "B03", "B04", "B08")})
+    lazy["SCL"] = lazy.SCL.chunk(y=100)
+    np.testing.assert_array_equal(lazy.ngr.cloud_mask(), sample.ngr.cloud_mask())
+    assert lazy.ngr.decloud(method="guide").B02.chunks

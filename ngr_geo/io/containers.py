@@ -10,9 +10,9 @@ from typing import Any, Literal
 import rioxarray  # noqa: F401  (registers .rio)
 import xarray as xr
 
+from .. import products
 from ..cube import LAYERS
 from ..errors import InputError, MaskError
-from ..masks import CLOUD_VARIABLES
 from . import remote
 
 NETCDF = {".nc", ".nc4", ".netcdf", ".cdf"}
@@ -119,8 +119,9 @@ def choose(
     if not images:
         msg = f"{path} holds no variable over y and x, only {', '.join(map(str, dataset.variables)) or 'nothing'}."
         raise InputError(msg)
-    deep = [name for name in images if dataset[name].ndim == 4]
-    deep = deep or [name for name in images if _is_cube(dataset[name])]
+    measured = [name for name in images if not products.is_quality(name, dataset[name].attrs)]
+    deep = [name for name in measured if dataset[name].ndim == 4]
+    deep = deep or [name for name in measured if _is_cube(dataset[name])]
     if len(deep) == 1:
         cube = dataset[deep[0]]
         if not bands:
@@ -132,7 +133,7 @@ def choose(
     if not bands:
         return dataset
     _check_names(path, bands, [str(name) for name in images])
-    keep = {*bands, *([clouds] if clouds else []), *_masks(images)}
+    keep = {*bands, *([clouds] if clouds else []), *map(str, _masks(images))}
     return dataset.drop_vars([name for name in images if str(name) not in keep])
 
 
@@ -158,7 +159,7 @@ def find_mask(dataset: xr.Dataset) -> xr.DataArray | None:
 def _masks(names: Iterable[Hashable]) -> list[Hashable]:
     """The well-known mask names among these, the likeliest first."""
     lower = {str(name).lower(): name for name in names}
-    return [lower[name.lower()] for name in CLOUD_VARIABLES if name.lower() in lower]
+    return [lower[name.lower()] for name in products.SEARCHED if name.lower() in lower]
 
 
 def mask_variable(dataset: xr.Dataset, path: str) -> xr.DataArray:

@@ -14,8 +14,9 @@ import xarray as xr
 from rasterio.enums import ColorInterp
 from rasterio.windows import Window
 
+from .. import products
 from ..errors import GridError, InputError, MaskError
-from ..masks import CLOUD_VARIABLES
+from ..masks import packed
 from .dates import HELP, acquired
 from .geotiff import Header, read_header, read_window, spectral, windows
 from .target import FILLED_TAG, SIDECARS
@@ -178,8 +179,12 @@ def choose_bands(
             msg = f"{header.path} has no band {wanted}; it has {', '.join(names)}. Choose among these."
             raise InputError(msg)
         return tuple(names.index(name) + 1 for name in dict.fromkeys(bands))
-    left_out = {number for number, name in enumerate(names, start=1) if is_mask(name)}
-    left_out |= {mask_band} if mask_band else set()
+    layers = {number: name for number, name in enumerate(names, start=1) if products.is_quality(name)}
+    unsaid = [name for number, name in layers.items() if not is_mask(name) and number != mask_band]
+    if unsaid:
+        msg = f"Left out as layers of quality, which are no bands, and written as they are: {', '.join(unsaid)}."
+        warnings.warn(msg, UserWarning, stacklevel=2)
+    left_out = set(layers) | ({mask_band} if mask_band else set())
     for number, (name, kind) in enumerate(zip(names, header.colorinterp, strict=True), start=1):
         # GDAL calls the fourth of four uint8 bands alpha unasked: a name tells that it is something else.
         if kind == ColorInterp.alpha and (name == str(number) or "alpha" in name.lower()):
@@ -197,16 +202,13 @@ def choose_bands(
 
 
 def is_mask(band: str) -> bool:
-    """Whether a band's name says that it holds cloud classes."""
-    return band.lower() in {name.lower() for name in CLOUD_VARIABLES}
+    """Return True for a band whose name says that it holds cloud classes."""
+    return products.is_searched(band)
 
 
 def mask_kind(name: str | None) -> str | None:
-    """The kind of mask ("SCL", "QA_PIXEL", "HLS Fmask", ...) that a file's or band's name tells, or None."""
-    for kind in sorted(CLOUD_VARIABLES, key=len, reverse=True):
-        if name and re.search(rf"(?<![A-Za-z]){re.escape(kind)}(?![A-Za-z])", name, flags=re.IGNORECASE):
-            return f"HLS {kind}" if name.startswith("HLS.") else kind  # the same name, packed bits in place of classes
-    return None
+    """Return the kind of mask ("SCL", "QA_PIXEL", "HLS Fmask", ...) that a file's or band's name says, or None."""
+    return products.kind(name)
 
 
 def match_masks(
@@ -281,6 +283,9 @@ def read_mask(masks: Sequence[Header], times: np.ndarray | None, lazy: bool) -> 
         MaskError: several bands, none of them with a known name.
     """
     first = masks[0]
+    if first.count == len(products.UDM2_BANDS) and mask_kind(first.name) == "UDM2":
+        named = tuple(name or str(number) for number, name in enumerate(first.band_names, start=1))
+        return packed(read_raster(masks, named, tuple(range(1, first.count + 1)), times, lazy).rename("UDM2"))
     known = [number for number, name in enumerate(first.band_names, start=1) if mask_kind(name)]
     if first.count > 1 and len(known) != 1:
         msg = (
