@@ -11,7 +11,7 @@ from .console import Console
 from .products import RULES
 
 METHODS = ("auto", "ngr", "guide", "paper")
-MASK_RULES = (*(rule.name for rule in RULES), "MSK_CLDPRB", "CLP_255", "cloud_mask")
+MASK_RULES = (*(rule.name for rule in RULES if rule.name != "UDM2"), "MSK_CLDPRB", "CLP_255", "cloud_mask")
 """Names that a mask can be read by; "cloud_mask": 0 and 1."""
 
 

@@ -368,6 +368,8 @@ SEARCHED = (
     "QA60",
 )
 """Names under which a mask is looked for, whatever their case; the first that is there is taken."""
+PLAIN = ("scl", "qa_pixel", "pixel_qa", "fmask", "cloud_mask", "clouds", "cloud", "mask", "filled")
+"""Names that nobody takes for a band's: that these layers are left out goes without saying."""
 OWN_NAMES = ("cloud_mask", "clouds", "cloud", "mask", "filled")
 _QUALITY = re.compile(r"(?<![a-z])([a-z]*masks?|qa|qc|quality|flags?|msk|probability|clouds?_prob\w*)(?![a-z])")
 

@@ -765,7 +765,7 @@ def notes_on(cube: Cube) -> list[str]:
     notes = []
     if len(cube.dates) == 1:
         notes.append("There is only one date: gaps are filled from their surroundings alone (spatial inpainting).")
-    layers = [name for name in cube.left_out if not products.is_searched(name)]
+    layers = [name for name in cube.left_out if name.lower() not in products.PLAIN]
     if layers:
         notes.append(
             f"Left out as layers of quality, which are no bands, and returned as they are: {', '.join(layers)}."

@@ -180,7 +180,7 @@ def choose_bands(
             raise InputError(msg)
         return tuple(names.index(name) + 1 for name in dict.fromkeys(bands))
     layers = {number: name for number, name in enumerate(names, start=1) if products.is_quality(name)}
-    unsaid = [name for number, name in layers.items() if not is_mask(name) and number != mask_band]
+    unsaid = [name for number, name in layers.items() if name.lower() not in products.PLAIN and number != mask_band]
     if unsaid:
         msg = f"Left out as layers of quality, which are no bands, and written as they are: {', '.join(unsaid)}."
         warnings.warn(msg, UserWarning, stacklevel=2)
