@@ -344,6 +344,11 @@ def decloud(*arguments: object) -> Result:
     return CliRunner().invoke(main, ["decloud", *map(str, arguments), *QUICK])
 
 
+def _without_notes(text: bytes) -> bytes:
+    """What is on stderr beside what is to be done and what the mask marks, which is said before the work starts."""
+    return b"\n".join(line for line in text.splitlines() if b"to solve" not in line and b"by the rule" not in line)
+
+
 def _check_one_line(result: Result, code: int, words: list[str]) -> None:
     lines = [line for line in result.stderr.splitlines() if not line.startswith("Warning: ")]
     assert result.exit_code == code, result.stderr
@@ -365,9 +370,7 @@ def test_bad_input_is_one_clear_line_before_solving(folder: Path, case: Case) ->
     here = sorted(folder.parent.rglob("*"))
     result = decloud(*arguments, "-o", folder.parent / "out")
     if case in LATE:
-        result.stderr_bytes = b"\n".join(
-            line for line in result.stderr_bytes.splitlines() if b"to solve" not in line and b"by the rule" not in line
-        )
+        result.stderr_bytes = _without_notes(result.stderr_bytes)
     _check_one_line(result, console.BAD_INPUT, BAD[case])
     assert sorted(folder.parent.rglob("*")) == here
 
@@ -517,8 +520,6 @@ def test_a_disk_that_fills_up_while_writing(folder: Path, tiny_disk: Path) -> No
     sizes = sum(image.stat().st_size for image in _files(folder)[0])
     assert sizes < 60_000
     result = decloud(*_arguments(folder), "-o", tiny_disk / "out")
-    result.stderr_bytes = b"\n".join(
-        line for line in result.stderr_bytes.splitlines() if b"to solve" not in line and b"by the rule" not in line
-    )
+    result.stderr_bytes = _without_notes(result.stderr_bytes)
     _check_one_line(result, console.BAD_OUTPUT, ["could not be written", "MB free", "-o"])
     assert list(tiny_disk.iterdir()) == []
