@@ -488,7 +488,7 @@ def test_any_mask_is_read_alike_in_memory_and_lazily(data: st.DataObject, name: 
     known = [v for case in CASES if case.name == name for v in case.values if v == v] or [0, 1, 255]
     values = data.draw(st.lists(st.one_of(st.sampled_from(known), st.integers(0, 255)), min_size=1, max_size=5))
     mask = mask_of(Case(name, [float(v) for v in values], dtype="float64")).astype(dtype)
-    keywords = {
+    keywords: dict[str, Any] = {
         "probability": data.draw(st.sampled_from([0.2, 0.5, 0.9])),
         "dilate": data.draw(st.sampled_from([0, 2])),
     }
