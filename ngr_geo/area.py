@@ -16,9 +16,9 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from . import work
 from .cube import Cube
 from .errors import GridError, InputError
+from .store import digest
 from .tiles import Tile
 
 LONGITUDE_LATITUDE = "OGC:CRS84"
@@ -126,7 +126,7 @@ def noted(result: xr.DataArray | xr.Dataset, area: Area | None) -> xr.DataArray 
 
 def digest_of(shapes: Any) -> str:
     """Return a hash of a GeoDataFrame or GeoSeries: its polygons and their CRS."""
-    return work.digest(*(part.hex() for part in shapes.geometry.to_wkb()), str(shapes.crs))
+    return digest(*(part.hex() for part in shapes.geometry.to_wkb()), str(shapes.crs))
 
 
 def _shapes(aoi: Any) -> tuple[Any, str]:

@@ -319,7 +319,8 @@ def _compute(
     result is written, here.
     """
     from .io import only, read_back, remote, write_stack
-    from .work import cluster, remove
+    from .jobs import remove
+    from .work import cluster
 
     all_dates = stack
     folder = _work_folder(job, stack)

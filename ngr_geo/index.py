@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,11 +12,12 @@ from typing import TYPE_CHECKING, Any
 import dask.array as da
 import numpy as np
 
-from . import tiles
+from . import jobs, store, tiles
 from .cube import Cube
 from .errors import InputError, OutputError
 from .prior import Prior, load
 from .provenance import read_json
+from .wording import counted
 
 if TYPE_CHECKING:
     from geopandas import GeoDataFrame
@@ -67,25 +69,27 @@ def of_folder(cube: Cube, folder: str | os.PathLike[str]) -> GeoDataFrame:
     """
     _geopandas()
     path = Path(folder)
-    try:
-        job = json.loads((path / "job.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        msg = f"Found no job in {path}, expected the work folder of one (work=, --work) that was not removed yet."
-        raise InputError(msg) from error
+    job = jobs.read(path)
     if job.get("shape") != list(cube.shape):
         msg = (
             f"Found a job for a raster of shape {job.get('shape')} in {path}, expected this one's, {list(cube.shape)}."
         )
         raise InputError(msg)
-    prior = load(path / "prior.safetensors") if (path / "prior.safetensors").exists() else None
-    rows, done = [], []
-    for tile in tiles.grid(cube.shape[-2:], job["tile"], job["overlap"]):
-        record = path / "tiles" / f"{tile.number:06d}.npz"
-        if not record.exists():
+    prior = load(path / jobs.PRIOR, job[jobs.LEARNT]) if (path / jobs.PRIOR).exists() else None
+    rows, done, useless = [], [], 0
+    pieces = tiles.grid(cube.shape[-2:], job["tile"], job["overlap"])
+    for tile, slot in zip(pieces, jobs.slots(path, job, pieces), strict=True):
+        if not os.path.exists(slot.path):
             continue
-        with tiles.record(record) as file:
-            rows.append({"tile": tile.number, **_row(file, cube, prior)})
-        done.append(tile)
+        try:
+            with store.opened_at(slot) as record:
+                rows.append({"tile": tile.number, **_row(record, cube, prior)})
+            done.append(tile)
+        except InputError:
+            useless += 1
+    if useless:
+        text = f"Left out {counted(useless, 'damaged or misplaced record')} in {path}: run the job again to have these tiles solved."
+        warnings.warn(text, UserWarning, stacklevel=3)
     return _on_the_map(rows, done, cube)
 
 
@@ -127,15 +131,15 @@ def _on_the_map(rows: Sequence[Mapping[str, Any]], pieces: Sequence[tiles.Tile],
     return geopandas.GeoDataFrame(rows, geometry=shapes, crs=cube.raster.rio.crs)
 
 
-def _row(file: Mapping[str, Any], cube: Cube, prior: Prior | None) -> dict[str, Any]:
+def _row(file: store.Record, cube: Cube, prior: Prior | None) -> dict[str, Any]:
     """Return what a tile's record tells."""
-    told = json.loads(str(file["told"])) if "told" in file else {}
+    told = file.notes
     row: dict[str, Any] = {"missing": np.nan, "filled": np.nan, "outcome": "solved", "method": "", "steps": 0}
     row |= {"expected_rmse": np.nan, "uncertainty": told.get("uncertainty", np.nan)}
     if "outcome" in file:
         size, filled = max(int(file["pixels"]), 1), file["filled"]
         row |= {"missing": float(file["missing"].mean() / size), "filled": float(filled.mean() / size)}
-        row |= {"outcome": str(file["outcome"])} | _from_prior(filled, cube, prior)
+        row |= {"outcome": str(file["outcome"])} | _from_prior(filled.tolist(), cube, prior)
     else:
         verdicts = json.loads(str(file["verdicts"]))
         methods = [v[1] for v in verdicts]

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import tempfile
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .errors import InputError, OutputError
+from .store import digest as digest_of
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -24,7 +26,7 @@ if TYPE_CHECKING:
     from .solver import Small
     from .tasks import Scene
 
-FORMAT = "2"
+FORMAT = "3"
 _SPREAD = ("weights", "deviation", "rms", "bias", "limits", "doubt")
 
 
@@ -45,8 +47,8 @@ class Prior:
         """What refines the guide, to be used on other scenes and dates; none where nothing was trained."""
         return () if self.scene is None else self.scene.networks
 
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Write a .safetensors file, whole or not at all.
+    def save(self, path: str | os.PathLike[str]) -> str:
+        """Return the digest of the prior, after writing it to a .safetensors file, whole or not at all.
 
         Raises:
             OutputError: it cannot be written.
@@ -54,13 +56,15 @@ class Prior:
         from safetensors.numpy import save
 
         tensors, notes = _packed(self)
+        text = json.dumps(notes)
+        found = _digest(tensors, text)
         target = Path(path)
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
             with tempfile.NamedTemporaryFile(dir=target.parent, prefix=f".{target.name}.", delete=False) as handle:
                 temporary = Path(handle.name)
                 try:
-                    handle.write(save(tensors, metadata={"ngr_geo_prior": FORMAT, "notes": json.dumps(notes)}))
+                    handle.write(save(tensors, metadata={"ngr_geo_prior": FORMAT, "notes": text, "digest": found}))
                     handle.flush()
                     os.fsync(handle.fileno())
                     temporary.chmod(0o644)
@@ -70,13 +74,14 @@ class Prior:
         except OSError as error:
             msg = f"{target} could not be written: {error.strerror or error}. Choose another place for the prior."
             raise OutputError(msg) from error
+        return found
 
 
-def load(path: str | os.PathLike[str]) -> Prior:
-    """Return the prior that `Prior.save` wrote.
+def load(path: str | os.PathLike[str], digest: str | None = None) -> Prior:
+    """Return the prior that `Prior.save` wrote; `digest`: what it returned, where only that prior will do.
 
     Raises:
-        InputError: no such file, or not one of ours.
+        InputError: no such file, not one of ours, damaged, or not the one that is meant.
     """
     from safetensors import SafetensorError, safe_open
 
@@ -90,6 +95,12 @@ def load(path: str | os.PathLike[str]) -> Prior:
                 )
                 raise InputError(msg)
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # not a dict
+        if _digest(tensors, notes["notes"]) != notes["digest"]:
+            msg = "its content is not what was written"
+            raise ValueError(msg)
+        if digest is not None and digest != notes["digest"]:
+            msg = f"{path} holds another prior than the one that was kept there: something replaced the file. Run the same again."
+            raise InputError(msg)
         return _unpacked(tensors, json.loads(notes["notes"]))
     except FileNotFoundError as error:
         msg = f"{path}: no such file. Expected a prior,"
@@ -98,12 +109,19 @@ def load(path: str | os.PathLike[str]) -> Prior:
             call="as ds.ngr.prior(...).save('prior.safetensors') writes it.",
             option="as --save-prior writes it.",
         ) from error
+    except InputError:
+        raise
     except (SafetensorError, OSError, KeyError, ValueError, IndexError, TypeError, RuntimeError) as error:
         msg = (
             f"{path} is no prior that can be read ({str(error)[:120]}). Expected a .safetensors file, as a prior is saved to; "
             "pickles (.pt, .pkl) are never loaded."
         )
         raise InputError(msg) from error
+
+
+def _digest(tensors: Mapping[str, Any], notes: str) -> str:
+    """Return the digest of what a file holds."""
+    return digest_of(notes, *(part for name in sorted(tensors) for part in (name, np.asarray(tensors[name]))))
 
 
 def _packed(prior: Prior) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:

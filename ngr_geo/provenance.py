@@ -83,7 +83,7 @@ def call_of(record: Mapping[Any, Any], given: Mapping[str, Any]) -> tuple[str, d
 
 def _told(value: Any) -> Any:
     """Return a keyword's value as JSON can hold it; of an array or object a digest, None where that would compute something."""
-    from .work import digest
+    from .store import digest
 
     if value is None or isinstance(value, bool | int | float | str):
         return value

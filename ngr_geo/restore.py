@@ -14,7 +14,6 @@ import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -26,14 +25,15 @@ from numpy.typing import NDArray
 
 from . import area as areas
 from . import cube as cubes
-from . import flags, maskcheck, masks, products, record, selection, tiles, work
+from . import flags, jobs, maskcheck, masks, products, record, selection, store, tiles, work
 from .area import Area
 from .cube import Cube
 from .errors import InputError, MaskError
 from .prior import Prior
 from .prior import load as load_prior
 from .selection import Dates
-from .tiles import Region, Stored, Tile
+from .store import Slot, Stored
+from .tiles import Region, Tile
 from .wording import listed
 
 if TYPE_CHECKING:
@@ -387,51 +387,66 @@ def _in_folder(job: Job, verb: str, settings: Settings, options: Options) -> xr.
     identified = {
         **identity(cube, verb, settings, options, area),
         "dates": [cube.dates[t] for t in targets],
-        "pixels": work.digest(*seen),
-        "prior": work.digest([w.numpy() for n in networks for w in n.state_dict().values()]) if networks else None,
+        "pixels": store.digests_of(seen),
+        "prior": store.digest([w.numpy() for n in networks for w in n.state_dict().values()]) if networks else None,
     }
-    with work.opened(options.work, identified) as folder:
-        if not folder.prior.exists():
-            if not work.elsewhere():
-                learnt = _learn(*seen, targets, cube.days, settings, networks, tell)
-            else:
-                learnt = work.compute([dask.delayed(_learn)(*sample, list(targets), cube.days, settings, networks)])[0]
-            learnt.save(folder.prior)
-        del seen
 
-        cut = [work.windows(a) for a in (values, observed, fill)]
+    def learn() -> Prior:
+        if not work.elsewhere():
+            return _learn(*seen, targets, cube.days, settings, networks, tell)
+        learnt: Prior = work.compute([dask.delayed(_learn)(*sample, list(targets), cube.days, settings, networks)])[0]
+        return learnt
 
-        def solve(tile: Tile, record: str) -> Any:
-            parts = [window(tile.window) for window in cut]
-            here = None if inside is None else inside(tile.window)
-            return dask.delayed(_solve_and_keep, pure=False)(str(folder.prior), *parts, here, tile, settings, record)
+    with work.opened(options.work, identified, jobs.sources(cube.raster)) as folder:
+        prior = _prior_in(folder, learn)
+        seen = ([], [], [])  # it is large
+        cut = [*(work.windows(a) for a in (values, observed, fill)), inside]
+        kept = dask.delayed(load_prior, pure=True)(
+            str(folder.prior), folder.learnt
+        )  # once for the tiles of a computation
 
-        folder.solve(pieces, solve, tell, side_by_side(cube, pieces, settings))
-        prior = load_prior(folder.prior)
-        records = [str(folder.record(t)) for t in pieces]
+        def read(tile: Tile) -> list[Any]:
+            return [None if window is None else window(tile.window) for window in cut]
+
+        def solve(tile: Tile, parts: list[Any], slot: Slot) -> Any:
+            return dask.delayed(_solve_and_keep, pure=False)(kept, parts, tile, settings, slot)
+
+        folder.solve(pieces, read, solve, tell, side_by_side(cube, pieces, settings))
+        slots = folder.slots(pieces)
+        shares, seals = _tallied(slots, cube)
     leading, chunks = _leading(cube.shape[:2], settings), values.chunks[-2:]
-    blended = tiles.blend_lazy(pieces, [Stored(r, "values") for r in records], leading, chunks)
+    stored = [Stored(slot.path, "values", seal) for slot, seal in zip(slots, seals, strict=True)]
+    blended = tiles.blend_lazy(pieces, stored, leading, chunks)
     restored, layers = _split(blended if cube.lazy else blended.compute(), settings)
     result = cubes.write(cube, restored, fill if cube.lazy else fill.compute(), layers=layers)
-    return _recorded(result, cube, prior, _tallied(records, cube), verb, settings)
+    return _recorded(result, cube, prior, shares, verb, settings)
 
 
-def _solve_and_keep(
-    prior_path: str,
-    values: NDArray[Any],
-    observed: NDArray[np.bool_],
-    fill: NDArray[np.bool_],
-    inside: NDArray[np.bool_] | None,
-    tile: Tile,
-    settings: Settings,
-    record: str,
-) -> None:
+def _prior_in(folder: work.Work, learn: Callable[[], Prior]) -> Prior:
+    """Return the prior that a work folder keeps: what `learn` returns where it has none yet, or one that is damaged."""
+    if folder.learnt is not None:
+        try:
+            return load_prior(folder.prior, folder.learnt)
+        except InputError as error:
+            text = f"What was learnt of the scene is learnt again: {error}"
+            warnings.warn(text, UserWarning, stacklevel=6)
+    folder.learn(learn().save(folder.prior))
+    return load_prior(folder.prior, folder.learnt)
+
+
+def _solve_and_keep(prior: Prior, read: Sequence[Any], tile: Tile, settings: Settings, slot: Slot) -> None:
     """Solve a tile and write its record: `values` (time, band, h, w) where it fills, and counts of its core's pixels.
 
-    Those `inside` (h, w) the area of interest are counted, all where that is None.
+    Args:
+        prior: of the scene.
+        read: values, observed and fill (time, band, h, w), and the area of interest (h, w): pixels inside are counted, all if None.
+        tile: which one.
+        settings: to solve it with.
+        slot: where its record is kept.
     """
     begun = time.perf_counter()
-    answer = _solve_tile(_prior_at(prior_path), values, observed, fill, tile, settings)
+    values, observed, fill, inside = read
+    answer = _solve_tile(prior, values, observed, fill, tile, settings)
     told = work.telling(begun, settings.placed().device)
     if answer is not None and settings.uncertainty:
         deviation = answer[1][np.broadcast_to(fill, values.shape)]
@@ -443,29 +458,23 @@ def _solve_and_keep(
         "missing": np.asarray(~observed.all(axis=1) & counted)[core].sum((1, 2)),
         "filled": np.asarray(fill.any(axis=1))[core].sum((1, 2)),
         "outcome": np.array(_outcome(answer)),
-        "told": np.array(json.dumps(told)),
     }
     kept = (
-        {} if answer is None else tiles.sparse("values", answer, np.broadcast_to(fill, answer.shape))
+        {} if answer is None else store.sparse("values", answer, np.broadcast_to(fill, answer.shape))
     )  # elsewhere nothing is asked of it
-    work.keep(record, **counts, **kept)
+    store.keep(slot, read, {**counts, **kept}, told)
 
 
-@lru_cache(maxsize=2)
-def _prior_at(path: str) -> Prior:
-    """Return a prior, read once by each worker."""
-    return load_prior(path)
-
-
-def _tallied(records: Sequence[str], cube: Cube) -> Shares:
-    """Return the shares of a whole scene from the records of its tiles."""
-    counts, pixels, outcomes = np.zeros((2, len(cube.dates))), 0, []
-    for path in records:
-        with tiles.record(path) as file:
-            counts += np.stack([file["missing"], file["filled"]])
-            pixels += int(file["pixels"])
-            outcomes.append(str(file["outcome"]))
-    return Shares(counts[0] / max(pixels, 1), counts[1] / max(pixels, 1), _counts(outcomes))
+def _tallied(slots: Sequence[Slot], cube: Cube) -> tuple[Shares, list[str]]:
+    """Return the shares of a whole scene from the records of its tiles, and the seals of these."""
+    counts, pixels, outcomes, seals = np.zeros((2, len(cube.dates))), 0, [], []
+    for slot in slots:
+        with store.opened_at(slot) as kept:
+            counts += np.stack([kept["missing"], kept["filled"]])
+            pixels += int(kept["pixels"])
+            outcomes.append(str(kept["outcome"]))
+            seals.append(kept.seal)
+    return Shares(counts[0] / max(pixels, 1), counts[1] / max(pixels, 1), _counts(outcomes)), seals
 
 
 def _outcome(state: NDArray[np.float32] | None) -> str:
@@ -494,6 +503,7 @@ def identity(cube: Cube, verb: str, settings: Settings, options: Options, area: 
         "shape": list(cube.shape),
         "bands": list(cube.bands),
         "all dates": list(cube.dates),
+        "days": [str(day) for day in cube.days],
         "aoi": None if area is None else area.record["digest"],
     }
 

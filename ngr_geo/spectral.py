@@ -22,11 +22,12 @@ from numpy.typing import NDArray
 
 from . import area as areas
 from . import cube as cubes
-from . import flags, restore, selection, tiles, work
+from . import flags, jobs, restore, selection, store, tiles, work
 from .cube import Cube
 from .errors import InputError, MaskError
 from .restore import Dates, Options, regions, settings_of
-from .tiles import Stored, Tile
+from .store import Slot, Stored
+from .tiles import Tile
 from .wording import counted, listed
 
 if TYPE_CHECKING:
@@ -330,26 +331,32 @@ def _in_folder(
         **restore.identity(cube, job.verb, settings, job.options, area),
         "task": [job.task.kind, job.task.direction],
         "bad bands": [cube.bands[i] for i in selection.bands(cube.bands, bad_bands)],
-        "pixels": work.digest(*seen),
+        "pixels": store.digests_of(list(zip(*seen, strict=True))),
     }
     del seen
-    with work.opened(job.options.work, identity) as folder:
+    with work.opened(job.options.work, identity, jobs.sources(cube.raster)) as folder:
+        folder.learn(scale.hex())
         area_blocks = None if inside is None else work.blocks(inside)
         cut = [None if a is None else work.windows(a) for a in (values, observed, gaps, area_blocks)]
 
-        def solve(tile: Tile, record: str) -> Any:
-            parts = [None if window is None else window(tile.window) for window in cut]
+        def read(tile: Tile) -> list[Any]:
+            return [None if window is None else window(tile.window) for window in cut]
+
+        def solve(tile: Tile, parts: list[Any], slot: Slot) -> Any:
             task = dask.delayed(_solve_and_keep, pure=False)
-            return task(*parts, scale, job.task, job.find_lines, settings, record)
+            return task(parts, scale, job.task, job.find_lines, settings, slot)
 
         tell = job.options.progress or restore.silent
-        folder.solve(pieces, solve, tell, restore.side_by_side(cube, pieces, settings))
-        records = [str(folder.record(t)) for t in pieces]
+        folder.solve(pieces, read, solve, tell, restore.side_by_side(cube, pieces, settings))
+        slots = folder.slots(pieces)
+        told, seals = zip(*(_told(slot) for slot in slots), strict=True)
     chunks = values.chunks[-2:]
     leading = _leading(cube, settings)
     blended = da.stack(
         [
-            tiles.blend_lazy(pieces, [Stored(r, name) for r in records], leading[1:], chunks)
+            tiles.blend_lazy(
+                pieces, [Stored(s.path, name, seal) for s, seal in zip(slots, seals, strict=True)], leading[1:], chunks
+            )
             for name in STATES[: leading[0]]
         ]
     )
@@ -357,47 +364,40 @@ def _in_folder(
         blended = blended.compute()
     if gaps is not None and not cube.lazy:
         gaps = gaps.compute()
-    return _recorded(_written(cube, blended, gaps, job), cube, [_told(record) for record in records], scale, job)
+    return _recorded(_written(cube, blended, gaps, job), cube, told, scale, job)
 
 
 def _solve_and_keep(
-    values: NDArray[Any],
-    observed: NDArray[np.bool_],
-    gaps: NDArray[np.bool_] | None,
-    inside: NDArray[np.bool_] | None,
-    scale: float,
-    task: Task,
-    find_lines: bool,
-    settings: Settings,
-    record: str,
+    read: Sequence[Any], scale: float, task: Task, find_lines: bool, settings: Settings, slot: Slot
 ) -> None:
-    """Solve a tile and write its record."""
+    """Solve a tile from values, observed, gaps and the area of interest, and write its record."""
     begun = time.perf_counter()
+    values, observed, gaps, inside = read
     piece = _solve_tile(values, observed, gaps, inside, scale, task, find_lines, settings)
     kept: dict[str, NDArray[Any]] = {}
     for name, state in zip(STATES, piece.states, strict=False):
         where = state != 0
-        kept |= {name: state} if where.mean() > 0.5 else tiles.sparse(name, state, where)
+        kept |= {name: state} if where.mean() > 0.5 else store.sparse(name, state, where)
     told = work.telling(begun, settings.placed().device)
     if settings.uncertainty and (piece.states[2] != 0).any():
         told["uncertainty"] = float(piece.states[2][piece.states[2] != 0].mean(dtype=np.float64))
     table = np.array([judgement[1:] for _, judgement in piece.judged], float)  # (time, 5, band)
     names = np.array(json.dumps([[note, judgement.method] for note, judgement in piece.judged]))
-    texts = {"verdicts": names, "told": np.array(json.dumps(told))}
-    work.keep(record, **kept, **texts, noise=piece.noise, errors=table, made_up=piece.made, size=np.array(piece.size))
+    beside = {"verdicts": names, "noise": piece.noise, "errors": table, "made_up": piece.made, "size": piece.size}
+    store.keep(slot, read, kept | beside, told)
 
 
-def _told(record: str) -> tuple[Any, ...]:
-    """Return what the record of a tile tells beside its pixels: the fields of its `Piece` after the first."""
+def _told(slot: Slot) -> tuple[tuple[Any, ...], str]:
+    """Return what the record of a tile says beside its pixels: the fields of its `Piece` after the first; and the record's seal."""
     from .tasks import Judgement
 
-    with tiles.record(record) as file:
-        names, errors = json.loads(str(file["verdicts"])), file["errors"]
+    with store.opened_at(slot) as record:
+        names, errors = json.loads(str(record["verdicts"])), record["errors"]
         judged = tuple(
             (note, Judgement(method, *map(tuple, table.tolist())))
             for (note, method), table in zip(names, errors, strict=True)
         )
-        return file["noise"], judged, file["made_up"], int(file["size"])
+        return (record["noise"], judged, record["made_up"], int(record["size"])), record.seal
 
 
 def _written(cube: Cube, blended: Any, gaps: Any, job: Job) -> xr.DataArray | xr.Dataset:

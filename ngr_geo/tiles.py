@@ -8,13 +8,9 @@ Across the halo its weight falls from one to zero while its neighbour's rises: t
 from __future__ import annotations
 
 import itertools
-import os
 import threading
-import zipfile
-import zlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from typing import Any, NamedTuple, TypeVar
 
 import dask
@@ -23,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .errors import InputError
+from .store import Stored
 
 Region = tuple[slice, slice]
 Answer = TypeVar("Answer")
@@ -63,6 +60,11 @@ class Tile(NamedTuple):
     def window(self) -> Region:
         """The tile's part of the scene."""
         return slice(self.row.start, self.row.stop), slice(self.column.start, self.column.stop)
+
+    @property
+    def place(self) -> tuple[int, ...]:
+        """What tells this tile from all others: its number, rows and columns, each with its core."""
+        return self.number, *self.row, *self.column
 
     def seed(self, seed: int) -> int:
         """Return a seed that depends on the tile's position alone, not on how many tiles there are or their order."""
@@ -130,50 +132,6 @@ def touching(tiles: Sequence[Tile], region: Region) -> list[int]:
         and t.column.start < columns.stop
         and columns.start < t.column.stop
     ]
-
-
-@contextmanager
-def record(path: str | os.PathLike[str]) -> Iterator[Mapping[str, NDArray[Any]]]:
-    """Open the record (.npz) of a solved tile. No pickle is loaded, whatever the file holds.
-
-    Raises:
-        InputError: it is damaged, or none that this package wrote.
-    """
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            yield file
-    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        msg = (
-            f"{path} is no record of a tile that can be read ({str(error)[:120]}). Expected one that a run kept there: remove "
-            "that file and run again, or start over with"
-        )
-        raise InputError(msg, call="restart=True.", option="--restart") from error
-
-
-class Stored(NamedTuple):
-    """One array of a solved tile that lies in a file (.npz), read where it is blended."""
-
-    path: str
-    name: str
-
-    def load(self) -> NDArray[np.float32] | None:
-        """Return the array; None where the tile has none."""
-        with record(self.path) as file:
-            if self.name not in file:
-                return None
-            values: NDArray[np.float32] = file[self.name]
-            if f"{self.name}.where" not in file:
-                return values
-            shape = tuple(file[f"{self.name}.shape"])
-            where = np.unpackbits(file[f"{self.name}.where"], count=int(np.prod(shape))).astype(bool)
-        full = np.zeros(shape, values.dtype)
-        full.ravel()[where] = values
-        return full
-
-
-def sparse(name: str, values: NDArray[np.float32], where: NDArray[np.bool_]) -> dict[str, NDArray[np.generic]]:
-    """Return what `Stored` reads as `values` where `where`, and 0 elsewhere."""
-    return {name: values[where], f"{name}.where": np.packbits(where), f"{name}.shape": np.array(values.shape)}
 
 
 def blend(

@@ -2,25 +2,22 @@
 
     FOLDER/job.json            what the job is: version, verb, settings, input
     FOLDER/prior.safetensors   what was learnt of the scene
-    FOLDER/tiles/000042.npz    a finished tile
+    FOLDER/tiles/000042.npz    a finished tile: see `store`
 
 A tile is a function of its own pixels and of the prior, so any order, any scheduler and any number of interruptions give the same
-bits. Tasks write their records themselves and send nothing back: no worker ever holds more than the tiles it is working on. On a
-cluster the folder has to be on a disk that all workers see.
+bits; `ngr_made`, the time of the call, is all that tells an interrupted run from another. Before a finished tile is taken over, its
+pixels are read again and compared with what it was solved from. Tasks write their records themselves and send nothing back: no
+worker ever holds more than the tiles it is working on. On a cluster the folder has to be on a disk that all workers see.
 """
 
 from __future__ import annotations
 
-import hashlib
 import itertools
-import json
 import logging
 import os
-import shutil
 import socket
-import tempfile
 import time
-import zipfile
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -34,7 +31,9 @@ import numpy as np
 from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
+from . import jobs, store
 from .errors import InputError, NgrError, OutputError, TilesFailedError
+from .store import Slot
 from .tiles import Region, Tile
 from .wording import counted
 
@@ -54,7 +53,7 @@ Progress = Callable[[str, int, int], None]
 
 @dataclass(frozen=True)
 class Folder:
-    """Where a job keeps its records; `restart` does away with those of an earlier one; `inputs`: files that must not change."""
+    """Where a job keeps its records; `restart` does away with those of an earlier one; `inputs`: the files of the raster."""
 
     path: str | os.PathLike[str]
     restart: bool = False
@@ -72,157 +71,203 @@ class Failure(NamedTuple):
 class Work:
     """An open work folder; made by `opened`."""
 
-    def __init__(self, path: Path) -> None:
-        """Take the folder."""
-        self.path = path
+    def __init__(self, path: Path, job: jobs.Job, files: Sequence[str]) -> None:
+        """Take the folder, its job, and the files that are read."""
+        self.path, self.job, self.files = path, job, files
+        self._begun = jobs.stamps(files)
 
     @property
     def prior(self) -> Path:
         """Where the scene's prior is kept."""
-        return self.path / "prior.safetensors"
+        return self.path / jobs.PRIOR
 
-    def record(self, tile: Tile) -> Path:
-        """Return where a tile is kept."""
-        return self.path / "tiles" / f"{tile.number:06d}.npz"
+    @property
+    def learnt(self) -> str | None:
+        """The digest of what was learnt of the scene; None before that."""
+        return self.job[jobs.LEARNT]
 
-    def has(self, tile: Tile) -> bool:
-        """Return whether a tile is finished: its record is there and whole."""
-        return zipfile.is_zipfile(self.record(tile))
+    def learn(self, learnt: str) -> None:
+        """Write down the digest of what was learnt of the scene: records of tiles solved with anything else are of another job."""
+        if learnt != self.learnt:
+            self.job[jobs.LEARNT] = learnt
+            jobs.write(self.path, self.job)
+
+    def slots(self, pieces: Sequence[Tile]) -> list[Slot]:
+        """Return where tiles are kept."""
+        return jobs.slots(self.path, self.job, pieces)
 
     def solve(
-        self, pieces: Sequence[Tile], task: Callable[[Tile, str], Any], tell: Progress, together: int | None = None
+        self,
+        pieces: Sequence[Tile],
+        read: Callable[[Tile], list[Any]],
+        task: Callable[[Tile, list[Any], Slot], Any],
+        tell: Progress,
+        together: int | None = None,
     ) -> None:
         """Have all tiles that are not finished solved and recorded.
 
         Neighbours go together, so that what they read in common is read once. Where something fails, the tiles of that group are
-        tried again one by one: only those that fail twice are given up, and told of when all others are finished.
+        tried again one by one: only those that fail twice are given up, and reported when all others are finished.
 
         Args:
             pieces: of the scene.
-            task: (tile, path of its record) -> delayed.
+            read: tile -> what it is solved from, delayed, in the order of `store.READ`.
+            task: (tile, what it is solved from, where its record is kept) -> delayed.
             tell: of the progress.
             together: so many at a time, where they run in this process; None: one per core.
 
         Raises:
+            InputError: the input is not what finished tiles were solved from.
             TilesFailedError: some could not be solved.
             OutputError: a record cannot be written.
         """
-        todo = [t for t in along_curve(pieces) if not self.has(t)]
-        done, failures = len(pieces) - len(todo), []
+        slots = {t.number: s for t, s in zip(pieces, self.slots(pieces), strict=True)}
+
+        def finished(tile: Tile) -> bool:
+            return os.path.exists(slots[tile.number].path)
+
+        def check(tile: Tile) -> Any:
+            return dask.delayed(store.check, pure=False)(slots[tile.number], read(tile))
+
+        along = along_curve(pieces)
+        failures = self._check([t for t in along if finished(t)], slots, check, partial(tell, "check"), together)
+        todo = [t for t in along if not finished(t)]
+        done = len(pieces) - len(todo)
         tell("tiles", done, len(pieces))
-        client = active_client()
-        size = max(4 * GROUP, 4 * sum(client.nthreads().values())) if client else GROUP
-        for start in range(0, len(todo), size):
-            group = todo[start : start + size]
-            try:
-                compute(
-                    [task(t, str(self.record(t))) for t in group], partial(_count_on, tell, done, len(pieces)), together
-                )
-            except OutputError:
-                raise
-            except Exception:  # of any tile, in reading or in solving: found out below
-                for tile in [t for t in group if not self.has(t)]:
-                    try:
-                        compute([task(tile, str(self.record(tile)))])
-                    except OutputError:
-                        raise
-                    except Exception as error:
-                        rows, columns = tile.window
-                        cause = str(error) if isinstance(error, NgrError) else f"{type(error).__name__}: {error}"
-                        failures.append(Failure((rows.start, rows.stop), (columns.start, columns.stop), cause))
+        for group in _groups(todo):
+            count = partial(_count_on, partial(tell, "tiles"), done, len(pieces))
+            _, failed = _computed(
+                group, lambda t: task(t, read(t), slots[t.number]), count, together, lambda t: not finished(t)
+            )
+            failures += failed
             done += len(group)
             tell("tiles", done, len(pieces))
         if failures:
-            self._let_mend(failures)
             raise TilesFailedError(_told(failures, len(pieces), self.path), [f._asdict() for f in failures])
+        self._still()
 
-    def _let_mend(self, failures: Sequence[Failure]) -> None:
-        """Forget how the input files looked that failures name: they may come back mended."""
-        path = self.path / "job.json"
-        job = json.loads(path.read_text(encoding="utf-8"))
-        named = [name for name in job["inputs"] if any(name in f.cause for f in failures)]
-        _write(path, job | {"inputs": {n: None if n in named else stamp for n, stamp in job["inputs"].items()}})
+    def _check(
+        self,
+        pieces: Sequence[Tile],
+        slots: Mapping[int, Slot],
+        check: Callable[[Tile], Any],
+        tell: Callable[[int, int], None],
+        together: int | None,
+    ) -> list[Failure]:
+        """Remove the records that cannot be used, and return which tiles could not be read to be compared with theirs.
+
+        Raises:
+            InputError: a tile was solved from other pixels.
+        """
+        done, failures, useless = 0, [], {"damaged": 0, "misplaced": 0}
+        for group in _groups(pieces):
+            found, failed = _computed(group, check, None, together)
+            failures += failed
+            for tile in group:
+                verdict = found.get(tile.number, "")
+                if verdict in useless:
+                    useless[verdict] += 1
+                    self._drop(slots[tile.number])
+                elif verdict:
+                    where = f"in tile {tile.number} ({_window(*_ends(tile))}), which is solved already"
+                    raise jobs.changed(self.path, where, verdict.split(", "), self.job[jobs.FILES], self.files)
+            done += len(group)
+            tell(done, len(pieces))
+        if any(useless.values()):
+            kinds = {"damaged": "damaged", "misplaced": "of another tile or another job"}
+            counts = " and ".join(f"{n} {kinds[k]}" for k, n in useless.items() if n)
+            text = f"Found {counted(sum(useless.values()), 'record')} in {self.path} that cannot be used, {counts}: solved again."
+            warnings.warn(text, UserWarning, stacklevel=6)
+        if self.job[jobs.FILES] != self._begun and not failures:  # touched or moved, with the same pixels
+            self.job[jobs.FILES] = self._begun
+            jobs.write(self.path, self.job)
+        return failures
+
+    def _drop(self, slot: Slot) -> None:
+        try:
+            Path(slot.path).unlink(missing_ok=True)
+        except OSError as error:
+            raise store.unwritable(self.path, error) from error
+
+    def _still(self) -> None:
+        """Raise where a file changed while it was read: tiles may be of both.
+
+        The next run compares them one by one.
+        """
+        now = jobs.stamps(self.files)
+        moved = [name for name in now if now[name] != self._begun.get(name)]
+        if moved:
+            msg = f"{moved[0]} changed while the tiles were solved. Run the same again: every tile is compared with the file then."
+            raise InputError(msg)
+
+
+def _computed(
+    group: Sequence[Tile],
+    task: Callable[[Tile], Any],
+    tell: Callable[[int], None] | None,
+    together: int | None,
+    again: Callable[[Tile], bool] = lambda tile: True,
+) -> tuple[dict[int, Any], list[Failure]]:
+    """Return what a task gives for each tile, by number, and which tiles failed twice: with others, and alone."""
+    try:
+        return {t.number: r for t, r in zip(group, compute([task(t) for t in group], tell, together), strict=True)}, []
+    except OutputError:
+        raise
+    except Exception:  # of any tile, in reading or in solving: found out below
+        results, failures = {}, []
+        for tile in filter(again, group):
+            try:
+                (results[tile.number],) = compute([task(tile)])
+            except OutputError:
+                raise
+            except Exception as error:
+                cause = str(error) if isinstance(error, NgrError) else f"{type(error).__name__}: {error}"
+                failures.append(Failure(*_ends(tile), cause))
+        return results, failures
+
+
+def _groups(pieces: Sequence[Tile]) -> Iterator[Sequence[Tile]]:
+    """Yield tiles in groups for one Dask computation each."""
+    client = active_client()
+    size = max(4 * GROUP, 4 * sum(client.nthreads().values())) if client else GROUP
+    for start in range(0, len(pieces), size):
+        yield pieces[start : start + size]
 
 
 @contextmanager
-def opened(folder: Folder, job: Mapping[str, Any]) -> Iterator[Work]:
+def opened(folder: Folder, job: Mapping[str, Any], files: Sequence[str] = ()) -> Iterator[Work]:
     """Open, or begin, the work folder of a job; nobody else can at the same time.
+
+    Args:
+        folder: where it is.
+        job: what the job is, as JSON can hold it; `pixels`: digests of what the scene is learnt from.
+        files: the raster was opened from, where the folder names none.
 
     Raises:
         InputError: it holds another job, or another run is at work in it.
         OutputError: it cannot be written.
     """
     path = Path(os.path.abspath(folder.path))
+    files = folder.inputs or files
     try:
         path.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(path / "lock")
+        lock = FileLock(path / jobs.LOCK)
         lock.acquire(timeout=0)
     except Timeout as error:
         msg = f"Another run is at work in {path}. Wait for it to end, or choose another work folder."
         raise InputError(msg) from error
     except OSError as error:
-        raise _unwritable(path, error) from error
+        raise store.unwritable(path, error) from error
     try:
-        _begin(
-            path,
-            folder.restart,
-            {key: _plain(value) for key, value in (*job.items(), ("inputs", _stamps(folder.inputs)))},
-        )
-        yield Work(path)
+        yield Work(path, jobs.begin(path, folder.restart, dict(job), files), files)
     finally:
         lock.release()
-
-
-def remove(path: Path) -> None:
-    """Remove a work folder: only what is ours in it, and the folder itself if nothing else is left."""
-    for name in ("tiles", "job.json", "prior.safetensors", "lock"):
-        part = path / name
-        if part.is_dir():
-            shutil.rmtree(part, ignore_errors=True)
-        else:
-            part.unlink(missing_ok=True)
-    if path.is_dir() and not any(path.iterdir()):
-        path.rmdir()
-
-
-def keep(record: str, **arrays: Any) -> None:
-    """Write the record of a tile, whole or not at all.
-
-    Raises:
-        OutputError: the folder cannot be written, or is not there, as where a worker does not share the disk.
-    """
-    target = Path(record)
-    try:
-        with tempfile.NamedTemporaryFile(dir=target.parent, prefix=f".{target.stem}.", delete=False) as handle:
-            temporary = Path(handle.name)
-            try:
-                np.savez(handle, **arrays)
-                handle.close()
-                os.replace(temporary, target)
-            finally:
-                temporary.unlink(missing_ok=True)
-    except OSError as error:
-        raise _unwritable(target.parent, error) from error
 
 
 def telling(begun: float, device: str | None) -> dict[str, Any]:
     """Return for a tile's record how long it took since `begun` (perf_counter), on which machine and process, on which device."""
     seconds = round(time.perf_counter() - begun, 3)
     return {"seconds": seconds, "worker": f"{socket.gethostname()}:{os.getpid()}", "device": device}
-
-
-def digest(*parts: Any) -> str:
-    """Return a hash of arrays, or sequences of arrays, and text."""
-    total = hashlib.sha256()
-    for part in parts:
-        if isinstance(part, list | tuple):
-            total.update(digest(*part).encode())
-        elif isinstance(part, np.ndarray):
-            total.update(f"{part.dtype}{part.shape}".encode())
-            total.update(np.ascontiguousarray(part).tobytes())
-        else:
-            total.update(str(part).encode())
-    return total.hexdigest()[:16]
 
 
 def compute(
@@ -379,8 +424,17 @@ def along_curve(pieces: Sequence[Tile]) -> list[Tile]:
     return sorted(pieces, key=place)
 
 
-def _count_on(tell: Progress, before: int, total: int, count: int) -> None:
-    tell("tiles", before + count, total)
+def _count_on(tell: Callable[[int, int], None], before: int, total: int, count: int) -> None:
+    tell(before + count, total)
+
+
+def _ends(tile: Tile) -> tuple[tuple[int, int], tuple[int, int]]:
+    """Return where a tile begins and ends, in rows and in columns."""
+    return (tile.row.start, tile.row.stop), (tile.column.start, tile.column.stop)
+
+
+def _window(rows: tuple[int, int], columns: tuple[int, int]) -> str:
+    return f"rows {rows[0]}-{rows[1] - 1}, columns {columns[0]}-{columns[1] - 1}"
 
 
 def _scheduler() -> Any:
@@ -388,93 +442,10 @@ def _scheduler() -> Any:
     return dask.config.get("scheduler", None) or "threads"
 
 
-def _begin(folder: Path, restart: bool, job: dict[str, Any]) -> None:
-    """Compare the job with that of the folder, or write it down."""
-    path = folder / "job.json"
-    if restart:
-        for name in ("tiles", "job.json", "prior.safetensors"):
-            part = folder / name
-            shutil.rmtree(part) if part.is_dir() else part.unlink(missing_ok=True)
-    if path.exists():
-        try:
-            before = json.loads(path.read_text(encoding="utf-8"))
-        except ValueError:
-            before = {}
-        forgiven = {name for name, stamp in before.get("inputs", {}).items() if stamp is None}
-        job = job | {"inputs": {name: None if name in forgiven else stamp for name, stamp in job["inputs"].items()}}
-        changed = [key for key in (*before, *(k for k in job if k not in before)) if before.get(key) != job.get(key)]
-        if changed:
-            what = "; ".join(
-                f"{key} was {_short(before.get(key))} and is {_short(job.get(key))}" for key in changed[:4]
-            )
-            msg = (
-                f"{folder} holds the records of another job: {what}. Run it as it was begun, choose another work folder, or "
-                "start over with"
-            )
-            raise InputError(msg, call="restart=True.", option="--restart")
-    else:
-        strangers = [p.name for p in folder.iterdir() if p.name not in ("lock", "tiles", "prior.safetensors")]
-        strangers = [name for name in strangers if not name.startswith(".job.json")]
-        if strangers:
-            msg = (
-                f"{folder} holds other files ({', '.join(sorted(strangers)[:3])}): choose an empty or new work folder."
-            )
-            raise InputError(msg)
-        for name in ("tiles", "prior.safetensors"):  # of a run that was killed while it started over
-            part = folder / name
-            shutil.rmtree(part) if part.is_dir() else part.unlink(missing_ok=True)
-        _write(path, job)
-    (folder / "tiles").mkdir(exist_ok=True)
-    for leftover in (folder / "tiles").glob(".*"):
-        leftover.unlink(missing_ok=True)
-
-
-def _write(path: Path, job: Mapping[str, Any]) -> None:
-    """Write what the job is, whole or not at all."""
-    try:
-        temporary = path.with_name(f".job.json.{os.getpid()}")
-        temporary.write_text(json.dumps(job, indent=1), encoding="utf-8")
-        os.replace(temporary, path)
-    except OSError as error:
-        raise _unwritable(path.parent, error) from error
-
-
-def _stamps(inputs: Sequence[str]) -> dict[str, list[int]]:
-    """Return size and time of change of the input files, by name; a Zarr store counts by its description."""
-    found = {}
-    for name in inputs:
-        path = Path(name)
-        path = next((path / n for n in ("zarr.json", ".zmetadata", ".zgroup") if (path / n).exists()), path)
-        if path.exists():
-            found[os.path.abspath(name)] = [path.stat().st_size, path.stat().st_mtime_ns]
-    return found
-
-
-def _plain(value: Any) -> Any:
-    """Return a value as JSON gives it back, so that it can be compared with what was written."""
-    return json.loads(json.dumps(value))
-
-
-def _short(value: Any) -> str:
-    text = json.dumps(value) if not isinstance(value, str) else value
-    return text if len(text) <= 90 else f"{text[:87]}..."
-
-
 def _told(failures: Sequence[Failure], total: int, path: Path) -> str:
-    parts = [
-        f"rows {f.rows[0]}-{f.rows[1] - 1}, columns {f.columns[0]}-{f.columns[1] - 1}: {f.cause}" for f in failures[:3]
-    ]
+    parts = [f"{_window(f.rows, f.columns)}: {f.cause}" for f in failures[:3]]
     more = f" (and {len(failures) - 3} more)" if len(failures) > 3 else ""
     return (
         f"{len(failures)} of {counted(total, 'tile')} could not be solved, each tried twice: {' | '.join(parts)}{more}. "
         f"Nothing was written. The others are kept in {path}: mend the cause and run the same again, and only these are solved."
-    )
-
-
-def _unwritable(path: Path, error: OSError) -> OutputError:
-    return OutputError(
-        f"The work folder {path} cannot be written: {error.strerror or error}. Finished tiles are kept. Free some space, or "
-        "see that it is there on all workers, and run the same again; or choose another one",
-        call="as work=.",
-        option="with --work.",
     )

@@ -74,18 +74,21 @@ def _object_array(bomb: Bomb) -> np.ndarray:
 
 
 def test_a_pickle_among_the_tiles_is_not_loaded(stack: xr.Dataset, tmp_path: Path, bomb: Bomb) -> None:
-    """In the archive it is refused; in its place it is no record, so the tile is solved again."""
+    """In the archive or in its place: it is no record, so the tile is solved again."""
     record = _half_done(stack, tmp_path / "work")
     same = {"method": "guide", "tile": 32, "overlap": 8, "work": tmp_path / "work"}
     good = stack.ngr.decloud(**same)
     names = dict(np.load(record))
     for name in names:
         np.savez(record, allow_pickle=True, **{**names, name: _object_array(bomb)})
-        with pytest.raises(InputError, match=r"no record of a tile.*--restart"):
+        if name in ("label", "notes", "pixels"):  # what the table needs
+            with pytest.warns(UserWarning, match="Left out 1 damaged or misplaced record "):
+                stack.ngr.tiles(tmp_path / "work")
+        with pytest.warns(UserWarning, match="1 damaged: solved again"):
             stack.ngr.decloud(**same)
-            stack.ngr.tiles(tmp_path / "work")
     record.write_bytes(pickle.dumps(bomb))
-    again = stack.ngr.decloud(**same)
+    with pytest.warns(UserWarning, match="1 damaged: solved again"):
+        again = stack.ngr.decloud(**same)
     np.testing.assert_array_equal(again.B02, good.B02)
 
 
@@ -93,12 +96,12 @@ def test_the_tiles_of_a_cube_neither(tmp_path: Path, bomb: Bomb) -> None:
     noisy = np.random.default_rng(0).normal(1, 0.1, (10, 40, 40)).astype(np.float32)
     cube = xr.DataArray(noisy, dims=("band", "y", "x"))
     same: dict[str, Any] = {"method": "guide", "work": tmp_path / "work"}
-    cube.ngr.denoise(**same)
+    expected = cube.ngr.denoise(**same)
     (record,) = (tmp_path / "work" / "tiles").glob("*.npz")
     names = dict(np.load(record))
     np.savez(record, allow_pickle=True, **{**names, "verdicts": _object_array(bomb)})
-    with pytest.raises(InputError, match="no record of a tile"):
-        cube.ngr.denoise(**same)
+    with pytest.warns(UserWarning, match="1 damaged: solved again"):
+        np.testing.assert_array_equal(cube.ngr.denoise(**same), expected)
 
 
 @pytest.mark.parametrize("name", ["prior.safetensors", "weights.pt", "weights.pkl"])
@@ -113,7 +116,7 @@ def test_weights_come_as_safetensors_only(stack: xr.Dataset, tmp_path: Path, bom
         stack.ngr.decloud(method="ngr", prior=path)
     _half_done(stack, tmp_path / "work")
     path.replace(tmp_path / "work" / "prior.safetensors")
-    with pytest.raises(InputError, match="are never loaded"):
+    with pytest.warns(UserWarning, match=r"learnt again.*are never loaded"):
         stack.ngr.decloud(method="guide", tile=32, overlap=8, work=tmp_path / "work")
 
 

@@ -129,7 +129,8 @@ def test_finished_tiles_are_not_solved_again(stack: xr.Dataset, tmp_path: Path) 
     before = {p: p.stat().st_mtime_ns for p in tmp_path.rglob("*.npz")}
     lost = sorted(before)[4]
     lost.write_bytes(lost.read_bytes()[:-30])  # cut short, as by a full disk or a crash
-    again = stack.ngr.decloud(work=tmp_path, **QUICK)
+    with pytest.warns(UserWarning, match="1 damaged: solved again"):
+        again = stack.ngr.decloud(work=tmp_path, **QUICK)
     after = {p: p.stat().st_mtime_ns for p in tmp_path.rglob("*.npz")}
     assert [p for p in before if before[p] != after[p]] == [lost]
     assert again.identical(first)
@@ -141,7 +142,7 @@ def test_finished_tiles_are_not_solved_again(stack: xr.Dataset, tmp_path: Path) 
         ({"seed": 2}, "seed was 1 and is 2"),
         ({"tile": 48}, "tile was 40 and is 48"),
         ({"dates": "2023-08-18"}, "2023-08-18"),
-        ({"dilate": 0}, "pixels was"),
+        ({"dilate": 0}, "other which pixels count as observed"),
     ],
 )
 def test_another_job_is_refused(stack: xr.Dataset, tmp_path: Path, change: dict[str, Any], says: str) -> None:
@@ -160,13 +161,15 @@ def test_a_folder_with_other_files_is_not_taken(stack: xr.Dataset, tmp_path: Pat
 
 
 def test_two_runs_do_not_meet_in_one_folder(stack: xr.Dataset, tmp_path: Path) -> None:
-    with work.opened(work.Folder(tmp_path), {}), pytest.raises(InputError, match="Another run"):
+    job = {"version": "1", "verb": "decloud", "tile": 40, "shape": [], "pixels": {}}
+    with work.opened(work.Folder(tmp_path), job), pytest.raises(InputError, match="Another run"):
         stack.ngr.decloud(work=tmp_path, **QUICK)
 
 
 def test_a_folder_that_cannot_be_written(stack: xr.Dataset) -> None:
-    with pytest.raises(OutputError, match="--work"):
+    with pytest.raises(OutputError, match="work=") as told:
         stack.ngr.decloud(work="/proc/work", **QUICK)
+    assert "--work" in told.value.on_command_line
 
 
 def test_a_disk_that_fills_up_keeps_what_is_finished(stack: xr.Dataset, expected: xr.Dataset, tmp_path: Path) -> None:

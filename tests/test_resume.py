@@ -1,0 +1,421 @@
+"""A job that goes on in a work folder: nothing of another scene, tile or job gets into its result, and nothing damaged."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import rasterio
+import xarray as xr
+from small_cube import clean_cube, raster
+from small_stack import write_crops, write_masks
+
+from ngr_geo import InputError, jobs, restore, store, work
+from ngr_geo.io import read_stack
+from ngr_geo.prior import load
+from ngr_geo.samples import sample
+
+QUICK: dict[str, Any] = {"method": "guide", "tile": 24, "overlap": 4, "seed": 1}
+SPECTRAL: dict[str, Any] = {"method": "guide", "tile": 40, "overlap": 4}
+
+
+@pytest.fixture(scope="module")
+def stack() -> xr.Dataset:
+    """Three dates of 56 x 48 pixels: 4 x 3 tiles."""
+    return sample("slovenia").isel(time=slice(2, 5), y=slice(60, 116), x=slice(50, 98))
+
+
+@pytest.fixture(scope="module")
+def other() -> xr.Dataset:
+    """Another place with the same dates and bands, and other units."""
+    there = sample("slovenia").isel(time=slice(2, 5), y=slice(0, 56), x=slice(150, 198))
+    bright = [name for name in there.data_vars if name != "SCL"]
+    return there.assign({name: there[name] * 2 + np.asarray(50, there[name].dtype) for name in bright})
+
+
+@pytest.fixture(scope="module")
+def expected(stack: xr.Dataset) -> xr.Dataset:
+    """Filled in memory."""
+    return stack.ngr.decloud(**QUICK)
+
+
+@pytest.fixture
+def small_sample(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A scene is learnt from two windows far from its lower right corner, as from some windows of a large one."""
+    monkeypatch.setattr(restore, "SAMPLE_VALUES", 6_200)
+    monkeypatch.setattr(restore, "SAMPLE_SIZE", 16)
+
+
+def spectral_pair() -> list[xr.DataArray]:
+    """Two noisy cubes, the second three times as bright."""
+    noise = np.random.default_rng(0).normal(0, 0.05, clean_cube().shape)
+    return [raster((clean_cube() + noise)[:12] * factor) for factor in (1, 3)]
+
+
+def kept(folder: Path) -> list[Path]:
+    """Return the records of a work folder."""
+    return sorted((folder / "tiles").glob("[0-9]*.npz"))
+
+
+# --- what was learnt is known by its content -------------------------------------------------------------------------
+
+
+def test_two_rasters_in_one_process_share_nothing(
+    stack: xr.Dataset, other: xr.Dataset, expected: xr.Dataset, tmp_path: Path
+) -> None:
+    fresh = other.ngr.decloud(**QUICK)
+    for scene, want in ((stack, expected), (other, fresh), (stack, expected)):
+        assert scene.ngr.decloud(work=tmp_path / "work", restart=True, **QUICK).identical(want)
+    shutil.rmtree(tmp_path / "work")
+    assert other.ngr.decloud(work=tmp_path / "work", **QUICK).identical(fresh)
+
+
+def test_two_rasters_on_one_cluster_share_nothing(
+    stack: xr.Dataset, other: xr.Dataset, expected: xr.Dataset, tmp_path: Path
+) -> None:
+    distributed = pytest.importorskip("distributed")
+    fresh, cubes = other.ngr.decloud(**QUICK), spectral_pair()
+    clean = [cube.ngr.denoise(**SPECTRAL) for cube in cubes]
+    with (
+        distributed.LocalCluster(
+            n_workers=2, threads_per_worker=1, processes=True, dashboard_address=":0", silence_logs=50
+        ) as cluster,
+        distributed.Client(cluster),
+    ):
+        for scene, want in ((stack, expected), (other, fresh)):
+            result = scene.chunk(y=30, x=30).ngr.decloud(work=tmp_path / "work", restart=True, **QUICK).compute()
+            for name in (*scene.data_vars, "filled"):
+                np.testing.assert_array_equal(result[name], want[name])
+            assert result.attrs["ngr_dates"] == want.attrs["ngr_dates"]
+        for cube, one in zip(cubes, clean, strict=True):
+            again = cube.chunk(y=30, x=30).ngr.denoise(work=tmp_path / "spectral", restart=True, **SPECTRAL)
+            np.testing.assert_array_equal(again.compute(), one)
+
+
+def test_the_prior_of_another_scene_is_not_used(
+    stack: xr.Dataset, other: xr.Dataset, expected: xr.Dataset, tmp_path: Path
+) -> None:
+    stack.ngr.decloud(work=tmp_path / "here", **QUICK)
+    other.ngr.decloud(work=tmp_path / "there", **QUICK)
+    shutil.copy(tmp_path / "there" / "prior.safetensors", tmp_path / "here")
+    kept(tmp_path / "here")[4].unlink()
+    with pytest.warns(UserWarning, match="learnt again: .* holds another prior"):
+        assert stack.ngr.decloud(work=tmp_path / "here", **QUICK).identical(expected)
+
+
+def test_a_flipped_bit_in_a_prior_is_noticed(stack: xr.Dataset, tmp_path: Path) -> None:
+    path, draw = tmp_path / "prior.safetensors", random.Random(5)
+    stack.ngr.prior(method="guide").save(path)
+    sound = path.read_bytes()
+    for place in [9, 40, *draw.sample(range(len(sound)), 60)]:
+        path.write_bytes(_flipped(sound, place, draw))
+        with pytest.raises(InputError, match="prior"):
+            load(path)
+
+
+# --- the input is the one that finished tiles were solved from -------------------------------------------------------
+
+
+def _files(folder: Path) -> tuple[list[Path], Any, dict[str, Any]]:
+    """Return three files, a function that restores them in a work folder, and its keywords."""
+    files, clouds = write_crops(folder / "in"), write_masks(folder / "in")
+    keywords: dict[str, Any] = {**QUICK, "tile": 32}
+
+    def call(**more: Any) -> Any:
+        whole = read_stack(files, clouds, lazy=True)
+        return whole.raster.ngr.decloud(
+            whole.clouds, work=work.Folder(folder / "work", inputs=whole.inputs), **keywords, **more
+        )
+
+    return files, call, keywords
+
+
+def _brighter(path: Path, row: int, column: int) -> None:
+    """Change one pixel of a file in place."""
+    with rasterio.open(path, "r+") as image:
+        image.write(image.read() + (np.indices(image.shape) == np.reshape((row, column), (2, 1, 1))).all(0))
+
+
+@pytest.mark.usefixtures("small_sample")
+def test_a_file_that_changed_beyond_the_sample_is_named(tmp_path: Path) -> None:
+    files, call, _ = _files(tmp_path)
+    call()
+    assert len(kept(tmp_path / "work")) == 9
+    _brighter(files[1], 60, 61)  # in the last tile alone, in no window that the scene is learnt from
+    with pytest.raises(InputError, match=r"tile 8 \(rows 38-63, columns 38-63\)") as refused:
+        call()
+    assert "other values in" in str(refused.value)
+    assert f"Changed since: {files[1]} (" in str(refused.value)
+    assert all(str(file) not in str(refused.value) for file in (files[0], files[2]))
+    assert "--restart" in refused.value.on_command_line
+    assert len(kept(tmp_path / "work")) == 9
+
+
+@pytest.mark.usefixtures("small_sample")
+def test_a_change_that_no_finished_tile_has_read_is_no_other_job(tmp_path: Path) -> None:
+    """What comes out is what a run from the start gives: bit for bit."""
+    files, call, keywords = _files(tmp_path)
+    call()
+    kept(tmp_path / "work")[8].unlink()
+    _brighter(files[1], 60, 61)
+    whole = read_stack(files, sorted((tmp_path / "in").glob("SCL*")), lazy=True)
+    np.testing.assert_array_equal(call().values, whole.raster.ngr.decloud(whole.clouds, **keywords).values)
+
+
+def test_a_file_that_was_touched_is_the_same(tmp_path: Path) -> None:
+    files, call, _ = _files(tmp_path)
+    first = call()
+    for file in files:
+        os.utime(file, ns=(1, 1))
+    before = {path: path.stat().st_mtime_ns for path in kept(tmp_path / "work")}
+    np.testing.assert_array_equal(call().values, first.values)
+    assert before == {path: path.stat().st_mtime_ns for path in kept(tmp_path / "work")}
+    assert {tuple(stamp)[1] for name, stamp in jobs.read(tmp_path / "work")["inputs"].items() if "S2" in name} == {1}
+
+
+def test_a_file_that_changes_while_tiles_are_solved_is_named(tmp_path: Path) -> None:
+    files, call, _ = _files(tmp_path)
+
+    def meddle(stage: str, done: int, total: int) -> None:
+        if stage == "tiles":
+            os.utime(files[2], ns=(done, done))
+
+    with pytest.raises(InputError, match=f"{files[2]} changed while the tiles were solved"):
+        call(progress=meddle)
+    call()
+
+
+@pytest.mark.usefixtures("small_sample")
+@pytest.mark.parametrize("kind", ["memory", "dask"])
+def test_pixels_without_files_are_compared_too(stack: xr.Dataset, tmp_path: Path, kind: str) -> None:
+    changed = stack.copy(deep=True)
+    changed["B03"][1, -2, -2] += 1
+    masked = stack.copy(deep=True)
+    masked["SCL"][0, -2, -2] = 9 if int(stack["SCL"][0, -2, -2]) != 9 else 4
+    if kind == "dask":
+        stack, changed, masked = (scene.chunk(y=30, x=30) for scene in (stack, changed, masked))
+    stack.ngr.decloud(work=tmp_path, dilate=0, **QUICK)
+    with pytest.raises(InputError, match=r"other values in tile 11 .*restart=True"):
+        changed.ngr.decloud(work=tmp_path, dilate=0, **QUICK)
+    with pytest.raises(InputError, match=r"other which pixels count as observed .* in tile 11 "):
+        masked.ngr.decloud(work=tmp_path, dilate=0, **QUICK)
+    assert stack.ngr.decloud(work=tmp_path, dilate=0, **QUICK).ngr is not None
+
+
+@pytest.mark.usefixtures("small_sample")
+def test_pixels_of_a_cube_are_compared_too(tmp_path: Path) -> None:
+    cube = spectral_pair()[0]
+    first = cube.ngr.denoise(work=tmp_path, **SPECTRAL)
+    assert cube.ngr.denoise(work=tmp_path, **SPECTRAL).identical(first)
+    changed = cube.copy(deep=True)
+    changed[3, -1, -1] += 1
+    with pytest.raises(InputError, match="other values in tile 3 "):
+        changed.ngr.denoise(work=tmp_path, **SPECTRAL)
+
+
+def test_the_file_that_a_raster_was_opened_from_is_named(tmp_path: Path) -> None:
+    xr.DataArray(np.ones((2, 3)), dims=("y", "x")).to_netcdf(tmp_path / "a.nc")
+    with xr.open_dataset(tmp_path / "a.nc") as opened:
+        assert jobs.sources(opened) == (str(tmp_path / "a.nc"),)
+    assert jobs.sources(xr.Dataset()) == ()
+
+
+# --- records ---------------------------------------------------------------------------------------------------------
+
+
+def test_records_elsewhere_are_solved_again(
+    stack: xr.Dataset, other: xr.Dataset, expected: xr.Dataset, tmp_path: Path
+) -> None:
+    for scene, name in ((stack, "here"), (other, "there")):
+        scene.ngr.decloud(work=tmp_path / name, **QUICK)
+    here, there = kept(tmp_path / "here"), kept(tmp_path / "there")
+    spare = here[0].read_bytes()
+    here[0].write_bytes(here[1].read_bytes())
+    here[1].write_bytes(spare)
+    shutil.copy(there[5], here[5])
+    with pytest.warns(UserWarning, match="3 of another tile or another job: solved again"):
+        assert stack.ngr.decloud(work=tmp_path / "here", **QUICK).identical(expected)
+    with warnings.catch_warnings():  # it is whole again
+        warnings.simplefilter("error")
+        assert stack.ngr.decloud(work=tmp_path / "here", **QUICK).identical(expected)
+
+
+def test_damaged_records_are_solved_again_and_counted(stack: xr.Dataset, expected: xr.Dataset, tmp_path: Path) -> None:
+    stack.ngr.decloud(work=tmp_path, **QUICK)
+    files = kept(tmp_path)
+    with np.load(files[5]) as file:
+        content = dict(file)
+    files[0].write_bytes(_flipped(files[0].read_bytes(), files[0].stat().st_size // 2, random.Random(0)))
+    files[1].write_bytes(files[1].read_bytes()[:100])
+    files[2].write_bytes(b"")
+    np.savez(files[3], values=np.ones(3))  # of another program
+    np.save(tmp_path / "one.npy", np.ones(3))
+    (tmp_path / "one.npy").replace(files[4])
+    np.savez(files[5], **{**content, "missing": content["missing"] + 1})  # ours, changed
+    with pytest.warns(UserWarning, match="6 damaged: solved again"):
+        assert stack.ngr.decloud(work=tmp_path, **QUICK).identical(expected)
+
+
+def test_any_flipped_bit_is_noticed_or_harmless(tmp_path: Path) -> None:
+    """Whatever a flip meets (the archive, a header, a label, values), reading ends in one kind of error or the same content."""
+    draw, slot = random.Random(3), store.Slot(str(tmp_path / "000001.npz"), "job", (1, 2, 3))
+    values = np.arange(24, dtype=np.float32).reshape(2, 3, 4)
+    arrays = {**store.sparse("values", values, values > 5), "outcome": "solved", "pixels": 24}
+    store.keep(slot, [values, values > 3, None], arrays, {"seconds": 1})
+    assert store.check(slot, [values, values > 3, None]) == ""
+    assert store.check(slot, [values, values > 4, None]) == "observed"
+    assert store.check(slot, [values.astype(float), values > 4, values]) == "values, observed, fill"
+    assert store.check(slot._replace(job="another"), [values]) == "misplaced"
+    assert store.check(slot._replace(place=(2, 2, 3)), [values]) == "misplaced"
+    assert store.check(slot._replace(path=str(tmp_path / "none.npz")), [values]) == "damaged"
+    with store.opened_at(slot) as record:
+        stored = store.Stored(slot.path, "values", record.seal)
+    wanted, path = stored.load(), Path(slot.path)
+    assert wanted is not None
+    sound, noticed = path.read_bytes(), 0
+    for place in draw.sample(range(len(sound)), 400):
+        path.write_bytes(_flipped(sound, place, draw))
+        noticed += store.check(slot, [values, values > 3, None]) == "damaged"
+        try:
+            np.testing.assert_array_equal(stored.load(), wanted)  # type: ignore[arg-type]
+        except InputError as error:
+            assert "this tile is solved again" in str(error)
+    assert noticed > 150
+    for size in range(0, len(sound), 97):
+        path.write_bytes(sound[:size])
+        assert store.check(slot, [values, values > 3, None]) == "damaged"
+
+
+def test_a_lazy_result_gives_no_pixels_of_a_damaged_or_another_record(
+    stack: xr.Dataset, other: xr.Dataset, expected: xr.Dataset, tmp_path: Path
+) -> None:
+    lazy = stack.chunk(y=30, x=30)
+    result = lazy.ngr.decloud(work=tmp_path, **QUICK)
+    lazy.ngr.decloud(work=tmp_path, restart=True, **QUICK)  # the same job: the same records
+    np.testing.assert_array_equal(result.B03, expected.B03)
+    record = kept(tmp_path)[4]
+    sound = record.read_bytes()
+    record.write_bytes(sound[:-40])
+    with pytest.raises(InputError, match="Run the same again, and this tile is solved again"):
+        result.compute()
+    record.write_bytes(sound)
+    second = other.chunk(y=30, x=30).ngr.decloud(work=tmp_path, restart=True, **QUICK)
+    with pytest.raises(InputError, match="another record than the one that this result was made with"):
+        result.compute()
+    second.compute()
+    jobs.remove(tmp_path)
+    with pytest.raises(InputError, match="No such file"):
+        second.compute()
+
+
+# --- interrupted or not ----------------------------------------------------------------------------------------------
+
+INTERRUPTED = """
+import sys, warnings, ngr_geo
+stack = ngr_geo.sample("slovenia").isel(time=slice(2, 5), y=slice(60, 116), x=slice(50, 98))
+result = stack.ngr.decloud(method="guide", tile=12, overlap=2, uncertainty=True, work=sys.argv[1])
+result.to_netcdf(sys.argv[2])
+"""
+
+
+def test_a_killed_run_differs_in_nothing_but_when_it_was_made(tmp_path: Path) -> None:
+    """SIGKILL in the middle of tiles; values, coordinates and attributes, but for `ngr_made`."""
+    environment = {key: value for key, value in os.environ.items() if key != "SOURCE_DATE_EPOCH"}
+    words = [sys.executable, "-W", "error::UserWarning", "-c", INTERRUPTED]
+    plain = subprocess.Popen([*words, tmp_path / "plain", tmp_path / "plain.nc"], env=environment)
+    run = subprocess.Popen([*words, tmp_path / "work", tmp_path / "never.nc"], env=environment)
+    while run.poll() is None and len(kept(tmp_path / "work")) < 5:
+        time.sleep(0.002)
+    run.send_signal(signal.SIGKILL)
+    assert run.wait() == -signal.SIGKILL
+    assert 5 <= len(kept(tmp_path / "work")) < 42
+    assert (
+        subprocess.run([*words, tmp_path / "work", tmp_path / "resumed.nc"], env=environment, check=False).returncode
+        == 0
+    )
+    assert plain.wait() == 0
+    with xr.open_dataset(tmp_path / "plain.nc") as one, xr.open_dataset(tmp_path / "resumed.nc") as two:
+        assert len(kept(tmp_path / "work")) == len(kept(tmp_path / "plain")) == 42
+        assert one.attrs.pop("ngr_made") <= two.attrs.pop("ngr_made")
+        xr.testing.assert_identical(one, two)
+        assert "ngr_dates" in one.attrs
+
+
+# --- folders ---------------------------------------------------------------------------------------------------------
+
+
+def test_files_of_others_are_kept(stack: xr.Dataset, tmp_path: Path) -> None:
+    (tmp_path / "tiles").mkdir()
+    map_tile = tmp_path / "tiles" / "12.png"
+    map_tile.write_text("of a map")
+    for restart in (False, True):
+        with pytest.raises(InputError, match=r"holds other files \(tiles\)"):
+            stack.ngr.decloud(work=tmp_path, restart=restart, **QUICK)
+    map_tile.rename(tmp_path / "12.png")
+    (tmp_path / "tiles").rmdir()
+    work_folder = tmp_path / "work"
+    stack.ngr.decloud(work=work_folder, **QUICK)
+    strangers = [work_folder / "notes.txt", work_folder / "tiles" / "12.png", work_folder / "tiles" / ".hidden"]
+    for path in strangers:
+        path.write_text("mine")
+    stack.ngr.decloud(work=work_folder, restart=True, **QUICK)
+    jobs.remove(work_folder)
+    assert sorted(p for p in work_folder.rglob("*") if p.is_file()) == sorted(strangers)
+
+
+def test_a_folder_in_use_is_not_removed(stack: xr.Dataset, tmp_path: Path) -> None:
+    stack.ngr.decloud(work=tmp_path / "work", **QUICK)
+    job = jobs.read(tmp_path / "work")
+    same = {key: value for key, value in job.items() if key not in ("inputs", "learnt")}
+    with work.opened(work.Folder(tmp_path / "work"), same):
+        jobs.remove(tmp_path / "work")
+        assert len(kept(tmp_path / "work")) == 12
+    jobs.remove(tmp_path / "work")
+    assert not (tmp_path / "work").exists()
+    jobs.remove(tmp_path / "work")
+
+
+@pytest.mark.parametrize(
+    "content", ["", "{", "[1, 2]", '{"job": "of another program"}', '{"version": "0.1"}', "[" * 100_000]
+)
+def test_a_damaged_job_is_a_clear_error(stack: xr.Dataset, tmp_path: Path, content: str) -> None:
+    stack.isel(x=slice(0, 20), y=slice(0, 20)).ngr.decloud(work=tmp_path, **QUICK)
+    (tmp_path / "job.json").write_text(content)
+    with pytest.raises(InputError, match=r"describes no job of this version, or is damaged.*restart=True"):
+        stack.ngr.decloud(work=tmp_path, **QUICK)
+    with pytest.raises(InputError, match="describes no job"):
+        stack.ngr.tiles(tmp_path)
+    small = stack.isel(x=slice(0, 20), y=slice(0, 20))
+    if content in ("", "{"):
+        small.ngr.decloud(work=tmp_path, restart=True, **QUICK)
+    elif len(content) < 100:
+        with pytest.raises(InputError, match="not written by ngr_geo, and is not removed"):
+            small.ngr.decloud(work=tmp_path, restart=True, **QUICK)
+        assert (tmp_path / "job.json").read_text() == content
+
+
+def test_what_was_learnt_is_part_of_the_job(stack: xr.Dataset, tmp_path: Path) -> None:
+    """Records solved with one prior are of another job than those solved with the next."""
+    stack.ngr.decloud(work=tmp_path, **QUICK)
+    job = json.loads((tmp_path / "job.json").read_text())
+    assert job["learnt"]
+    assert jobs.key(job) != jobs.key(job | {"learnt": "another"})
+    assert jobs.key(job) == jobs.key(job | {"inputs": {"a.tif": [1, 2]}})
+
+
+def _flipped(content: bytes, place: int, draw: random.Random) -> bytes:
+    """Return content with one bit changed in a byte."""
+    changed = bytearray(content)
+    changed[place] ^= 1 << draw.randrange(8)
+    return bytes(changed)
