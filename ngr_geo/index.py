@@ -88,7 +88,8 @@ def of_folder(cube: Cube, folder: str | os.PathLike[str]) -> GeoDataFrame:
         except InputError:
             useless += 1
     if useless:
-        text = f"Left out {counted(useless, 'damaged or misplaced record')} in {path}: run the job again to have these tiles solved."
+        found = counted(useless, "damaged or misplaced record")
+        text = f"Left out {found} in {path}: run the job again to have these tiles solved."
         warnings.warn(text, UserWarning, stacklevel=3)
     return _on_the_map(rows, done, cube)
 
