@@ -357,6 +357,7 @@ SEARCHED = (
     "state_1km_1",
     "l2_flags",
     "OmniCloudMask",
+    "UDM2",
     "CLM",
     "cloud_mask",
     "clouds",

@@ -211,6 +211,12 @@ def mask_kind(name: str | None) -> str | None:
     return products.kind(name)
 
 
+def searched_kind(name: str | None) -> str | None:
+    """Return the kind of mask that a file's name says, where it is one that is taken unasked: saturation is not, cloud is."""
+    kind = mask_kind(name)
+    return kind if kind and is_mask(kind.removeprefix("HLS ")) else None
+
+
 def match_masks(
     paths: Sequence[str], headers: Sequence[Header] | None, times: np.ndarray | None, pattern: str | None
 ) -> list[Header]:
