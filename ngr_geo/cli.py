@@ -15,7 +15,7 @@ import click
 
 from . import console as terminal
 from .console import Console
-from .errors import InputError, MaskError, OutputError
+from .errors import InputError, MaskError, NgrError, OutputError
 from .maskrecord import lines as mask_lines
 from .options import (
     ALL_DATES,
@@ -258,13 +258,13 @@ def _restore_stack(verb: str, job: Job, console: Console) -> int:
     """Read, check, plan, restore, write, report."""
     import ngr_geo
 
-    from .io import check_output, only
+    from .io import only
 
     start = time.monotonic()
     stack, mask = _read(verb, job, console)
     kept = _kept(job, stack)
     written_stack = stack if kept is None else only(stack, kept)
-    _check_others(job, written_stack, check_output(job.output, written_stack, job.overwrite, _layers(job)))
+    _check_others(job, written_stack, _planned(job, written_stack))
     plan = _plan(verb, job, stack, mask)
     for warning in plan.warnings:
         console.warn(warning)
@@ -512,14 +512,14 @@ def _restore_spectral(verb: str, job: Job, console: Console, **chosen: Any) -> i
     from . import selection
     from .cube import read
     from .facts import dated
-    from .io import check_output, read_stack
+    from .io import read_stack
     from .provenance import dates_of
 
     start = time.monotonic()
     stack = replace(read_stack(job.inputs, **_reading(job)), cog=job.cog)
     for note in stack.notes:
         console.note(note)
-    _check_others(job, stack, check_output(job.output, stack, job.overwrite, _layers(job)))
+    _check_others(job, stack, _planned(job, stack))
     cube = read(stack.raster)
     dates, bands, rows, columns = cube.shape
     console.note(
@@ -658,6 +658,19 @@ def _check_mask_is_there(stack: "Stack") -> None:
             "--clouds SCL_*.tif or --clouds NAME. To fill only nodata, use: ngr-geo inpaint"
         )
         raise MaskError(msg)
+
+
+def _planned(job: Job, stack: "Stack") -> "Written":
+    """The files that will be written; raises where they could not be."""
+    from .io import check_output
+
+    try:
+        return check_output(job.output, stack, job.overwrite, _layers(job))
+    except NgrError:
+        raise
+    except (OSError, ValueError) as error:  # of names that no file can have: too long, or with a null
+        msg = f"{job.output!r:.100} cannot be written: {getattr(error, 'strerror', None) or error}. Name another place with -o."
+        raise OutputError(msg) from error
 
 
 def _check_others(job: Job, stack: "Stack", planned: "Written") -> None:

@@ -55,6 +55,7 @@ def plan(
 ) -> Plan:
     """Return what `decloud` or `inpaint` would do with the same arguments; reads the mask, solves nothing."""
     chosen = options or Options()
+    restore.check(chosen)
     record: dict[str, Any] = {}
     about_mask: list[str] = []
     if verb == "decloud":

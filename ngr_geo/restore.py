@@ -698,8 +698,8 @@ def date_indices(cube: Cube, dates: Dates) -> list[int]:
     return selection.dates(cube.dates, dates)
 
 
-def settings_of(options: Options) -> Settings:
-    """Return checked settings for the task."""
+def check(options: Options) -> None:
+    """Raise where keywords are not what they can be."""
     if options.method not in METHODS:
         msg = f"Found the method {options.method!r}, expected one of {', '.join(METHODS)}:"
         raise InputError(msg, call='method="auto".', option="--method auto")
@@ -715,14 +715,19 @@ def settings_of(options: Options) -> Settings:
             option="--method auto, ngr or guide; or leave --uncertainty out.",
         )
     tiles.spans(1, options.tile, options.overlap)
+
+
+def settings_of(options: Options) -> Settings:
+    """Return checked settings for the task."""
+    check(options)
     import torch
 
     from .tasks import Settings
 
     try:
-        if options.device and work.active_client() is None:  # the workers of a cluster have devices of their own
-            torch.empty(1, device=options.device)
-    except (RuntimeError, AssertionError) as error:
+        if options.device is not None and work.active_client() is None:  # a cluster's workers have devices of their own
+            torch.empty(1, device=options.device).cpu()  # `meta` holds no numbers
+    except (RuntimeError, AssertionError, TypeError, NotImplementedError) as error:
         reason = str(error).splitlines()[0]
         msg = f"Found the device {options.device!r}, which torch cannot use here ({reason}): use"
         raise InputError(msg, call='device="cpu".', option="--device cpu") from error

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import time
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -164,12 +164,7 @@ def _restore(raster: xr.DataArray | xr.Dataset, bad_bands: Sequence[Any] | None,
         result = _lazily(cube, observed, gaps, inside, sample, pieces, job, settings)
     else:
         if not observed.any():
-            msg = f"No value of {dict(cube.raster.sizes)} can be used, expected some: all are nodata, NaN or in bad bands."
-            raise InputError(
-                msg,
-                call="Check the nodata value, the bad-band list and bad_bands=[...].",
-                option="Check the nodata value, the bad-band list (bbl) and --bad-bands.",
-            )
+            raise _nothing_usable(cube.raster.sizes)
         scale = _scale(sample)
         solved = _solve_all(cube, observed, gaps, inside, scale, pieces, job, settings)
         whole = slice(0, cube.shape[-2]), slice(0, cube.shape[-1])
@@ -418,8 +413,19 @@ def _scale(sample: Sequence[tuple[NDArray[Any], NDArray[np.bool_]]]) -> float:
     """Return the 99.9 % quantile of the magnitude of what is observed, in windows of the scene: its unit."""
     parts = [np.abs(v[o].astype(np.float64)) for v, o in sample]
     seen = np.concatenate(parts)
-    value = float(np.quantile(seen, QUANTILE)) if seen.size else 1.0
+    if not seen.size:
+        raise _nothing_usable({})
+    value = float(np.quantile(seen, QUANTILE))
     return value if value > 0 else max(float(seen.max(initial=0.0)), 1.0)
+
+
+def _nothing_usable(sizes: Mapping[Any, int]) -> InputError:
+    where = f" {dict(sizes)}" if sizes else ", where it was looked at,"
+    return InputError(
+        f"No value of the raster{where} can be used, expected some: all are nodata, NaN or in bad bands.",
+        call="Check the nodata value, the bad-band list and bad_bands=[...].",
+        option="Check the nodata value, the bad-band list (bbl) and --bad-bands.",
+    )
 
 
 def _good_bands(cube: Cube, bad_bands: Sequence[Any] | None) -> NDArray[np.bool_]:

@@ -527,9 +527,9 @@ def test_nothing_is_overwritten_unasked(tmp_path: Path) -> None:
     result = as_result(stack)
     for out in ("folder", "out.nc", "out.zarr"):
         write_stack(result, stack, tmp_path / out)
-        with pytest.raises(OutputError, match="--overwrite"):
+        with pytest.raises(OutputError, match="overwrite=True"):
             check_output(tmp_path / out, stack)
-        with pytest.raises(OutputError, match="--overwrite"):
+        with pytest.raises(OutputError, match="overwrite=True"):
             write_stack(result, stack, tmp_path / out)
         written = write_stack(result, stack, tmp_path / out, overwrite=True)
         assert all(path.exists() for path in written.all)
