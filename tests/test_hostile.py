@@ -385,6 +385,7 @@ BAD_RASTERS: dict[str, Callable[[], Any]] = {
     "no band variable": lambda: xr.Dataset({"SCL": raster().isel(band=0, drop=True).astype(np.uint8)}),
     "variables that do not fit": lambda: xr.Dataset({"a": raster(), "b": raster().isel(band=0, drop=True)}),
 }
+NO_AREAS: tuple[Any, ...] = ("none.gpkg", {}, 3, [], {"type": "Point", "coordinates": [0, 0]}, {"type": "Polygon"})
 TILES: tuple[Any, ...] = (0, -1, 10.5, "256", None, np.nan, 2**80, 1)
 BAD_ARGUMENTS: dict[str, list[dict[str, Any]]] = {
     "any": [
@@ -394,7 +395,7 @@ BAD_ARGUMENTS: dict[str, list[dict[str, Any]]] = {
         *({"steps": v} for v in (0, -1, 1.5, "x", np.nan)),
         *({"method": v} for v in ("magic", "", None, 3, ["auto"])),
         *({"device": v} for v in ("abacus", "cuda:99", 7.5, "meta", object())),
-        *({"aoi": v} for v in ("none.gpkg", {}, 3, [], {"type": "Point", "coordinates": [0, 0]}, {"type": "Polygon"})),
+        *({"aoi": v} for v in NO_AREAS),
     ],
     "decloud": [
         *({"clouds": v} for v in ("SCL", 3, "", object())),
