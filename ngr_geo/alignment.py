@@ -61,8 +61,10 @@ def _squeezed(mask: xr.DataArray) -> xr.DataArray:
     extra = [d for d in mask.dims if d not in (rows, columns) and str(d).lower() not in TIME_NAMES]
     wide = [str(d) for d in extra if mask.sizes[d] > 1]
     if wide:
-        msg = f"Found a mask with the dimensions {tuple(mask.dims)}, expected time, y, x: choose one with .isel({wide[0]}=0)."
-        raise MaskError(msg)
+        msg = f"Found a mask with the dimensions {tuple(mask.dims)}, expected time, y, x:"
+        raise MaskError(
+            msg, call=f"choose one with .isel({wide[0]}=0).", option="name files of one band each (rio stack --bidx 1)."
+        )
     return mask.isel({d: 0 for d in extra}, drop=True)
 
 
@@ -73,18 +75,17 @@ def _in_time(mask: xr.DataArray, raster: xr.DataArray | xr.Dataset) -> xr.DataAr
     count = 1 if time is None else raster.sizes[time]
     if own is None:
         if count > 1:
-            msg = (
-                f"Found one mask without a time dimension for {count} dates, expected one per date: give it a time, for "
-                f"example mask.expand_dims(time=raster.time) if it holds for all."
+            msg = f"Found one mask without a time dimension for {count} dates, expected one per date:"
+            raise MaskError(
+                msg,
+                call="give it a time, for example mask.expand_dims(time=raster.time) if it holds for all.",
+                option="name one file per date with --clouds.",
             )
-            raise MaskError(msg)
         return mask.expand_dims({time: raster[time].values}) if time is not None else mask
     if time is None:
         if mask.sizes[own] != 1:
-            msg = (
-                f"Found {mask.sizes[own]} masks for a raster without time, expected one: choose it with .isel({own}=0)."
-            )
-            raise MaskError(msg)
+            msg = f"Found {mask.sizes[own]} masks for a raster without time, expected one:"
+            raise MaskError(msg, call=f"choose it with .isel({own}=0).", option="name its file with --clouds.")
         return mask.isel({own: 0}, drop=True)
     if own not in mask.coords or time not in raster.coords:
         if mask.sizes[own] != count:
@@ -122,11 +123,10 @@ def _matched(wanted: NDArray[Any], have: NDArray[Any]) -> list[int]:
         raise MaskError(msg)
     twice = [d for d in mine if days.count(d) > 1 or mine.count(d) > 1]
     if twice:
-        msg = (
-            f"Found several dates or masks on {twice[0]}, which cannot be matched by day: give the masks the raster's times, "
-            f"mask.assign_coords(time=raster.time)."
+        msg = f"Found several dates or masks on {twice[0]}, which cannot be matched by day: give the masks the raster's times"
+        raise MaskError(
+            msg, call="with mask.assign_coords(time=raster.time).", option="in their names, as the rasters have them."
         )
-        raise MaskError(msg)
     return [days.index(d) for d in mine]
 
 
@@ -149,9 +149,13 @@ def _reprojected(mask: xr.DataArray, raster: xr.DataArray | xr.Dataset, rows: st
     if bool((inside == 255).any()):
         msg = (
             f"The mask, in {mask.rio.crs}, does not cover the raster, in {raster.rio.crs}: expected a mask of at least its "
-            f"extent; cut the raster with raster.rio.clip_box(...)."
+            f"extent."
         )
-        raise GridError(msg)
+        raise GridError(
+            msg,
+            call="Cut the raster with raster.rio.clip_box(...).",
+            option="Name the whole mask with --clouds, or cut the rasters (rio clip).",
+        )
     warped = bare.astype(np.float64).rio.reproject_match(
         like, nodata=np.nan
     )  # exact for codes of up to 53 bits, and keeps NaN
@@ -173,9 +177,13 @@ def _nearest(mask: xr.DataArray, raster: xr.DataArray | xr.Dataset, dim: str) ->
     if (distance[np.arange(len(centres)), index] > 0.5 * step * (1 + 1e-6)).any():
         msg = (
             f"Found a mask from {own.min():g} to {own.max():g} along {dim} for a raster from {centres.min():g} to "
-            f"{centres.max():g}, expected one that covers it: cut the raster with raster.sel(...) or pass the whole mask."
+            f"{centres.max():g}, expected one that covers it:"
         )
-        raise GridError(msg)
+        raise GridError(
+            msg,
+            call="cut the raster with raster.sel(...) or pass the whole mask.",
+            option="name the whole mask with --clouds, or cut the rasters (rio clip).",
+        )
     return mask.isel({dim: index}).assign_coords({dim: raster[dim].variable})
 
 

@@ -675,6 +675,7 @@ def _planned(job: Job, stack: "Stack") -> "Written":
 
 def _check_others(job: Job, stack: "Stack", planned: "Written") -> None:
     """Raise where what was named could not be read or would replace something, before hours of work."""
+    _work_folder(job, stack)
     for option in ("work", "save_prior", "index", "quicklook", "report"):
         place = getattr(job, option)
         if place is not None and "://" in place:

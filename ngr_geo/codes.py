@@ -18,6 +18,9 @@ from .counting import MOST_CODES, SCALES, Found, listed, thresholds
 from .errors import InputError, MaskError
 from .layout import Flag, Rule, cf_rule
 
+MOST_PIXELS = 10_000
+"""A mask is grown by so many pixels at most."""
+
 
 @dataclass(frozen=True)
 class Reading:
@@ -71,6 +74,30 @@ def share(found: Found, reading: Reading) -> NDArray[np.float64]:
     return np.asarray((bad + found.lost) / max(found.pixels, 1), dtype=np.float64)
 
 
+def check(classes: Any, dilate: Any, probability: Any) -> None:
+    """Raise where what a user says of a mask is not what it can be."""
+    if (
+        not isinstance(probability, int | float | np.number)
+        or isinstance(probability, bool)
+        or not 0 < probability <= 1
+    ):
+        msg = f"Found the probability {probability!r}, expected more than 0 and at most 1:"
+        raise InputError(msg, call="probability=0.5.", option="--probability 0.5.")
+    if dilate is not None and (not _is_whole(dilate) or not 0 <= dilate <= MOST_PIXELS):
+        msg = f"Found dilation by {dilate!r} pixels, expected a whole number from 0 to {MOST_PIXELS}:"
+        raise MaskError(msg, call="dilate=3, for example.", option="--dilate 3, for example.")
+    if classes is None:
+        return
+    several = list(classes) if np.iterable(classes) and not isinstance(classes, str) else None
+    if not several or not all(_is_whole(code) and 0 <= code < 2**63 for code in several):
+        msg = f"Found the classes {classes!r}, expected whole numbers from 0 on, one at least:"
+        raise MaskError(msg, call="classes=[3, 8, 9], for example.", option="--classes 3,8,9, for example.")
+
+
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, int | np.integer) and not isinstance(value, bool)
+
+
 def choose(
     name: object,
     attrs: Any,
@@ -92,9 +119,7 @@ def choose(
     Raises:
         MaskError: values that fit no rule, several, or another than the name says.
     """
-    if not 0 < probability <= 1:
-        msg = f"Found probability={probability:g}, expected more than 0 and at most 1:"
-        raise InputError(msg, call="probability=0.5.", option="--probability 0.5.")
+    check(classes, None, probability)
     chosen = tuple(classes or ())
     if any(int(c) != c or c < 0 for c in chosen):
         msg = f"Found classes={list(chosen)}, expected whole numbers from 0:"

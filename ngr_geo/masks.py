@@ -111,8 +111,8 @@ def _read(
             raise MaskError(msg, call="classes out.", option="--classes out.")
         return Reading("boolean", "booleans, True is not clear", own=True), None
     if mask.dtype.kind not in "iuf":
-        msg = f"Found a mask of dtype {mask.dtype}, expected bool or integer codes: pass for example mask.astype('uint8')."
-        raise MaskError(msg)
+        msg = f"Found a mask of dtype {mask.dtype}, expected booleans or integer codes:"
+        raise MaskError(msg, call="pass for example mask.astype('uint8').", option="convert the files (rio convert).")
     found = counting.look(_by_date(mask), probability)
     declared = cubes.nodata(mask)
     return codes.choose(mask.name, mask.attrs, found, classes, probability, declared), found
@@ -204,6 +204,7 @@ def with_record(
     `dilate` in pixels; and `dates`, of each the share `masked` by the rule and `grown`, after growing. These shares are null for
     a lazy boolean mask, which is not read, unless `counted`.
     """
+    codes.check(classes, dilate, probability)
     rows, columns = spatial_dims(raster)
     if clouds is None:
         clouds = find(raster)
@@ -243,8 +244,10 @@ def _layer(raster: xr.DataArray | xr.Dataset, clouds: Any) -> xr.DataArray:
                 if isinstance(raster, xr.Dataset)
                 else "no variables: it is a DataArray"
             )
-            msg = f"Found no variable {clouds!r} for the clouds; the raster has {have}. Pass one of them or a boolean DataArray."
-            raise MaskError(msg)
+            msg = f"Found no variable {clouds!r} for the clouds; the raster has {have}."
+            raise MaskError(
+                msg, call="Pass one of them or a boolean DataArray.", option="Name one of them, or mask files: --clouds"
+            )
         clouds = raster[clouds]
     if not isinstance(clouds, xr.DataArray):
         clouds = labelled(np.asarray(clouds), raster)

@@ -356,8 +356,7 @@ def _check_one_line(result: Result, code: int, words: list[str]) -> None:
     assert lines[0].startswith("Error: ")
     assert "unexpected" not in lines[0]
     assert len(lines[0]) < 600
-    if "mask" not in lines[0]:
-        assert not ADVICE_IN_PYTHON.search(result.stderr), result.stderr
+    assert not ADVICE_IN_PYTHON.search(result.stderr), result.stderr
     for word in words:
         assert word in lines[0], lines[0]
     assert result.stdout == ""

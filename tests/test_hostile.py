@@ -199,10 +199,11 @@ BAD_OPTIONS: dict[str, tuple[list[list[str]], tuple[str, ...]]] = {
         [
             *(["--dates", word] for word in ("2023-08-19", "2023-08-1", "20231340", "", "tomorrow", "\x1b[2J", "1e9")),
             *(["--dilate", word] for word in ("-1", "wide", "nan")),
-            *(["--classes", word] for word in ("-1", "cloud", "", "²", "1.5")),
+            *(["--classes", word] for word in ("53248", "-1", "cloud", "", "²", "1.5", str(2**70))),
             *(["--prior", word] for word in ("missing.safetensors", "weights.pt", "a_file", "")),
             ["--tune", "-1"],
             ["--method", "paper", "--uncertainty"],
+            *(["--probability", word] for word in ("-1", "2", "80", "nan", "high", "")),
         ],
         ("decloud",),
     ),
@@ -386,6 +387,7 @@ BAD_RASTERS: dict[str, Callable[[], Any]] = {
     "variables that do not fit": lambda: xr.Dataset({"a": raster(), "b": raster().isel(band=0, drop=True)}),
 }
 NO_AREAS: tuple[Any, ...] = ("none.gpkg", {}, 3, [], {"type": "Point", "coordinates": [0, 0]}, {"type": "Polygon"})
+CLASSES: tuple[Any, ...] = ([53248], ["cloud"], [-1], [1.5], 3, [], [np.nan], [True], "9")
 TILES: tuple[Any, ...] = (0, -1, 10.5, "256", None, np.nan, 2**80, 1)
 BAD_ARGUMENTS: dict[str, list[dict[str, Any]]] = {
     "any": [
@@ -407,8 +409,9 @@ BAD_ARGUMENTS: dict[str, list[dict[str, Any]]] = {
         {"clouds": np.ones((2, SIZE, SIZE), bool)},
         {"clouds": mask().astype(np.float32) * np.nan},
         *({"dates": v} for v in ([], "2023-08-1", "2022", np.nan, object(), [None], "", ["2023-08-15", "x"])),
-        {"dilate": -1},
-        {"classes": 3},
+        *({"dilate": v} for v in (-1, 1.5, "2", np.nan)),
+        *({"probability": v} for v in (-0.1, 1.1, 80, "x", np.nan, None)),
+        *({"classes": v} for v in CLASSES),
         *({"tune": v} for v in (-1, 0.5, "x")),
         *({"prior": v} for v in ("none.safetensors", 3, object())),
     ],
