@@ -108,7 +108,7 @@ def learn(
     cube, mask, *_ = clouded(raster, clouds, classes, dilate, probability)
     observed = cube.valid & ~mask[:, None]
     fill = ~observed & cube.valid.any(axis=0, keepdims=True)
-    values, seen, gaps = dask.compute(*_sample(cube, observed, fill))
+    values, seen, gaps = dask.compute(*_lesson(cube, observed, fill))
     targets = list(range(len(cube.dates)))
     return _learn(values, seen, gaps, targets, cube.days, settings_of(options), _networks(options), options.progress)
 
@@ -197,7 +197,7 @@ def _in_memory(job: Job, verb: str, settings: Settings, options: Options) -> xr.
         nothing = {"uncertainty": np.zeros(cube.shape, np.float32)} if settings.uncertainty else {}
         return _recorded(cubes.write(cube, cube.values, fill, layers=nothing), cube, None, shares, verb, settings)
 
-    prior = _learn(*_sample(cube, observed, job.gaps), targets, cube.days, settings, _networks(options), tell)
+    prior = _learn(*_lesson(cube, observed, job.gaps), targets, cube.days, settings, _networks(options), tell)
     states = _solve_all(prior, cube, observed, fill, pieces, settings, tell)
     whole = slice(0, cube.shape[-2]), slice(0, cube.shape[-1])
     restored, layers = _split(tiles.blend(pieces, states, whole, _leading(cube.shape[:2], settings)), settings)
@@ -212,6 +212,12 @@ def _sample(cube: Cube, observed: Any, fill: Any) -> tuple[list[Any], list[Any],
     return values, seen, gaps
 
 
+def _lesson(cube: Cube, observed: Any, fill: Any) -> tuple[list[Any], list[Any], list[Any]]:
+    """Return what `_learn` takes: the sample, without `fill` where gaps may lie outside of it."""
+    values, seen, gaps = _sample(cube, observed, fill)
+    return values, seen, gaps if values[0].shape[-2:] == cube.shape[-2:] else []
+
+
 def _learn(
     values: Sequence[NDArray[Any]],
     observed: Sequence[NDArray[np.bool_]],
@@ -222,7 +228,10 @@ def _learn(
     networks: Sequence[Any] = (),
     progress: Progress | None = None,
 ) -> Prior:
-    """Return what there is to learn from windows of the scene, (time, band, h, w) each; `networks` were learnt elsewhere."""
+    """Return what there is to learn from windows of the scene, (time, band, h, w) each; `networks` were learnt elsewhere.
+
+    `fill` is empty where the windows are not the whole scene: then every date is learnt, as it may have gaps outside of them.
+    """
     from .tasks import fit
 
     if not any(o.any() for o in observed):
@@ -237,8 +246,8 @@ def _learn(
     if settings.method == "paper":
         return prior
     windows = [_window(prior, v, o) for v, o in zip(values, observed, strict=True)]
-    busy = [t for t in targets if any(f[t].any() for f in fill)]  # a date without gaps has nothing to teach or to judge
-    wanted = busy if len(windows) == 1 else targets  # gaps may lie outside a sample of several windows
+    # Of a whole scene, a date without gaps has nothing to teach or to judge.
+    wanted = [t for t in targets if any(f[t].any() for f in fill)] if fill else targets
     _check_networks(networks, values[0].shape)
     return replace(prior, scene=fit(windows, wanted, days.tolist(), settings, progress, networks))
 
@@ -315,7 +324,7 @@ def _lazily(job: Job, verb: str, settings: Settings, options: Options) -> xr.Dat
     """Return the restored raster as a Dask graph: one task that learns, one per tile, and the blending."""
     cube, _, _, targets, pieces, _ = job
     observed, gaps, fill = (da.asarray(a) for a in (job.observed, job.gaps, job.fill))
-    sample = _sample(cube, observed, gaps)
+    sample = _lesson(cube, observed, gaps)
     prior = dask.delayed(_learn)(*sample, list(targets), cube.days, settings, _networks(options))
     solve = dask.delayed(_solve_tile)
     cut = [work.windows(a) for a in (cube.values, observed, fill)]
@@ -382,7 +391,7 @@ def _in_folder(job: Job, verb: str, settings: Settings, options: Options) -> xr.
     cube, targets, pieces, area = job.cube, job.targets, job.pieces, job.area
     values, observed, gaps, fill = (work.blocks(a) for a in (cube.values, job.observed, job.gaps, job.fill))
     inside = None if area is None else work.windows(work.blocks(area.mask()))
-    sample = _sample(replace(cube, values=values), observed, gaps)
+    sample = _lesson(replace(cube, values=values), observed, gaps)
     seen: tuple[list[Any], list[Any], list[Any]] = work.compute([dask.delayed(sample)])[0]
     identified = {
         **identity(cube, verb, settings, options, area),

@@ -231,6 +231,24 @@ def test_the_file_that_a_raster_was_opened_from_is_named(tmp_path: Path) -> None
     assert jobs.sources(xr.Dataset()) == ()
 
 
+def test_gaps_beyond_a_sample_of_one_window_are_filled(
+    stack: xr.Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As of a long series: so many dates and bands that one window is all that the scene is learnt from."""
+    monkeypatch.setattr(restore, "SAMPLE_VALUES", 4_000)
+    monkeypatch.setattr(restore, "SAMPLE_SIZE", 16)
+    clouds = xr.zeros_like(stack["SCL"], dtype=bool).drop_attrs()
+    clouds[0, 40:50, 30:40] = True
+    clear = stack.drop_vars("SCL")
+    result = clear.ngr.decloud(clouds, dilate=0, **QUICK)
+    assert int(result.filled.sum()) == 100
+    for one in (
+        clear.chunk(y=30, x=30).ngr.decloud(clouds, dilate=0, **QUICK),
+        clear.ngr.decloud(clouds, dilate=0, work=tmp_path, **QUICK),
+    ):
+        np.testing.assert_array_equal(one.B03, result.B03)
+
+
 # --- records ---------------------------------------------------------------------------------------------------------
 
 
