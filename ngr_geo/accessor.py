@@ -91,10 +91,12 @@ class _Verbs(Generic[Raster]):
                 longitude and latitude), or a file that geopandas reads, in any CRS. Only tiles that touch it are solved; inside,
                 the result is what it would be without aoi; beyond it nothing changes.
             work: a folder that keeps every tile when it is finished, and what was learnt. The tiles are then solved by this call,
-                also where the raster is lazy (the result is still), and a call that was stopped goes on when it is repeated.
-                Tiles are read a few at a time and run on the active Dask cluster, if there is one; all its workers have to see
-                the folder. It can be removed when the result has been computed.
-            restart: start over, whatever the work folder holds.
+                also where the raster is lazy (the result is still), and a call that was stopped goes on when it is repeated:
+                the result then differs in nothing but `ngr_made`. The pixels of finished tiles are read again and compared;
+                other ones than then are an error, damaged records are solved again. Tiles are read a few at a time and run on
+                the active Dask cluster, if there is one; all its workers have to see the folder. It can be removed when the
+                result has been computed.
+            restart: start over, whatever the work folder holds of an earlier job; files of others are kept.
             progress: True for a bar, or a function of (stage, done, total).
 
         Returns:

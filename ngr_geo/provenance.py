@@ -30,7 +30,8 @@ def recorded(verb: Callable[P, R]) -> Callable[P, R]:
     """Have a verb of the accessors write its keywords, and when it was called, into what it returns.
 
     `ngr_call` has the keywords as JSON, of an array its digest; `ngr_made` the time, unless the environment asks for reproducible
-    files (SOURCE_DATE_EPOCH: reproducible-builds.org). What an earlier verb left in the raster: see `record`.
+    files (SOURCE_DATE_EPOCH: reproducible-builds.org): nothing else tells a call that was interrupted and went on in a work folder
+    from one that was not. What an earlier verb left in the raster: see `record`.
     """
     signature = inspect.signature(verb)
 
