@@ -384,3 +384,11 @@ def test_rasters_of_all_kinds_are_read_and_written(tmp_path: Path, case: str) ->
             assert new.gcps[1] == old.gcps[1]
             assert new.tags(ns="RPC") == old.tags(ns="RPC")
             assert bool(new.rpcs) == (case == "RPCs")
+
+
+@pytest.mark.parametrize("name", ["scene.zip", "scene.tar", "scene.tar.gz"])
+def test_an_archive_is_no_raster(tmp_path: Path, name: str) -> None:
+    """What lies in it can be named."""
+    (tmp_path / name).write_bytes(b"PK" + bytes(100))
+    with pytest.raises(InputError, match=rf"is an archive.*/vsi(zip|tar)/.*{name}/NAME\.tif"):
+        read_stack(tmp_path / name)

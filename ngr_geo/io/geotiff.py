@@ -39,6 +39,7 @@ _OFFLINE = {
 _HUGE = 2**30  # bytes that a file declares; below, its pixels are read in no time, whatever they are
 _SPARSE = 5000  # times its own size: five times what DEFLATE can make of a constant
 _WARPED = 512  # rows and columns brought to another grid at a time
+_ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz")
 _BLOCKS = 20_000  # of a file, looked at before it is read
 
 
@@ -133,6 +134,10 @@ def opened(path: str) -> Iterator[rasterio.DatasetReader]:
                 warnings.simplefilter("ignore", NotGeoreferencedWarning)
                 source = rasterio.open(path)
         except (RasterioError, OSError, UnicodeEncodeError) as error:
+            if local and path.lower().endswith(_ARCHIVES):
+                found = f"{path} is an archive, and a raster is expected. Unpack it, or name the raster in it: "
+                found += f"/vsi{'zip' if path.lower().endswith('.zip') else 'tar'}/{path}/NAME.tif"
+                raise InputError(found) from error
             size = f" ({os.path.getsize(path)} bytes)" if local and os.path.exists(path) else ""
             msg = (
                 f"{path}{size} is not a raster that can be read: {first_line(error)}. Check the file with: rio info "
