@@ -100,7 +100,9 @@ class _Verbs(Generic[Raster]):
             progress: True for a bar, or a function of (stage, done, total).
 
         Returns:
-            The same type, with a boolean coordinate `filled` that tells what was filled, and attributes `ngr_*` that tell
+            The same type, with a boolean coordinate `filled` that tells what was filled, by this verb or an earlier one. GeoTIFFs
+            have no such coordinates: `result.filled.astype("uint8").rio.to_raster("NAME_filled.tif")` beside NAME.tif keeps it
+            for the command line. Attributes `ngr_*` tell
             how: the method per date and the error expected in its gaps; `repeat` makes it again from them. Of a lazy raster
             `ngr_dates` names dates and bands with None for what only solving shows; that comes with the pixels, as the coordinates
             `ngr_method` (numbers; their meaning is in `flag_masks` and `flag_meanings`, as in CF), `ngr_guide_rmse`,
@@ -137,6 +139,7 @@ class _Verbs(Generic[Raster]):
         self,
         missing: Any = None,
         *,
+        extent: Literal["footprint", "all"] = "footprint",
         dates: Dates = None,
         method: Method = "auto",
         tile: int = 256,
@@ -160,6 +163,12 @@ class _Verbs(Generic[Raster]):
         Args:
             missing: boolean, True = missing: a DataArray or array on (time, band, y, x), (time, y, x) or (y, x), or the name of
                 a variable. None: nodata and NaN.
+            extent: how far nodata is filled where no mask is given; all of a mask is. "footprint": not where no date has a valid
+                value in any band. Of a single date holes count as inside, too: all but what reaches the border of the image through
+                an opening wider than 16 pixels, or lies within 16 pixels of that, and but rows and columns at the border without
+                any data. So missing scan lines and dead columns are filled, land that reaches the border is not, and an island is
+                (give missing= to keep it). Found from the whole scene in one step, also where the raster is lazy. "all":
+                everything.
             dates: as for `decloud`, and so are all other arguments.
             method: "auto", "ngr", "guide" or "paper".
             tile: side of the window solved at a time, pixels.
@@ -197,6 +206,7 @@ class _Verbs(Generic[Raster]):
             prior=prior,
             uncertainty=uncertainty,
             aoi=aoi,
+            extent=extent,
         )
         return cast(Raster, spectral.inpaint(self._raster, missing, dates, options))
 
@@ -245,7 +255,8 @@ class _Verbs(Generic[Raster]):
 
         Returns:
             The same type. Attributes `ngr_*` tell what was done, and `ngr_noise` the standard deviation of the noise per band, in
-            the raster's units. The coordinate `filled` marks values that were made up, not corrected.
+            the raster's units. The coordinate `filled` marks values that were filled, not corrected, by this verb or an
+            earlier one.
 
         Raises:
             InputError: what was found, what was expected, and the call that mends it.

@@ -23,6 +23,7 @@ from .options import (
     CHANGE,
     CLOUDS,
     CLUSTER,
+    EXTENT,
     INPUTS,
     LINES,
     MASKING,
@@ -79,6 +80,7 @@ def decloud(job: Job, console: Console) -> int:
         metavar="MASK...",
         help="Mask files (not 0 = missing), matched by date; or a band or variable. By default nodata and NaN.",
     ),
+    EXTENT,
     OUTPUT,
     SELECTION,
     ALL_DATES,
@@ -737,7 +739,7 @@ def _plan(verb: str, job: Job, stack: "Stack", mask: "xr.DataArray | str | None"
         classes=job.classes or None,
         dilate=job.dilate,
         probability=job.probability,
-        options=Options(aoi=job.aoi, **_solving(job)),
+        options=Options(aoi=job.aoi, extent=job.extent, **_solving(job)),
     )
 
 
@@ -781,7 +783,7 @@ def _call(
         **_solving(job),
     }
     if verb == "inpaint":
-        return stack.raster.ngr.inpaint(mask if job.missing else None, **common)
+        return stack.raster.ngr.inpaint(mask if job.missing else None, extent=job.extent, **common)
     masking = {"classes": job.classes or None, "dilate": job.dilate, "probability": job.probability}
     return stack.raster.ngr.decloud(mask, **masking, **common)
 

@@ -55,6 +55,7 @@ class Cube:
         names: the variables that are bands, for a Dataset.
         dims: how the raster calls (time, band, y, x); None for one that it does not have.
         left_out: layers of quality among the variables, which are no bands.
+        odd: how many values of each band cannot be (see `plausible`), NumPy or Dask; None where nobody looked, or of integers.
     """
 
     values: Any
@@ -66,6 +67,7 @@ class Cube:
     names: tuple[Hashable, ...]
     dims: tuple[Hashable | None, Hashable | None, Hashable, Hashable]
     left_out: tuple[str, ...] = ()
+    odd: Any = None
 
     @property
     def lazy(self) -> bool:

@@ -162,7 +162,7 @@ def _from_prior(filled: Sequence[int], cube: Cube, prior: Prior | None) -> dict[
     dates = [d for d in np.flatnonzero(filled).tolist() if d in prior.scene.judgement]
     judged = [prior.scene.judgement[d] for d in dates]
     errors = [
-        float((np.asarray(j.ngr_rmse if j.method == "ngr" else j.guide_rmse) * prior.spread[d, :, 0, 0]).mean())
+        float(np.nanmean(np.asarray(j.ngr_rmse if j.method == "ngr" else j.guide_rmse) * prior.spread[d, :, 0, 0]))
         for d, j in zip(dates, judged, strict=True)
     ]
     weights = np.asarray(filled)[dates]

@@ -23,6 +23,7 @@ class Job:
     clouds: tuple[str, ...] = ()
     missing: tuple[str, ...] = ()
     output: str = ""
+    extent: str = "footprint"
     dates: tuple[str, ...] = ()
     bands: tuple[str, ...] = ()
     classes: tuple[int, ...] = ()
@@ -164,6 +165,13 @@ CLOUDS = click.option(
     metavar="MASK...",
     help="Mask files (SCL, QA_PIXEL, Fmask, ..., probabilities, or 1 = cloud), matched to the inputs by date; or the name of a "
     "band or variable. By default one with a well-known name.",
+)
+EXTENT = click.option(
+    "--extent",
+    type=click.Choice(("footprint", "all")),
+    default="footprint",
+    show_default=True,
+    help="How far nodata is filled without --missing: only where the inputs have data (a single date: and its holes), or all.",
 )
 OUTPUT = click.option(
     "-o",

@@ -15,7 +15,8 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from . import area as areas
-from . import restore, tiles, work
+from . import plausible, restore, tiles, work
+from . import record as records
 from .restore import Dates, Options
 from .tiles import Tile
 
@@ -56,16 +57,21 @@ def plan(
     """Return what `decloud` or `inpaint` would do with the same arguments; reads the mask, solves nothing."""
     chosen = options or Options()
     restore.check(chosen)
+    records.check(raster)
     record: dict[str, Any] = {}
     about_mask: list[str] = []
+    around = None
     if verb == "decloud":
         found = restore.clouded(raster, clouds, classes, dilate, probability, counted=True)
+        found = found._replace(cube=plausible.checked(found.cube, restore.regions(found.cube.shape), now=True))
         cube, record, about_mask = found.cube, found.record, [*found.notes, *found.inverted()]
         gap = found.mask[:, None] | ~cube.valid
         gap = gap & cube.valid.any(axis=0, keepdims=True)
     else:
-        cube, gap = restore.gaps(raster, missing)
-        gap = gap | ~cube.valid
+        cube, gap, around = restore.gaps(raster, missing, chosen.extent, now=True)
+        gap = (gap | ~cube.valid) & around.inside
+    take_part = restore.taking_part(cube, cube.valid & ~gap, now=True)
+    gap = gap & take_part[:, None, None]
     targets = restore.date_indices(cube, dates)
     pieces = tiles.grid(cube.shape[-2:], chosen.tile, chosen.overlap)
     area = areas.read(cube, chosen.aoi)
@@ -77,7 +83,8 @@ def plan(
     missing = missing[:-1] / missing[-1]  # of the area
     if not clear.any():
         raise restore.nothing_clear(cube)
-    notes = [*about_mask, *restore.notes_on(cube)]
+    notes = [*about_mask, *restore.notes_on(cube), *plausible.notes(cube), *(around.notes() if around else [])]
+    notes += restore.left_out_notes([cube.bands[b] for b in np.flatnonzero(~take_part)])
     notes += [
         f"{cube.dates[d]} has no clear pixel at all: it can only be interpolated in time."
         for d in targets

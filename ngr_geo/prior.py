@@ -41,6 +41,8 @@ class Prior:
     spread: NDArray[np.float32]
     limits: tuple[float, float]
     scene: Scene | None
+    bands: NDArray[np.bool_] | None = None
+    """(band,) Which bands take part, None for all: what was learnt is of these alone."""
 
     @property
     def networks(self) -> tuple[Small, ...]:
@@ -128,6 +130,8 @@ def _packed(prior: Prior) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
     """Return a prior as named arrays and what JSON can hold."""
     tensors: dict[str, Any] = {"center": prior.center, "spread": prior.spread}
     notes: dict[str, Any] = {"limits": list(prior.limits), "scene": None}
+    if prior.bands is not None:
+        notes["bands"] = prior.bands.tolist()
     if prior.scene is None:
         return tensors, notes
     scene, guide = prior.scene, prior.scene.guide
@@ -185,7 +189,8 @@ def _unpacked(tensors: dict[str, NDArray[Any]], notes: dict[str, Any]) -> Prior:
         dates = {int(n.split(".")[1]) for n in tensors if n.startswith("spread.")}
         spread = {d: Spread(**{k: tensors[f"spread.{d}.{k}"] for k in _SPREAD}) for d in sorted(dates)}
         scene = Scene(guide, networks, scale, judgement, kept["steps"], spread)
-    return Prior(tensors["center"], tensors["spread"], (low, high), scene)
+    bands = None if notes.get("bands") is None else np.array(notes["bands"], bool)
+    return Prior(tensors["center"], tensors["spread"], (low, high), scene, bands)
 
 
 def _network(tensors: dict[str, NDArray[Any]], prefix: str) -> Small:

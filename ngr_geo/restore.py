@@ -25,7 +25,20 @@ from numpy.typing import NDArray
 
 from . import area as areas
 from . import cube as cubes
-from . import flags, jobs, maskcheck, masks, products, record, selection, store, tiles, work
+from . import (
+    flags,
+    footprint,
+    jobs,
+    maskcheck,
+    masks,
+    plausible,
+    products,
+    record,
+    selection,
+    store,
+    tiles,
+    work,
+)
 from .area import Area
 from .cube import Cube
 from .errors import InputError, MaskError
@@ -65,6 +78,7 @@ class Options:
     prior: Prior | str | os.PathLike[str] | None = None
     work: work.Folder | None = None
     aoi: Any = None
+    extent: str = "footprint"
 
 
 class Shares(NamedTuple):
@@ -86,7 +100,8 @@ def decloud(
 ) -> xr.DataArray | xr.Dataset:
     """Return the raster with its clouds, and its nodata where another date has data, filled; see `accessor`."""
     found = clouded(raster, clouds, classes, dilate, probability, counted=options.work is not None)
-    cube = found.cube
+    cube = plausible.checked(found.cube, regions(found.cube.shape), options.work is not None)
+    found = found._replace(cube=cube)
     cloudy = found.mask[:, None]  # (time, 1, y, x)
     notes = [*found.notes, *(found.inverted() if options.work is not None or not cube.lazy else [])]
     for note in notes:
@@ -106,9 +121,12 @@ def learn(
 ) -> Prior:
     """Return what `decloud` would learn of the scene before it solves tiles; see `accessor`."""
     cube, mask, *_ = clouded(raster, clouds, classes, dilate, probability)
+    cube = plausible.checked(cube, regions(cube.shape))
     observed = cube.valid & ~mask[:, None]
     fill = ~observed & cube.valid.any(axis=0, keepdims=True)
     values, seen, gaps = dask.compute(*_lesson(cube, observed, fill))
+    for note in plausible.notes(cube):
+        warnings.warn(note, UserWarning, stacklevel=3)
     targets = list(range(len(cube.dates)))
     return _learn(values, seen, gaps, targets, cube.days, settings_of(options), _networks(options), options.progress)
 
@@ -117,25 +135,42 @@ def inpaint(
     raster: xr.DataArray | xr.Dataset, missing: Any, dates: Dates, options: Options
 ) -> xr.DataArray | xr.Dataset:
     """Return the raster with its missing pixels filled: those of a mask, or without one nodata and NaN; see `accessor`."""
-    cube, gap = gaps(raster, missing)
-    fillable = np.ones((1, 1, 1, 1), bool) if missing is None else gap
-    result = _restore(cube, cube.valid & ~gap, fillable, dates, "inpaint", options)
-    return result.assign_attrs(ngr_mask=mask_record(missing))
+    cube, gap, found = gaps(raster, missing, options.extent, options.work is not None)
+    result = _restore(cube, cube.valid & ~gap, gap & found.inside, dates, "inpaint", options, found.notes())
+    if found.left is None and options.work is not None:
+        rows = json.loads(result.attrs["ngr_dates"])
+        if any(rows[d]["missing"] > rows[d]["filled"] for d in date_indices(cube, dates)):
+            warnings.warn(footprint.SOME, UserWarning, stacklevel=3)
+    return result.assign_attrs(ngr_mask=mask_record(missing, extent=options.extent))
 
 
-def gaps(raster: xr.DataArray | xr.Dataset, missing: Any) -> tuple[Cube, Any]:
-    """Return the cube of a raster, and what of it is missing (time, band, y, x)."""
+def gaps(
+    raster: xr.DataArray | xr.Dataset, missing: Any, extent: str, now: bool
+) -> tuple[Cube, Any, footprint.Footprint]:
+    """Return the cube of a raster, what of it is missing (time, band, y, x), and how far it is filled: all of a mask."""
     cube = cubes.read(raster, exclude=[missing] if isinstance(missing, str) else ())
-    return cube, ~cube.valid if missing is None else missing_mask(cube, missing)
+    cube = plausible.checked(cube, regions(cube.shape), now)
+    if missing is None:
+        return cube, ~cube.valid, footprint.of(cube, extent, now)
+    footprint.check(extent)
+    return cube, missing_mask(cube, missing), footprint.Footprint(np.ones((1, 1, 1, 1), bool), 0)
 
 
-def mask_record(missing: Any, otherwise: str = "nodata") -> str:
-    """Return as JSON where a mask of missing pixels is from; `otherwise`: what counts where none was given."""
-    return json.dumps({"source": otherwise if missing is None else masks.source(missing)})
+def mask_record(missing: Any, otherwise: str = "nodata", extent: str | None = None) -> str:
+    """Return as JSON where a mask of missing pixels is from; `otherwise`: what counts where none was given, and its extent."""
+    if missing is not None:
+        return json.dumps({"source": masks.source(missing)})
+    return json.dumps({"source": otherwise, **({} if extent is None else {"extent": extent})})
 
 
 def _restore(
-    cube: Cube, observed: Any, fillable: Any, dates: Dates, verb: str, options: Options
+    cube: Cube,
+    observed: Any,
+    fillable: Any,
+    dates: Dates,
+    verb: str,
+    options: Options,
+    found: Sequence[str] = (),
 ) -> xr.DataArray | xr.Dataset:
     """Return the raster restored.
 
@@ -146,6 +181,7 @@ def _restore(
         dates: to fill; None: all.
         verb: for the record.
         options: see `Options`.
+        found: what else to warn of.
     """
     settings = settings_of(options)
     targets = date_indices(cube, dates)
@@ -153,18 +189,69 @@ def _restore(
     chosen = np.isin(np.arange(len(cube.dates)), targets)[:, None, None, None]
     gaps = ~observed & fillable & chosen  # (time, band, y, x); the scene is learnt from all of them
     pieces = tiles.grid(cube.shape[-2:], options.tile, options.overlap)
-    notes = notes_on(cube)
+    take_part = taking_part(cube, observed, options.work is not None)
+    gaps = gaps & take_part[:, None, None]
+    left_out = [] if cube.lazy and options.work is None else [cube.bands[b] for b in np.flatnonzero(~take_part)]
+    notes = [*notes_on(cube), *plausible.notes(cube), *found, *left_out_notes(left_out)]
     for note in notes:
         warnings.warn(note, UserWarning, stacklevel=4)
 
     if work.active_client() is None and (options.work is not None or not cube.lazy):
         settings = settings.placed()  # it runs here and now
     solve = _in_folder if options.work is not None else _lazily if cube.lazy else _in_memory
-    job = Job(cube, observed, gaps, targets, pieces if area is None else area.touched(pieces), area)
-    result = areas.noted(solve(job, verb, settings, options), area)
+    job = Job(cube, observed, gaps, targets, pieces if area is None else area.touched(pieces), area, take_part)
+    result = plausible.noted(areas.noted(solve(job, verb, settings, options), area), cube)
+    if left_out:
+        result = result.assign_attrs(ngr_bands_left_out=json.dumps(left_out))
+    elif isinstance(take_part, da.Array):
+        told = {"long_name": "bands that hold nothing, and take no part"}
+        result = result.assign_coords(ngr_band_left_out=plausible.per_band(cube, ~take_part, told))
     if cube.left_out:
         result = result.assign_attrs(ngr_left_out=json.dumps(cube.left_out))
     return warned(result, notes)
+
+
+def taking_part(cube: Cube, observed: Any, now: bool = False) -> Any:
+    """Return which bands take part (B,): all with a value observed in the windows that the scene is learnt from.
+
+    A band that holds nothing would make every pixel of every date a gap. Of a lazy cube it is found when the graph is computed,
+    unless `now`.
+    """
+    seen = [observed[(..., *r)] for r in regions(cube.shape)]
+    if not cube.lazy:
+        return _observed_bands(seen)
+    found = dask.delayed(_observed_bands)(seen)
+    if now:
+        return work.compute([found])[0]
+    return da.from_delayed(dask.delayed(_named)(found, cube.bands), cube.shape[1:2], bool)
+
+
+def unseen(observed: Any, take_part: Any) -> Any:
+    """Return which pixels are missing (time, y, x): those without a value in one of the bands that take part (band,), or None."""
+    return (~observed if take_part is None else ~observed & take_part[:, None, None]).any(axis=1)
+
+
+def _observed_bands(observed: Sequence[NDArray[np.bool_]]) -> NDArray[np.bool_]:
+    """Return which bands (B,) are observed anywhere in windows (time, band, h, w); all where none is."""
+    found: NDArray[np.bool_] = np.any([o.any(axis=(0, 2, 3)) for o in observed], axis=0)
+    return found if found.any() else ~found
+
+
+def _named(take_part: NDArray[np.bool_], bands: Sequence[str]) -> NDArray[np.bool_]:
+    """Return which bands take part as it is, and warn of those that do not."""
+    for note in left_out_notes([bands[b] for b in np.flatnonzero(~take_part).tolist()]):
+        warnings.warn(note, UserWarning, stacklevel=2)
+    return take_part
+
+
+def left_out_notes(bands: Sequence[str]) -> list[str]:
+    """Return the warning of bands that hold nothing."""
+    if not bands:
+        return []
+    return [
+        f"Without any valid value on any date, where the scene is learnt from: {', '.join(bands)}. Left as it is, and without part "
+        "in the rest; expected some values. Check its nodata value, or leave it out."
+    ]
 
 
 class Job(NamedTuple):
@@ -176,6 +263,13 @@ class Job(NamedTuple):
     targets: Sequence[int]
     pieces: Sequence[Tile]
     area: Area | None
+    take_part: Any
+    """(band,) Which bands take part: see `taking_part`."""
+
+    @property
+    def unseen(self) -> Any:
+        """What is missing (time, y, x): see `unseen`."""
+        return unseen(self.observed, self.take_part)
 
     @property
     def fill(self) -> Any:
@@ -185,12 +279,12 @@ class Job(NamedTuple):
 
 def _in_memory(job: Job, verb: str, settings: Settings, options: Options) -> xr.DataArray | xr.Dataset:
     """Return the restored raster, solved here and now."""
-    cube, observed, _, targets, pieces, area = job
+    cube, observed, _, targets, pieces, area, _ = job
     fill = job.fill
     _check_observed(cube, observed, fill, targets)
     tell = options.progress or silent
     inside = np.ones(cube.shape[-2:], bool) if area is None else area.mask()
-    missing, filled = ((a & inside).sum((1, 2)) / inside.sum() for a in (~observed.all(axis=1), fill.any(axis=1)))
+    missing, filled = ((a & inside).sum((1, 2)) / inside.sum() for a in (job.unseen, fill.any(axis=1)))
     shares = Shares(missing, filled, _counts([]))
     if not fill.any():
         warnings.warn("Nothing is missing in the chosen dates: the result is the input.", UserWarning, stacklevel=5)
@@ -239,17 +333,31 @@ def _learn(
             "No pixel is observed on any date, expected some clear ones: check the mask (True means cloud) and nodata."
         )
         raise MaskError(msg)
+    take_part = _observed_bands(observed)
     center, spread = _scaling(values, observed, days)
     low = min(float(v[o].min()) for v, o in zip(values, observed, strict=True) if o.any())
     high = max(float(v[o].max()) for v, o in zip(values, observed, strict=True) if o.any())
-    prior = Prior(center, spread, (low, high), None)
+    prior = Prior(center, spread, (low, high), None, None if take_part.all() else take_part)
     if settings.method == "paper":
         return prior
     windows = [_window(prior, v, o) for v, o in zip(values, observed, strict=True)]
     # Of a whole scene, a date without gaps has nothing to teach or to judge.
     wanted = [t for t in targets if any(f[t].any() for f in fill)] if fill else targets
-    _check_networks(networks, values[0].shape)
-    return replace(prior, scene=fit(windows, wanted, days.tolist(), settings, progress, networks))
+    _check_networks(networks, windows[0].values.shape)
+    scene = fit(windows, wanted, days.tolist(), settings, progress, networks)
+    if prior.bands is not None:
+        scene = replace(scene, judgement={d: _for_all(j, prior.bands) for d, j in scene.judgement.items()})
+    return replace(prior, scene=scene)
+
+
+def _for_all(judgement: Any, bands: NDArray[np.bool_]) -> Any:
+    """Return a judgement with NaN for the bands that took no part."""
+    wide = {}
+    for name in judgement._fields[1:]:
+        column = np.full(len(bands), np.nan)
+        column[bands] = getattr(judgement, name)
+        wide[name] = tuple(column.tolist())
+    return judgement._replace(**wide)
 
 
 def _solve_tile(
@@ -273,6 +381,8 @@ def _solve_tile(
         return None
     if not observed.any():
         return np.full((*_leading(values.shape[:2], settings), *values.shape[2:]), np.nan, np.float32)
+    if prior.bands is not None and not prior.bands.all():
+        return _solve_some(prior, values, observed, fill, tile, settings)
     if prior.scene is None:
         low, high = prior.limits
         unit = max(high - low, 1e-12)
@@ -282,6 +392,27 @@ def _solve_tile(
     answer, deviation = (a.numpy() for a in solve(prior.scene, _window(prior, values, observed), targets, settings))
     filled = (answer * prior.spread + prior.center).astype(np.float32)
     return np.stack([filled, deviation * prior.spread]) if settings.uncertainty else filled
+
+
+def _solve_some(
+    prior: Prior,
+    values: NDArray[Any],
+    observed: NDArray[np.bool_],
+    fill: NDArray[np.bool_],
+    tile: Tile,
+    settings: Settings,
+) -> NDArray[np.float32] | None:
+    """Return one tile solved from the bands that take part, NaN in the others, which nothing is filled in."""
+    bands = prior.bands
+    assert bands is not None
+    part = replace(prior, center=prior.center[:, bands], spread=prior.spread[:, bands], bands=None)
+    seen, gap = (np.broadcast_to(a, values.shape)[:, bands] for a in (observed, fill))
+    answer = _solve_tile(part, values[:, bands], seen, gap, tile, settings)
+    if answer is None:
+        return None
+    whole = np.full((*_leading(values.shape[:2], settings), *values.shape[2:]), np.nan, np.float32)
+    whole[..., bands, :, :] = answer
+    return whole
 
 
 def _leading(shape: tuple[int, int], settings: Settings) -> tuple[int, ...]:
@@ -322,7 +453,7 @@ def side_by_side(cube: Cube, pieces: Sequence[Tile], settings: Settings) -> int:
 
 def _lazily(job: Job, verb: str, settings: Settings, options: Options) -> xr.DataArray | xr.Dataset:
     """Return the restored raster as a Dask graph: one task that learns, one per tile, and the blending."""
-    cube, _, _, targets, pieces, _ = job
+    cube, _, _, targets, pieces, *_ = job
     observed, gaps, fill = (da.asarray(a) for a in (job.observed, job.gaps, job.fill))
     sample = _lesson(cube, observed, gaps)
     prior = dask.delayed(_learn)(*sample, list(targets), cube.days, settings, _networks(options))
@@ -464,7 +595,7 @@ def _solve_and_keep(prior: Prior, read: Sequence[Any], tile: Tile, settings: Set
     counted = np.ones(values.shape[-2:], bool) if inside is None else inside
     counts = {
         "pixels": counted[tile.core].sum(),
-        "missing": np.asarray(~observed.all(axis=1) & counted)[core].sum((1, 2)),
+        "missing": np.asarray(unseen(observed, prior.bands) & counted)[core].sum((1, 2)),
         "filled": np.asarray(fill.any(axis=1))[core].sum((1, 2)),
         "outcome": np.array(_outcome(answer)),
     }
@@ -514,6 +645,7 @@ def identity(cube: Cube, verb: str, settings: Settings, options: Options, area: 
         "all dates": list(cube.dates),
         "days": [str(day) for day in cube.days],
         "aoi": None if area is None else area.record["digest"],
+        "extent": options.extent,
     }
 
 
@@ -557,7 +689,7 @@ def _kept(
     for date, verdict in judged.items():
         methods[date] = verdict.method
         rmse = [np.asarray(r) * prior.spread[date, :, 0, 0] for r in (verdict.guide_rmse, verdict.ngr_rmse)]
-        errors[:, date] = [float(r.mean()) for r in rmse]
+        errors[:, date] = [float(np.nanmean(r)) if np.isfinite(r).any() else np.nan for r in rmse]
         expected[date] = rmse[verdict.method == "ngr"]
     return methods, errors[0], errors[1], expected
 
@@ -568,8 +700,12 @@ def _window(prior: Prior, values: NDArray[Any], observed: NDArray[np.bool_]) -> 
 
     from .tasks import Window
 
+    center, spread = prior.center, prior.spread
+    if prior.bands is not None:
+        values, observed = values[:, prior.bands], observed[:, prior.bands]
+        center, spread = center[:, prior.bands], spread[:, prior.bands]
     known = np.asarray(observed.all(axis=1))  # (time, h, w)
-    scaled = (values.astype(np.float64) - prior.center) / prior.spread
+    scaled = (values.astype(np.float64) - center) / spread
     clean = np.where(known[:, None], scaled, 0).astype(np.float32)
     return Window(torch.from_numpy(clean), torch.from_numpy(known))
 

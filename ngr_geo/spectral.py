@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from . import area as areas
 from . import cube as cubes
-from . import flags, jobs, restore, selection, store, tiles, work
+from . import flags, footprint, jobs, plausible, restore, selection, store, tiles, work
 from .cube import Cube
 from .errors import InputError, MaskError
 from .restore import Dates, Options, regions, settings_of
@@ -82,7 +82,9 @@ def denoise(
         msg = f"Found the noise {noise!r}, expected one of {', '.join(NOISES)}:"
         raise InputError(msg, call='noise="auto".', option="--noise auto")
     kinds: dict[str, Any] = {"auto": None, "gaussian": "gaussian", "mixed": "mixed"}
-    return _restore(raster, bad_bands, Job("denoise", Task("denoise", kinds[noise]), None, False, options, change))
+    return _restore(
+        _read(raster, options), bad_bands, Job("denoise", Task("denoise", kinds[noise]), None, False, options, change)
+    )
 
 
 def destripe(
@@ -99,7 +101,7 @@ def destripe(
         msg = f"Found the direction {direction!r}, expected columns, rows,"
         raise InputError(msg, call="or None to find it.", option="or no --direction to find it.")
     task = Task("destripe", "stripes", direction)  # type: ignore[arg-type]  # checked above
-    return _restore(raster, bad_bands, Job("destripe", task, None, False, options, change))
+    return _restore(_read(raster, options), bad_bands, Job("destripe", task, None, False, options, change))
 
 
 def fill_deadlines(
@@ -108,10 +110,10 @@ def fill_deadlines(
     """Return the raster with its dead lines filled; see `accessor`."""
     from .spectral_tasks import Task
 
-    cube = cubes.read(raster)
+    cube = _read(raster, options)
     gaps = None if lines is None else _lines(cube, lines)
     result = _restore(
-        raster, bad_bands, Job("fill_deadlines", Task("fill_deadlines", "gaps"), gaps, lines is None, options)
+        cube, bad_bands, Job("fill_deadlines", Task("fill_deadlines", "gaps"), gaps, lines is None, options)
     )
     by_number = lines is not None and not isinstance(lines, xr.DataArray | np.ndarray)
     return result.assign_attrs(ngr_mask=restore.mask_record("lines" if by_number else lines, "dead lines found"))
@@ -124,9 +126,10 @@ def inpaint(
 
     One date of many bands is filled here, as a spectral cube: there the other bands tell more than other dates could.
     """
-    cube, gaps = restore.gaps(raster, missing)
-    if cube.shape[0] > 1 or cube.shape[1] < SPECTRAL_BANDS:
+    shape = cubes.read(raster, exclude=[missing] if isinstance(missing, str) else ()).shape
+    if shape[0] > 1 or shape[1] < SPECTRAL_BANDS:
         return restore.inpaint(raster, missing, dates, options)
+    cube, gaps, found = restore.gaps(raster, missing, options.extent, options.work is not None)
     given = {"prior": options.prior is not None, "tune": bool(options.tune)}
     for name in (n for n, is_given in given.items() if is_given):
         msg = (
@@ -136,14 +139,22 @@ def inpaint(
     from .spectral_tasks import Task
 
     restore.date_indices(cube, dates)  # there is one date, so this only finds wrong names
-    result = _restore(raster, None, Job("inpaint", Task("inpaint", "gaps"), gaps, False, options))
-    return result.assign_attrs(ngr_mask=restore.mask_record(missing))
+    job = Job("inpaint", Task("inpaint", "gaps"), gaps & found.inside, False, options)
+    result = _restore(cube, None, job, found)
+    return result.assign_attrs(ngr_mask=restore.mask_record(missing, extent=options.extent))
 
 
-def _restore(raster: xr.DataArray | xr.Dataset, bad_bands: Sequence[Any] | None, job: Job) -> xr.DataArray | xr.Dataset:
-    """Return the raster restored."""
-    settings = settings_of(job.options)
+def _read(raster: xr.DataArray | xr.Dataset, options: Options) -> Cube:
+    """Return the cube of a raster, without values that cannot be."""
     cube = cubes.read(raster)
+    return plausible.checked(cube, regions(cube.shape), options.work is not None)
+
+
+def _restore(
+    cube: Cube, bad_bands: Sequence[Any] | None, job: Job, found: footprint.Footprint | None = None
+) -> xr.DataArray | xr.Dataset:
+    """Return the raster restored, of which what lies beyond a footprint is left alone."""
+    settings = settings_of(job.options)
     good = _good_bands(cube, bad_bands)
     usable = cube.valid & good[:, None, None]  # (time, band, y, x)
     gaps = None if job.gaps is None else _over(cube, job.gaps & good[:, None, None])
@@ -152,7 +163,7 @@ def _restore(raster: xr.DataArray | xr.Dataset, bad_bands: Sequence[Any] | None,
     pieces = tiles.grid(cube.shape[-2:], job.options.tile, job.options.overlap)
     pieces = pieces if area is None else area.touched(pieces)
     inside = None if area is None else area.mask()
-    notes = _notes(cube, good)
+    notes = [*_notes(cube, good), *plausible.notes(cube), *(found.notes() if found else [])]
     for note in notes:
         warnings.warn(note, UserWarning, stacklevel=4)
     sample = [tuple(a[(..., *r)] for a in (cube.values, observed)) for r in regions(cube.shape)]
@@ -171,7 +182,10 @@ def _restore(raster: xr.DataArray | xr.Dataset, bad_bands: Sequence[Any] | None,
         blended = tiles.blend(pieces, [p.states for p in solved], whole, _leading(cube, settings))
         result = _written(cube, blended, gaps, job)
         result = _recorded(result, cube, [p[1:] for p in solved], scale, job)
+    if not cube.lazy:
+        good = good & usable.any(axis=(0, 2, 3))
     left_out = json.dumps([cube.bands[i] for i in np.flatnonzero(~good)])
+    result = plausible.noted(result, cube)
     result = areas.noted(restore.stamped(result, job.verb, settings), area)
     return restore.warned(result, notes).assign_attrs(ngr_bands_left_out=left_out)
 
