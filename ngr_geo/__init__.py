@@ -5,6 +5,7 @@ from importlib.metadata import version
 from types import ModuleType
 
 from . import accessor as accessor
+from .accessor import verbs
 from .errors import GridError, InputError, MaskError, NgrError, OutputError
 from .samples import sample, sample_path
 
@@ -21,6 +22,7 @@ __all__ = [
     "sample",
     "sample_path",
     "stac",
+    "verbs",
 ]
 
 

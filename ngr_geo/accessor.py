@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, cast, overload
 
 import xarray as xr
 
@@ -550,6 +550,18 @@ class DataArrayVerbs(_Verbs[xr.DataArray]):
 @xr.register_dataset_accessor("ngr")
 class DatasetVerbs(_Verbs[xr.Dataset]):
     """`Dataset.ngr`, for one variable per band on (time, y, x) in any order."""
+
+
+@overload
+def verbs(raster: xr.DataArray) -> DataArrayVerbs: ...
+@overload
+def verbs(raster: xr.Dataset) -> DatasetVerbs: ...
+def verbs(raster: xr.DataArray | xr.Dataset) -> DataArrayVerbs | DatasetVerbs:
+    """Return `raster.ngr` with its type: to a type checker every attribute that xarray does not have itself is Any.
+
+    `ngr_geo.verbs(raster).decloud()` is checked as it is written, and known to be a DataArray where the raster is one.
+    """
+    return DatasetVerbs(raster) if isinstance(raster, xr.Dataset) else DataArrayVerbs(raster)
 
 
 def _options(progress: bool | Progress | None, work: PathLike | Folder | None, restart: bool, **chosen: Any) -> Options:
