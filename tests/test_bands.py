@@ -102,7 +102,7 @@ def split_masks(folder: Path) -> list[Path]:
 )
 def test_one_file_per_band_is_a_stack_of_dates_and_bands(tmp_path: Path, name: str, lazy: bool) -> None:
     """The same values as of one file per date; written as one GeoTIFF per date that names its bands."""
-    files = split(tmp_path, name.replace("BAND{band}", "BAND{band}").replace("BANDB", "BAND"))
+    files = split(tmp_path, name)
     stack = read_stack(files[::-1], lazy=lazy, band_pattern=r"(B0\d)\b" if "CBERS" in name else None)
     whole = read_stack(sorted((tmp_path / "whole").glob("*.tif")))
     given = array(whole).values
@@ -219,6 +219,23 @@ def test_resolutions_are_refused_with_the_option_or_brought_to_one_grid(
             assert stack.raster.rio.resolution() == (240, -240)
 
 
+def test_a_band_delivered_in_several_resolutions_is_taken_in_the_one_asked_for(tmp_path: Path) -> None:
+    """Nothing is resampled where the agency has done it; of bands that are only finer, the nearest finer is averaged."""
+    for path in split(tmp_path):
+        twin = Path(str(path).replace("_10m", "_20m"))
+        if "_B02_" in path.name or "_B08_" in path.name:
+            twin.write_bytes(path.read_bytes())
+            coarse(twin, 2)
+    files = sorted(tmp_path.glob("T33*.tif"))
+    with pytest.raises(GridError, match="--resolution"):
+        read_stack(files)
+    stack = read_stack(files, resolution="coarsest", bands=["B08", "B02"])  # no warning: both are there
+    assert [part.resampling for part in stack.headers[0].parts] == [None, None]
+    assert array(stack).shape == (3, 2, 32, 32)
+    fine = read_stack(files, resolution="finest")
+    np.testing.assert_array_equal(fine.raster, array(read_stack(f"{tmp_path}/whole/*.tif")))
+
+
 def test_a_band_that_some_dates_lack_is_named(tmp_path: Path) -> None:
     """And the bands that all have are offered, and work."""
     files = split(tmp_path)
@@ -267,6 +284,8 @@ def test_quality_layers_among_the_files_are_no_bands(tmp_path: Path) -> None:
     assert codes(stack).name == "QA_PIXEL"
     assert len(stack.inputs) == len(files) + 12
     assert any("QA_PIXEL is the mask" in note for note in stack.notes)
+    asked = read_stack(f"{tmp_path}/LC09*.TIF", bands=["SR_B04", "ST_CDIST"])
+    assert list(asked.raster.band.values) == ["SR_B04", "ST_CDIST"]
     assert any("ST_CDIST" in note and "QA_RADSAT" in note for note in stack.notes)
 
 

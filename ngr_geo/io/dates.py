@@ -31,9 +31,10 @@ _FORMS = (
     re.compile(rf"(?<!\d){_YEAR}(?P<sep>[-_./:])(?P<m>0[1-9]|1[0-2])(?P=sep)(?P<d>0[1-9]|[12]\d|3[01])(?!\d){_CLOCK}"),
     re.compile(rf"(?<!\d){_YEAR}(?P<m>0[1-9]|1[0-2])(?P<d>0[1-9]|[12]\d|3[01])(?=\D|$|\d{{6}}(?!\d)){_CLOCK}"),
 )
-# Year and day of the year: HLS (2023222T095549), MODIS (A2023222), Landsat before collections (path, row, year, day).
+# Year and day of the year: HLS (2023222T095549), MODIS (A2023222), AppEEARS (doy2023222),
+# Landsat before collections (path, row, year, day).
 _ORDINAL = re.compile(
-    rf"(?:(?<=[.A])|(?<=^L[A-Z]\d\d{{6}})|(?<=^L[A-Z]\d{{7}})){_YEAR}(?P<j>[0-3]\d\d)(?!\d)"
+    rf"(?:(?<=[.A])|(?<=_doy)|(?<=^L[A-Z]\d\d{{6}})|(?<=^L[A-Z]\d{{7}})){_YEAR}(?P<j>[0-3]\d\d)(?!\d)"
     r"(?:T(?P<H>\d\d)(?P<M>\d\d)(?P<S>\d\d))?"
 )
 # Products whose names hold several dates, the acquisition first.

@@ -63,10 +63,11 @@ def gather(headers: Sequence[Header], wanted: Wanted) -> Gathered:
     named = _named(headers, wanted)
     notes: list[str] = []
     if named is not None:
-        layers = [name for header, name in zip(headers, named, strict=True) if not name.is_image]
+        asked = set(wanted.bands or ())
+        layers = [name for name in named if not name.is_image and name.band not in asked]
         if 0 < len(layers) < len(headers):
             notes.append(f"Left out, as no bands to fill: {', '.join(sorted({layer.band for layer in layers}))}.")
-            kept = [(h, n) for h, n in zip(headers, named, strict=True) if n.is_image]
+            kept = [(h, n) for h, n in zip(headers, named, strict=True) if n not in layers]
             headers, named = [h for h, _ in kept], [n for _, n in kept]
     times = [_time(header, wanted.date_pattern) for header in headers]
     if len(headers) > 1 and any(time is None for time in times) and (named is None or len(set(times)) > 1):
