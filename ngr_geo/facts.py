@@ -198,7 +198,7 @@ def more(attrs: Mapping[Any, Any], cube: Cube) -> list[tuple[str, Pairs]]:
     return [
         ("Keywords of the call", _pairs(call)),
         ("Settings that it ran with", _pairs(settings)),
-        ("Mask", _pairs(mask)),
+        ("Mask", _mask(mask)),
         ("Area of interest", _pairs(_dict(attrs.get("ngr_aoi")))),
         (
             "Verbs before this one",
@@ -207,6 +207,16 @@ def more(attrs: Mapping[Any, Any], cube: Cube) -> list[tuple[str, Pairs]]:
         ("The raster", _pairs(_raster(cube))),
         ("Attributes of the raster", _pairs(carried)),
     ]
+
+
+def _mask(record: Mapping[str, Any]) -> Pairs:
+    """Return what is recorded of a mask: where it is from, how it is read, and how much of each date it marks."""
+    found = _pairs({name: value for name, value in record.items() if name != "dates"})
+    rows = record.get("dates")
+    told = [row for row in rows if isinstance(row, dict)] if isinstance(rows, list) else []
+    shares = [(short(row.get("date")), _percent(row.get("masked")), _percent(row.get("grown"))) for row in told[:ROWS]]
+    lines = [f"{date}: {masked}, {grown} when grown" for date, masked, grown in shares if masked]
+    return [*found, ("marked", lines)] if lines else found
 
 
 def _raster(cube: Cube) -> dict[str, Any]:
