@@ -271,12 +271,12 @@ def _restore_stack(verb: str, job: Job, console: Console) -> int:
     for warning in plan.warnings:
         console.warn(warning)
     _check_something_to_do(verb, plan, stack.raster, console)
+    for line in mask_lines(plan.mask):
+        console.note(line)
     console.note(
         f"{counted(len(plan.dates), 'date')}, {_most_missing(plan)}; {plan.tiles_to_solve} of {counted(plan.tiles, 'tile')} "
         f"to solve, about {_duration(plan.seconds)}."
     )
-    for line in mask_lines(plan.mask):
-        console.note(line)
     result, written = _compute(
         lambda progress, work: _call(verb, job, stack, mask, progress, work), job, stack, console, kept
     )
