@@ -7,9 +7,11 @@ import zipfile
 from pathlib import Path
 
 import fsspec
+import netCDF4
 import numpy as np
 import pytest
 import rasterio
+import zarr
 from click.testing import CliRunner, Result
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -392,3 +394,20 @@ def test_an_archive_is_no_raster(tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_bytes(b"PK" + bytes(100))
     with pytest.raises(InputError, match=rf"is an archive.*/vsi(zip|tar)/.*{name}/NAME\.tif"):
         read_stack(tmp_path / name)
+
+
+@pytest.mark.parametrize("kind", ["zarr", "nc"])
+def test_a_store_that_declares_a_huge_raster_and_holds_nothing_is_refused(tmp_path: Path, kind: str) -> None:
+    """As a GeoTIFF is."""
+    path = tmp_path / f"huge.{kind}"
+    if kind == "zarr":
+        group = zarr.open_group(path, mode="w", zarr_format=2)
+        array = group.create_array("B04", shape=(100_000, 100_000), chunks=(4096, 4096), dtype="uint8", fill_value=0)
+        array.attrs["_ARRAY_DIMENSIONS"] = ["y", "x"]
+    else:
+        with netCDF4.Dataset(path, "w") as file:
+            for name in "yx":
+                file.createDimension(name, 100_000)
+            file.createVariable("B04", "u1", ("y", "x"), zlib=True, chunksizes=(5000, 5000))
+    with pytest.raises(InputError, match=r"declares 100000 y x 100000 x \(10 GB\) in \d+ bytes"):
+        read_stack(path)

@@ -14,6 +14,7 @@ from .. import products
 from ..cube import LAYERS
 from ..errors import InputError, MaskError
 from . import remote
+from .geotiff import HUGE, SPARSE
 
 NETCDF = {".nc", ".nc4", ".netcdf", ".cdf"}
 _ZARR_FILES = ("zarr.json", ".zgroup", ".zmetadata", ".zattrs")
@@ -56,6 +57,8 @@ def open_container(path: str, lazy: bool = False) -> xr.Dataset:
         dataset = xr.open_dataset(path, chunks=None, **options)
         if lazy or dataset.nbytes > LARGE:
             dataset.close()
+            if local:
+                _check_stored(path, dataset.nbytes, dict(dataset.sizes))
             return _with_crs(xr.open_dataset(path, chunks="auto", **options))
         with dataset:
             return _with_crs(dataset.load())
@@ -68,6 +71,24 @@ def open_container(path: str, lazy: bool = False) -> xr.Dataset:
         raise InputError(
             msg, call=f"Try: xarray.open_dataset({path!r}).", option=f"Look at it ({look}), or fetch it again."
         ) from error
+
+
+def _check_stored(path: str, declared: int, sizes: dict[Hashable, int]) -> None:
+    """Raise where next to nothing is stored of what a file or store declares: to look for its pixels would take hours."""
+    enough, found = declared // SPARSE, 0
+    if declared <= HUGE:
+        return
+    files = (os.path.join(folder, name) for folder, _, names in os.walk(path) for name in names)
+    for file in files if os.path.isdir(path) else [path]:
+        found += os.path.getsize(file)
+        if found >= enough:
+            return
+    shape = " x ".join(f"{size} {name}" for name, size in sizes.items())
+    msg = (
+        f"{path} declares {shape} ({declared / 1e9:.0f} GB) in {found} bytes, so next to no pixel holds a number. Cut it to "
+        "where its data is: dataset.isel(x=slice(...), y=slice(...)) in Python."
+    )
+    raise InputError(msg)
 
 
 def _check_codecs(store: Path) -> None:

@@ -36,8 +36,8 @@ _OFFLINE = {
 }
 
 
-_HUGE = 2**30  # bytes that a file declares; below, its pixels are read in no time, whatever they are
-_SPARSE = 5000  # times its own size: five times what DEFLATE can make of a constant
+HUGE = 2**30  # bytes that a file declares; below, its pixels are read in no time, whatever they are
+SPARSE = 5000  # times its own size: five times what DEFLATE can make of a constant
 _WARPED = 512  # rows and columns brought to another grid at a time
 _ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz")
 _BLOCKS = 20_000  # of a file, looked at before it is read
@@ -226,7 +226,7 @@ def _check_size(source: rasterio.DatasetReader, path: str) -> None:
                 "Fetch or copy the file again."
             )
             raise InputError(msg)
-    if declared > _HUGE and declared > _SPARSE * size:
+    if declared > HUGE and declared > SPARSE * size:
         msg = (
             f"{path} declares {columns} x {rows} pixels ({declared / 1e9:.0f} GB) in {size} bytes, so next to no pixel holds "
             f"a number. Cut it to where its data is: rio clip {path} part.tif --bounds 'LEFT BOTTOM RIGHT TOP'"
