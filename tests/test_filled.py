@@ -10,14 +10,20 @@ from typing import Any
 
 import numpy as np
 import pytest
-import rioxarray  # noqa: F401
+import rasterio
+import rioxarray
 import xarray as xr
+from click.testing import CliRunner
 
 from ngr_geo import InputError, record
+from ngr_geo.cli import main
 
 VERBS = ("decloud", "inpaint", "denoise", "destripe", "fill_deadlines")
 LAYERED = {"uncertainty": True}
-pytestmark = pytest.mark.filterwarnings("ignore:.*there is little spectral redundancy:UserWarning")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:.*there is little spectral redundancy:UserWarning"),
+    pytest.mark.filterwarnings("ignore:There is only one date:UserWarning"),
+]
 
 
 def stack(bands: int = 8, size: int = 24) -> xr.DataArray:
@@ -216,3 +222,61 @@ def test_results_are_written_without_warnings(tmp_path: Path, verb: str, make: A
         warnings.simplefilter("error")
         result.to_zarr(tmp_path / "out.zarr", consolidated=False)
         result.to_netcdf(tmp_path / "out.nc")
+
+
+def geotiff(folder: Path) -> Path:
+    """A file of three bands with a gap and a dead column."""
+    values = stack(bands=3).values[1].copy()
+    values[:, 4:9, 4:9] = -9
+    profile = {"driver": "GTiff", "dtype": "float32", "count": 3, "width": 24, "height": 24, "nodata": -9}
+    path = folder / "scene.tif"
+    with rasterio.open(
+        path, "w", **profile, crs="EPSG:32633", transform=rasterio.Affine(30, 0, 0, 0, -30, 0)
+    ) as target:
+        target.write(values)
+    return path
+
+
+def run(*arguments: str | Path) -> None:
+    done = CliRunner().invoke(main, [*map(str, arguments), "--method", "guide"], catch_exceptions=False)
+    assert done.exit_code == 0, done.output
+
+
+def marks(path: Path) -> np.ndarray:
+    with rasterio.open(path) as source:
+        return np.asarray(source.read().any(0))
+
+
+@pytest.mark.parametrize("work", [False, True])
+def test_filled_is_cumulative_on_the_command_line(tmp_path: Path, work: bool) -> None:
+    one, two = tmp_path / "one.tif", tmp_path / "two.tif"
+    run("inpaint", geotiff(tmp_path), "-o", one)
+    folder: list[str | Path] = ["--work", tmp_path / "work"] if work else []
+    run("fill-deadlines", one, "--lines", "20", "-o", two, *folder)
+    first, second = marks(tmp_path / "one_filled.tif"), marks(tmp_path / "two_filled.tif")
+    assert first[4:9, 4:9].all() and first.sum() == 25
+    np.testing.assert_array_equal(second, first | (np.arange(24) == 20))
+    with rasterio.open(two) as source:
+        tags = source.tags()
+    assert [step["verb"] for step in json.loads(tags["ngr_before"])] == ["inpaint"]
+    assert tags["ngr_verb"] == "fill_deadlines" and "ngr_extent" not in tags
+    run("destripe", two, "-o", tmp_path / "three.nc")
+    run("inpaint", tmp_path / "three.nc", "-o", tmp_path / "four.tif")
+    np.testing.assert_array_equal(marks(tmp_path / "four_filled.tif"), second)
+    with rasterio.open(tmp_path / "four.tif") as source:
+        steps = json.loads(source.tags()["ngr_before"])
+    assert [step["verb"] for step in steps] == ["inpaint", "fill_deadlines", "destripe"]
+
+
+def test_filled_survives_to_raster_as_documented(tmp_path: Path) -> None:
+    raster = rioxarray.open_rasterio(geotiff(tmp_path))
+    assert isinstance(raster, xr.DataArray)
+    result = raster.ngr.inpaint(method="guide")
+    result.rio.to_raster(tmp_path / "mine.tif")
+    result.filled.astype("uint8").rio.to_raster(tmp_path / "mine_filled.tif")
+    run("fill-deadlines", tmp_path / "mine.tif", "--lines", "20", "-o", tmp_path / "out.tif")
+    np.testing.assert_array_equal(marks(tmp_path / "out_filled.tif"), result.filled.values | (np.arange(24) == 20))
+    with rasterio.open(tmp_path / "out.tif") as source:
+        assert [step["verb"] for step in json.loads(source.tags()["ngr_before"])] == ["inpaint"]
+    shown = CliRunner().invoke(main, ["inpaint", str(tmp_path / "mine_filled.tif"), "-o", str(tmp_path / "x.tif")])
+    assert shown.exit_code == 2 and "no image" in shown.output

@@ -10,9 +10,9 @@ from typing import Any, Literal
 import rioxarray  # noqa: F401  (registers .rio)
 import xarray as xr
 
-from .. import products
-from ..cube import LAYERS
+from .. import products, record
 from ..errors import InputError, MaskError
+from ..record import LAYERS
 from . import remote
 from .geotiff import HUGE, SPARSE
 
@@ -116,8 +116,9 @@ def _codecs(description: Any) -> set[str]:
 
 
 def _with_crs(dataset: xr.Dataset) -> xr.Dataset:
-    """Make the CRS a coordinate where the file forgot to say that it is one."""
+    """Make the CRS a coordinate where the file forgot to say that it is one, and what an earlier verb wrote."""
     described = {"crs_wkt", "spatial_ref", "grid_mapping_name"}
+    dataset = dataset.set_coords([name for name in record.own(dataset) if name in dataset.data_vars])
     return dataset.set_coords([name for name, variable in dataset.data_vars.items() if described & set(variable.attrs)])
 
 
@@ -144,7 +145,8 @@ def choose(
     deep = [name for name in measured if dataset[name].ndim == 4]
     deep = deep or [name for name in measured if _is_cube(dataset[name])]
     if len(deep) == 1:
-        cube = dataset[deep[0]]
+        noted = {key: value for key, value in dataset.attrs.items() if str(key).startswith(record.PREFIX)}
+        cube = dataset[deep[0]].assign_attrs(noted)
         if not bands:
             return cube
         rest = set(map(str, cube.dims)) - _SPATIAL - {"time"}
@@ -207,6 +209,8 @@ def assemble(result: xr.Dataset | xr.DataArray, dataset: xr.Dataset | None) -> x
         result: from a verb.
         dataset: the Dataset that the result is a part of, or None.
     """
+    if dataset is not None:
+        dataset = dataset.drop_vars(record.own(dataset))
     if isinstance(result, xr.Dataset):
         if dataset is None:
             return result
@@ -221,7 +225,7 @@ def assemble(result: xr.Dataset | xr.DataArray, dataset: xr.Dataset | None) -> x
             dim in result.sizes and result.sizes[dim] != size for dim, size in variable.sizes.items()
         )]  # fmt: skip
         out = result.to_dataset(name=result.name).assign(rest.drop_vars(strangers).variables)
-        return out.assign_attrs({**dataset.attrs, **notes})
+        return out.assign_attrs({**record.fresh(dataset.attrs), **notes})
     if "time" not in result.dims and "wavelength" in result.coords:  # a spectrometer's cube: one variable
         return result.to_dataset(name=result.name or "image").assign_attrs(notes)
     filled = result.coords["filled"]
@@ -229,6 +233,9 @@ def assemble(result: xr.Dataset | xr.DataArray, dataset: xr.Dataset | None) -> x
         filled = filled.any("band")
     bare = result.drop_vars(["filled", *LAYERS], errors="ignore")
     bands = {str(name): bare.sel(band=name, drop=True) for name in result["band"].values}
+    if record.FILLED in bands:
+        msg = "Found a band named 'filled', and a NetCDF file or Zarr store has a variable of that name for what was filled."
+        raise InputError(msg, call="Write to GeoTIFFs, or rename the band.")
     out = xr.Dataset(bands).assign_coords(filled=filled)
     for kind in (layer for layer in LAYERS if layer in result.coords):
         parts = {name: result.coords[kind].sel(band=name).variable for name in bands}

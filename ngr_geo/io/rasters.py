@@ -57,7 +57,7 @@ def check_image(header: Header) -> None:
         InputError: complex numbers, several dtypes, or a sidecar that was written here.
     """
     _check_dtype(header)
-    content = header.tags[""].get(FILLED_TAG)
+    content = {key.upper(): value for key, value in header.tags[""].items()}.get(FILLED_TAG)
     if content in SIDECARS:
         msg = f"{header.path} tells {SIDECARS[content]}; it is no image. Leave the *_{content}.tif files out."
         raise InputError(msg)

@@ -9,7 +9,7 @@ from pathlib import Path
 import xarray as xr
 
 from ..errors import InputError, MaskError
-from . import containers, rasters
+from . import containers, earlier, rasters
 from .gather import Wanted, gather
 from .geotiff import Header, read_header
 from .nodata import NoData, settle, settle_dataset
@@ -186,10 +186,13 @@ def _read_rasters(files: tuple[str, ...], masks: tuple[str, ...], wanted: Wanted
     elif mask_band is not None:
         mask = rasters.read_band(headers, mask_band, times, lazy)
     carried = tuple(number for number in range(1, len(names) + 1) if number not in numbers)
+    raster, sidecars = earlier.with_record(
+        rasters.read_raster(headers, names, numbers, times, lazy), headers, names, numbers
+    )
     return Stack(
-        raster=rasters.read_raster(headers, names, numbers, times, lazy),
+        raster=raster,
         clouds=mask,
-        inputs=tuple(dict.fromkeys(files + mask_files)),
+        inputs=tuple(dict.fromkeys(files + mask_files + sidecars)),
         headers=tuple(headers),
         bands=numbers,
         carried=() if wanted.bands else carried,

@@ -341,5 +341,5 @@ def _annotate(dataset: rasterio.io.DatasetWriter, header: Header, tags: Mapping[
 
 
 def _still_true(tags: Mapping[str, str]) -> dict[str, str]:
-    """Tags without the statistics, which were taken before the clouds were filled."""
-    return {key: value for key, value in tags.items() if not key.startswith("STATISTICS_")}
+    """Tags without the statistics, which were taken before, and without the record of an earlier verb."""
+    return {key: value for key, value in tags.items() if not key.startswith(("STATISTICS_", "ngr_"))}
