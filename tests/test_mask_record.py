@@ -96,9 +96,10 @@ def test_a_mask_of_ones_own_is_used_as_it_is(stack: xr.Dataset) -> None:
 @pytest.mark.parametrize("lazy", [False, True])
 def test_missing_pixels_and_lines(stack: xr.Dataset, lazy: bool) -> None:
     bands, cloud = stack.drop_vars("SCL"), stack.ngr.cloud_mask()
-    bands = bands.where(bands.x > bands.x[5], 0).assign_attrs(bands.attrs)  # 0 is nodata
+    seen = (bands.x > bands.x[5]) | (bands.time > bands.time[0])
+    bands = bands.where(seen, 0).astype("uint16").transpose("time", "y", "x").assign_attrs(bands.attrs)  # 0 is nodata
     raster = bands.chunk(y=24) if lazy else bands
-    assert _told(raster.ngr.inpaint(method="guide")) == {"source": "nodata"}
+    assert _told(raster.ngr.inpaint(method="guide")) == {"source": "nodata", "extent": "footprint"}
     assert _told(raster.ngr.inpaint(cloud, method="guide")) == {"source": "array cloud"}
     assert _told(raster.assign(gap=cloud).ngr.inpaint("gap", method="guide")) == {"source": "gap"}
     values = small_cube.clean_cube().copy()
@@ -142,4 +143,4 @@ def test_files_tell_it_too(tmp_path: Path) -> None:
     assert [len(told.pop("dates")), told] == [3, {"source": "array SCL", "rule": "SCL", "classes": SCL, "dilate": 1}]
     assert json.loads(tags["ngr_masks"]) == [Path(c).name for c in clouds]
     with xr.open_dataset(tmp_path / "whole.nc") as dataset:
-        assert _told(dataset) == {"source": "nodata"}
+        assert _told(dataset) == {"source": "nodata", "extent": "footprint"}
