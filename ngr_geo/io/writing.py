@@ -7,7 +7,6 @@ error, a full disk or Ctrl-C at any moment leaves neither half a file nor half a
 import json
 import math
 import os
-import re
 import shutil
 import tempfile
 import time
@@ -27,6 +26,7 @@ from rasterio.enums import ColorInterp
 from .. import cube as cubes
 from ..errors import OutputError
 from . import containers, rasters
+from .endings import TIFF, check
 from .geotiff import SPECTRAL, Header, read_header, windows
 from .remote import is_url
 from .stack import PathLike, Stack, read_stack
@@ -42,10 +42,6 @@ from .target import (
     subset,
     temporary_name,
 )
-
-_TIFF = {".tif", ".tiff"}
-_KNOWN = ".tif, .tiff (GeoTIFF), .img, .dat, .bsq, .bil, .bip (ENVI), .nc, .nc4, .cdf, .netcdf (NetCDF) and .zarr"
-_SUFFIX = re.compile(r"\.[A-Za-z][A-Za-z0-9]{0,8}$")  # not that of "mosaic_v1.2"
 
 
 @dataclass(frozen=True)
@@ -92,9 +88,9 @@ def outputs(out: PathLike, stack: Stack, layers: Collection[str] = ()) -> Writte
     suffix = target.suffix.lower()
     if suffix in containers.NETCDF or suffix == ".zarr":
         return Written((target,))
-    _check_suffix(out)
+    check(out)
     headers = _headers(stack.raster, stack)
-    if (suffix in _TIFF or suffix in ENVI) and not target.is_dir():
+    if (suffix in TIFF or suffix in ENVI) and not target.is_dir():
         if len(headers) > 1:
             folder = f"{target.with_suffix('')}{os.sep}"
             msg = f"{out} is one file, and there are {len(headers)} dates. Give a folder, a .nc or a .zarr: -o {folder}"
@@ -104,7 +100,7 @@ def outputs(out: PathLike, stack: Stack, layers: Collection[str] = ()) -> Writte
         rasters = [target / f"{_stem(header.name)}.tif" for header in headers]
         if stack.headers:  # keep .TIF and .tiff
             rasters = [
-                target / header.name if Path(header.name).suffix.lower() in _TIFF else path
+                target / header.name if Path(header.name).suffix.lower() in TIFF else path
                 for header, path in zip(headers, rasters, strict=True)
             ]
     filled = [path.with_name(f"{path.stem}_filled.tif") for path in rasters]
@@ -116,24 +112,6 @@ def outputs(out: PathLike, stack: Stack, layers: Collection[str] = ()) -> Writte
         msg = f"Two inputs would be written to {twice[0]}, as they have one name. Rename one, or write to .nc or .zarr."
         raise OutputError(msg)
     return planned
-
-
-def _check_suffix(out: PathLike) -> None:
-    """Raise where an output is neither a file of a kind that is written here nor a folder.
-
-    A folder has no suffix, is there already, or ends in a slash.
-    """
-    text, path = os.fspath(out), Path(out)
-    suffix = path.suffix.lower()
-    if text.endswith(("/", os.sep)) or path.is_dir() or suffix in _TIFF or suffix in ENVI:
-        return
-    if suffix == ".hdr":
-        msg = f"{out} is an ENVI header, which is written beside its image. Name the image:"
-        raise OutputError(msg, call=f"out={str(path.with_suffix('.img'))!r}", option=f"-o {path.with_suffix('.img')}")
-    if _SUFFIX.search(path.name):
-        found = f"{out} ends in {path.suffix}, which is not written here. Known endings are {_KNOWN}; a folder ends in a slash:"
-        plain = path.with_suffix("")
-        raise OutputError(found, call=f"out='{plain}.tif' or out='{out}/'", option=f"-o {plain}.tif, or -o {out}/")
 
 
 def check_output(out: PathLike, stack: Stack, overwrite: bool = False, layers: Collection[str] = ()) -> Written:
