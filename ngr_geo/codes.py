@@ -7,7 +7,7 @@ that disagree, is an error that shows what was found.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -20,6 +20,9 @@ from .layout import Flag, Rule, cf_rule
 
 MOST_PIXELS = 10_000
 """A mask is grown by so many pixels at most."""
+
+STRAY = 1e-3
+"""Share of a mask that codes may have which its product does not know."""
 
 
 @dataclass(frozen=True)
@@ -133,7 +136,7 @@ def choose(
         return _probability(name, rules[0], found, chosen, probability)
     if not found.whole:
         msg = (
-            f"Found a mask {name!r} with values that are no whole numbers, from {found.low:g} to {found.high:g}, expected the "
+            f"Found {_called(name)} with values that are no whole numbers, from {found.low:g} to {found.high:g}, expected the "
             f"codes of {rules[0].product}: they may have been resampled, which only the nearest neighbour leaves whole."
         )
         raise MaskError(
@@ -141,8 +144,24 @@ def choose(
             call="If they are probabilities: mask.rename('cloud_probability').",
             option="If they are probabilities: --mask-rule cloud_probability.",
         )
+    if stray := _stray(rules, found, nodata):
+        left = ~np.isin(found.codes, stray)
+        found = found._replace(codes=found.codes[left], counts=found.counts[:, left])
     picked, fill = _picked(name, rules, found, bool(chosen), nodata)
-    return read_by(picked, chosen, found.dtype, fill)
+    reading = read_by(picked, chosen, found.dtype, (*fill, *stray))
+    return replace(reading, record=reading.record | {"unknown": list(stray)}) if stray else reading
+
+
+def _stray(rules: Sequence[Rule], found: Found, nodata: float | None) -> tuple[int, ...]:
+    """Return codes that a product of classes does not have where they are so few that they do not speak against the product.
+
+    Real products hold some. What is meant by them is not known, so such pixels are not clear.
+    """
+    if len(rules) > 1 or rules[0].kind != "classes":
+        return ()
+    strange = ~rules[0].possible(found.codes) & (found.codes != (np.nan if nodata is None else nodata))
+    few = found.counts[:, strange].sum() <= STRAY * max(found.counts.sum(), 1)
+    return tuple(int(code) for code in found.codes[strange]) if few else ()
 
 
 def _picked(
@@ -168,6 +187,10 @@ def _picked(
     raise _contradiction(name, fitting if len(fitting) > 1 else rules, fitting, found)
 
 
+def _called(name: object) -> str:
+    return "a mask without a name" if name is None else f"a mask {name!r}"
+
+
 def _agree(rules: Sequence[Rule], found: Found) -> bool:
     """Return True where rules call the same of the codes that occur not clear."""
     read = [read_by(r, (), found.dtype).not_clear(found.codes) for r in rules]
@@ -178,7 +201,7 @@ def _impossible(name: object, rule: Rule, codes: NDArray[np.int64]) -> MaskError
     strange = codes[~rule.possible(codes)]
     strange = strange if strange.size else codes
     msg = (
-        f"Found a mask {name!r} with the values {listed(strange)}, which {rule.name} ({rule.product}) does not have: expected "
+        f"Found {_called(name)} with the values {listed(strange)}, which {rule.name} ({rule.product}) does not have: expected "
         f"{_range(rule)}."
     )
     return MaskError(
@@ -203,7 +226,7 @@ def _contradiction(name: object, rules: Sequence[Rule], fitting: Sequence[Rule],
     """Return the error for a mask whose rule cannot be told, with both readings."""
     read = [(r, float(share(found, read_by(r, (), found.dtype)).mean())) for r in rules]
     words = "; ".join(f"read as {r.name} ({r.product}) {part:.1%} of its pixels are not clear" for r, part in read)
-    msg = f"Found a mask {name!r} with the values {listed(found.codes)}, whose layout cannot be told: {words}."
+    msg = f"Found {_called(name)} with the values {listed(found.codes)}, whose layout cannot be told: {words}."
     if fitting:
         names = [r.name for r in fitting]
         return MaskError(
@@ -348,7 +371,7 @@ def _without_rule(name: object, found: Found, chosen: tuple[int, ...], nodata: f
         return Reading("0/1", "0 is clear, 1 is not", flags, fill, None, _record(flags), own=True)
     if not found.whole:
         msg = (
-            f"Found a mask {name!r} with fractions, from {found.low:g} to {found.high:g}, and a name that does not say what they "
+            f"Found {_called(name)} with fractions, from {found.low:g} to {found.high:g}, and a name that does not say what they "
             "are; expected booleans, 0 and 1, or the codes of a product."
         )
         raise MaskError(
@@ -360,7 +383,7 @@ def _without_rule(name: object, found: Found, chosen: tuple[int, ...], nodata: f
     some = known[-1] if known.size else 1
     probable = found.low >= 0 and found.high <= 100 and known.size > 4
     names = ", ".join(f"'{n}'" for n in ("QA_PIXEL", "Fmask", "HLS", "OmniCloudMask", "cloud_probability"))
-    msg = f"Found a mask {name!r} with the values {listed(known)}, expected booleans, 0 and 1, or a name that says the product:"
+    msg = f"Found {_called(name)} with the values {listed(known)}, expected booleans, 0 and 1, or a name that says the product:"
     raise MaskError(
         msg,
         call=f"use mask.rename('SCL') (or {names}), or choose what is cloud, classes=[{some}].",

@@ -306,6 +306,11 @@ def _notes(shares: list[dict[str, Any]], reading: Reading, unseen: list[int]) ->
                 f"The mask, read by the rule {reading.rule}, marks {meaning} on {some} ({share:.0%}): check that it belongs to "
                 "these dates, and how it is read."
             )
+    if unknown := reading.record.get("unknown"):
+        notes.append(
+            f"The mask holds a few pixels with the values {', '.join(map(str, unknown))}, which {reading.rule} does not have: they "
+            "count as not clear."
+        )
     if unseen:
         kind = "bits" if "bits" in reading.record else "classes"
         notes.append(f"The mask never holds the {kind} {', '.join(map(str, unseen))} that were asked for.")

@@ -422,6 +422,19 @@ def test_declared_nodata_of_a_mask_is_not_clear(tmp_path: Path) -> None:
     np.testing.assert_array_equal(raster().ngr.cloud_mask(own), own == 1)
 
 
+@pytest.mark.parametrize("lazy", [False, True])
+def test_few_codes_that_a_product_does_not_know_are_not_clear_and_named(lazy: bool) -> None:
+    values = np.full((2, 64, 64), 4, np.uint8)
+    values[0, :20], values[1, 3, 5:8] = 9, 12  # as in a real scene classification: three pixels of 12
+    mask = xr.DataArray(values, dims=("time", "y", "x"), name="SCL")
+    stack = xr.Dataset({"B04": mask.astype(float)})
+    found = masks.with_record(stack, mask.chunk({"y": 24}) if lazy else mask)
+    np.testing.assert_array_equal(found.plain, (values == 9) | (values == 12))
+    assert found.record["unknown"] == [12] and any("values 12, which SCL does not have" in note for note in found.notes)
+    with pytest.raises(MaskError, match="values 12, which SCL"):
+        masks.decode(mask.where(mask != 9, 12))
+
+
 def test_classes_of_a_boolean_mask_are_refused() -> None:
     own = mask_of(Case("own", [0, 1])) == 1
     with pytest.raises(MaskError, match="boolean"):
