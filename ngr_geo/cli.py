@@ -177,7 +177,8 @@ def fill_deadlines(job: Job, console: Console) -> int:
 def info(job: Job, console: Console) -> int:
     """Tell what decloud would do: dates, cloud shares, tiles, memory and time. Nothing is filled or written."""
     stack, mask = _read("info", job, console)
-    plan = _plan("inpaint" if _has_no_mask(stack) else "decloud", job, stack, mask)
+    verb = "inpaint" if _has_no_mask(stack) else "decloud"
+    plan = _plan(verb, job, stack, mask)
     for warning in plan.warnings:
         console.warn(warning)
     rows, columns = plan.shape[-2:]
@@ -191,7 +192,9 @@ def info(job: Job, console: Console) -> int:
     for date, share in zip(plan.dates, plan.missing, strict=True):
         console.say(f"{date:<10}  {share:7.1%}")
     console.say(f"tiles to solve: {plan.tiles_to_solve} of {plan.tiles}")
-    console.say(f"memory: about {plan.memory / 1e9:.1f} GB; time: about {_duration(plan.seconds)}")
+    console.say(
+        f"memory: about {plan.memory / 1e9:.1f} GB; time of {verb} --method {job.method}: about {_duration(plan.seconds)}"
+    )
     console.finish(
         {
             "command": "info",
@@ -267,7 +270,7 @@ def _restore_stack(verb: str, job: Job, console: Console) -> int:
     kept = _kept(job, stack)
     written_stack = stack if kept is None else only(stack, kept)
     _check_others(job, written_stack, _planned(job, written_stack))
-    plan = _plan(verb, job, stack, mask)
+    plan = _plan(verb, job, stack, mask, timed=False)
     for warning in plan.warnings:
         console.warn(warning)
     _check_something_to_do(verb, plan, stack.raster, console)
@@ -275,7 +278,7 @@ def _restore_stack(verb: str, job: Job, console: Console) -> int:
         console.note(line)
     console.note(
         f"{counted(len(plan.dates), 'date')}, {_most_missing(plan)}; {plan.tiles_to_solve} of {counted(plan.tiles, 'tile')} "
-        f"to solve, about {_duration(plan.seconds)}."
+        "to solve."
     )
     result, written = _compute(
         lambda progress, work: _call(verb, job, stack, mask, progress, work), job, stack, console, kept
@@ -726,7 +729,7 @@ def _check_page(path: Path, option: str, job: Job, stack: "Stack") -> None:
     check(path, job.overwrite, "--overwrite", f"another {option}")
 
 
-def _plan(verb: str, job: Job, stack: "Stack", mask: "xr.DataArray | str | None") -> "Plan":
+def _plan(verb: str, job: Job, stack: "Stack", mask: "xr.DataArray | str | None", timed: bool = True) -> "Plan":
     from .plan import plan
     from .restore import Options
 
@@ -735,6 +738,7 @@ def _plan(verb: str, job: Job, stack: "Stack", mask: "xr.DataArray | str | None"
         mask if verb == "decloud" else None,
         mask if job.missing else None,
         verb=verb,
+        timed=timed,
         dates=job.dates or None,
         classes=job.classes or None,
         dilate=job.dilate,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,7 +16,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from . import area as areas
-from . import plausible, restore, tiles, work
+from . import plausible, restore, tiles, timing, work
 from . import record as records
 from .restore import Dates, Options
 from .tiles import Tile
@@ -53,8 +54,13 @@ def plan(
     dilate: int | None = None,
     probability: float = 0.5,
     options: Options | None = None,
+    timed: bool = True,
 ) -> Plan:
-    """Return what `decloud` or `inpaint` would do with the same arguments; reads the mask, solves nothing."""
+    """Return what `decloud` or `inpaint` would do with the same arguments; reads the mask, and tries a small window for the time.
+
+    Without `timed` nothing is tried, and `seconds` is NaN.
+    """
+    begun = time.perf_counter()
     chosen = options or Options()
     restore.check(chosen)
     records.check(raster)
@@ -90,6 +96,10 @@ def plan(
         for d in targets
         if missing[d] == 1
     ]
+    seconds = float("nan")
+    if timed:
+        job = timing.Job(cube, cube.valid & ~gap, gap, [t for t in targets if missing[t] > 0], pieces, int(busy.sum()))
+        seconds = timing.seconds(job, chosen, time.perf_counter() - begun)
     return Plan(
         cube.dates,
         cube.bands,
@@ -99,7 +109,7 @@ def plan(
         int(busy.sum()),
         int((busy & ~clear).sum()),
         _memory(cube.shape, chosen, cube.lazy),
-        _seconds(cube.shape, targets, int(busy.sum()), chosen),
+        seconds,
         tuple(notes),
         record,
     )
@@ -164,12 +174,3 @@ def _memory(shape: tuple[int, int, int, int], options: Options, lazy: bool) -> i
     raster = 12 * (block * 4 if lazy else values)
     learning = (20 if options.method == "guide" else 70) * min(values, restore.SAMPLE_VALUES)
     return int(400e6 + raster + learning + 200 * window * (os.cpu_count() or 1))
-
-
-def _seconds(shape: tuple[int, int, int, int], targets: Sequence[int], busy: int, options: Options) -> float:
-    """Return a rough duration, from the same runs, at 2.8 GHz."""
-    if options.method == "paper":
-        pixels = min(options.tile, shape[-2]) * min(options.tile, shape[-1])
-        return busy * (options.steps or 15_000) * 4.0 * pixels / 65536
-    learning = 20.0 * min(int(np.prod(shape)), restore.SAMPLE_VALUES) / restore.SAMPLE_VALUES
-    return learning + 0.8 * len(targets) * busy / (os.cpu_count() or 1)

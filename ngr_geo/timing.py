@@ -1,0 +1,139 @@
+"""How long a job takes: its parts are tried on a small window of the raster itself, on this machine, and counted up."""
+
+from __future__ import annotations
+
+import os
+import time
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+import dask
+import numpy as np
+
+from . import tiles
+from .cube import Cube
+from .tiles import Region, Tile
+
+TRIED = 128
+"""Side of the window that is tried, pixels. What is learnt of a date beyond its guide takes the same for all larger ones."""
+STEPS = 3
+"""Steps of training that are tried."""
+STARTING, WRITING = 1.5, 3e-8
+"""Seconds until a process is at work, beside imports that are over when this is asked; seconds a value that is written."""
+STOPPED = 0.4
+"""Share of the steps of training at their most that it takes until the stop set gets no better."""
+
+
+class Job(NamedTuple):
+    """A raster, what of it (time, band, y, x) is observed and to be filled, dates and tiles; how many tiles have gaps."""
+
+    cube: Cube
+    observed: Any
+    gaps: Any
+    targets: Sequence[int]
+    pieces: Sequence[Tile]
+    busy: int
+
+
+class Tried(NamedTuple):
+    """Seconds of parts of the work: learning a date without training, solving a pixel of it, a step of training; pixels tried."""
+
+    learning: float
+    solving: float
+    step: float
+    pixels: int
+
+
+def seconds(job: Job, options: Any, spent: float) -> float:
+    """Return how long a command is expected to take that fills a raster; `spent` was taken by looking at it, and will be again."""
+    from . import restore, tasks
+
+    cube, busy = job.cube, job.busy
+    if options.method == "paper":
+        pixels = min(options.tile, cube.shape[-2]) * min(options.tile, cube.shape[-1])
+        return float(busy * (options.steps or 15_000) * 4.0 * pixels / 65536)
+    fixed = STARTING + _imports() + spent + WRITING * float(np.prod(cube.shape))
+    if not busy or not job.targets:
+        return fixed
+    tried = _tried(job, options)
+    if tried is None:
+        return fixed
+    sample = sum((r.stop - r.start) * (c.stop - c.start) for r, c in restore.regions(cube.shape))
+    dates = len(job.targets)
+    learning = dates * (tried.learning + 2 * tried.solving * max(sample - tried.pixels, 0))
+    refined = options.method != "guide" and options.prior is None and len(cube.dates) > 1
+    if refined:
+        most = min(max(60 * (sample * dates / 128**2) ** 0.5, 60), tasks.MOST_STEPS)
+        steps = options.steps or STOPPED * most
+        checks = 0 if options.steps else steps / tasks.CHECK_EVERY
+        learning += steps * tried.step + checks * tried.solving * sample * dates + dates * tried.learning
+    cores = max(1, min(os.cpu_count() or 1, busy))
+    areas = [(t.row.stop - t.row.start) * (t.column.stop - t.column.start) for t in job.pieces]
+    solving = busy * float(np.mean(areas)) * tried.solving * dates / cores
+    return fixed + learning + solving
+
+
+def _imports() -> float:
+    """Return how long this process has computed, of which most was imports."""
+    return min(time.process_time(), 6.0)
+
+
+def _tried(job: Job, options: Any) -> Tried | None:
+    """Return the time of the parts of the work on a window of the raster; None where nothing of it is observed."""
+    from . import restore
+
+    here = _window(job.cube.shape[-2:])
+    values, seen, fill = dask.compute(*(a[(..., *here)] for a in (job.cube.values, job.observed, job.gaps)))
+    seen, fill = np.array(np.broadcast_to(seen, values.shape)), np.array(np.broadcast_to(fill, values.shape))
+    shares = fill.any(axis=1).mean((1, 2))[list(job.targets)]
+    target = int(job.targets[int(np.argmax(shares))])
+    if not seen.any():
+        return None
+    rows, columns = (size // 2 for size in values.shape[-2:])
+    if not 0.02 < shares.max() < 0.8:  # a hole like those elsewhere
+        fill[target, :, :rows, :columns], seen[target, :, :rows, :columns] = True, False
+    settings = replace(restore.settings_of(replace(options, prior=None, uncertainty=False)), method="guide").placed()
+    (tile,) = tiles.grid(values.shape[-2:], max(values.shape[-2:]), 0)
+    only = np.zeros_like(fill)
+    only[target] = fill[target]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        prior, learning = _timed(lambda: restore._learn([values], [seen], [only], [target], job.cube.days, settings))
+        _, solving = _timed(lambda: restore._solve_tile(prior, values, seen, only, tile, settings))
+    step = 0.0 if options.method == "guide" or len(job.cube.dates) == 1 else _step(job.cube)
+    pixels = int(np.prod(values.shape[-2:]))
+    return Tried(learning, solving / pixels, step, pixels)
+
+
+def _step(cube: Cube) -> float:
+    """Return the time of one step of training."""
+    import torch
+
+    from .guides.dates import REFERENCES
+    from .solver.network import Small
+    from .solver.prior import Example, Training, train
+    from .tasks import threads
+
+    bands, references = cube.shape[1], min(REFERENCES, cube.shape[0] - 1)
+    side = min(Training().crop, *cube.shape[-2:])
+    inputs = bands + references * (bands + 1)
+    with threads(1):
+        network = Small(inputs, bands, seed=0)
+        numbers = torch.randn(inputs + bands, side, side)
+        example = Example(numbers[:inputs], numbers[inputs:], torch.ones(side, side, dtype=torch.bool), 1.0)
+        steps = train(network, [example], Training(), 0)
+        next(steps)
+        return _timed(lambda: [next(steps) for _ in range(STEPS)])[1] / STEPS
+
+
+def _window(shape: tuple[int, int]) -> Region:
+    """Return a window in the middle."""
+    rows, columns = (slice(max((n - TRIED) // 2, 0), max((n - TRIED) // 2, 0) + min(n, TRIED)) for n in shape)
+    return rows, columns
+
+
+def _timed(work: Callable[[], Any]) -> tuple[Any, float]:
+    begun = time.perf_counter()
+    return work(), time.perf_counter() - begun
