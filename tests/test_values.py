@@ -231,6 +231,7 @@ def test_land_is_not_invented_unless_asked_for(bands: int, how: str, tmp_path: P
     assert np.isnan(result.values[:, land]).all()
     if how == "eager":
         assert json.loads(result.attrs["ngr_mask"]) == {"source": "nodata", "extent": "footprint"}
+    if how == "eager" and bands == 1:
         everything = sea.ngr.inpaint(extent="all", **options)
         assert np.isfinite(everything.values).all()
         masked = sea.ngr.inpaint(xr.DataArray(land, dims=("y", "x")), **options)
