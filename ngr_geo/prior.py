@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from .solver import Small
     from .tasks import Scene
 
-FORMAT = "3"
-_SPREAD = ("weights", "deviation", "rms", "bias", "limits", "doubt")
+FORMAT = "4"
+_SPREAD = ("weights", "deviation", "rms", "bias", "limits", "doubt", "reach")
 
 
 @dataclass(frozen=True)
@@ -149,8 +149,9 @@ def _packed(prior: Prior) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
         tensors |= {f"factors.{k}": getattr(guide.factors, k) for k in ("loading", "mean", "noise", "known")}
     tensors |= {f"regression.{date}": r.coefficients for date, r in guide.regressions.items()}
     tensors |= {f"scale.{date}": scale for date, scale in scene.scale.items()}
-    for date, spread in scene.spread.items():
-        tensors |= {f"spread.{date}.{k}": np.asarray(getattr(spread, k)) for k in _SPREAD}
+    for name, spreads in (("spread", scene.spread), ("unseen_spread", scene.unseen_spread)):
+        for date, spread in spreads.items():
+            tensors |= {f"{name}.{date}.{k}": np.asarray(getattr(spread, k)) for k in _SPREAD}
     for number, network in enumerate(scene.networks):
         tensors |= {f"network.{number}.{name}": value.cpu() for name, value in network.state_dict().items()}
     return {name: np.ascontiguousarray(value) for name, value in tensors.items()}, notes
@@ -186,9 +187,12 @@ def _unpacked(tensors: dict[str, NDArray[Any]], notes: dict[str, Any]) -> Prior:
         networks = tuple(_network(tensors, f"network.{number}.") for number in range(kept["networks"]))
         scale = {int(n.removeprefix("scale.")): tensor(n) for n in tensors if n.startswith("scale.")}
         judgement = {int(d): Judgement(v[0], *map(tuple, v[1:])) for d, v in kept["judgement"].items()}
-        dates = {int(n.split(".")[1]) for n in tensors if n.startswith("spread.")}
-        spread = {d: Spread(**{k: tensors[f"spread.{d}.{k}"] for k in _SPREAD}) for d in sorted(dates)}
-        scene = Scene(guide, networks, scale, judgement, kept["steps"], spread)
+
+        def spreads(name: str) -> dict[int, Spread]:
+            dates = {int(n.split(".")[1]) for n in tensors if n.startswith(f"{name}.")}
+            return {d: Spread(**{k: tensors[f"{name}.{d}.{k}"] for k in _SPREAD}) for d in sorted(dates)}
+
+        scene = Scene(guide, networks, scale, judgement, kept["steps"], spreads("spread"), spreads("unseen_spread"))
     bands = None if notes.get("bands") is None else np.array(notes["bands"], bool)
     return Prior(tensors["center"], tensors["spread"], (low, high), scene, bands)
 

@@ -12,7 +12,7 @@ import warnings
 import weakref
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from copy import deepcopy
 from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple
@@ -21,12 +21,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from . import uncertainty, validate
+from . import judging, uncertainty, validate
 from .guides import dates as guides
 from .guides.dates import Guide, Window
 from .solver import Neumann, Small, hold, iterate, paper_network, published, uniform
 from .solver.prior import Example, Training, train
 from .solver.published import Case
+from .torch_threads import threads
 from .uncertainty import Spread
 
 Method = Literal["auto", "ngr", "guide", "paper"]
@@ -45,6 +46,10 @@ PROBES = 4
 PROBE_SHARE = 0.2
 PROBE_WIDEST = 1 / 4
 """So much of what is seen is hidden in each, in blobs up to so much of the cell: as wide as the gaps, as far as that goes."""
+NEGLIGIBLE = 0.01
+"""Share of a date's gaps below which the error expected may leave out a situation in which it could not be measured."""
+UNSEEN_PROBES = 8
+"""Times that a date, and all others with it, is hidden where none sees the ground, if there are such places."""
 TUNING = Training(rate=1e-3)
 
 
@@ -85,6 +90,11 @@ class Judgement(NamedTuple):
     ngr_bias: tuple[float, ...]
     doubt: tuple[float, ...]
     """Of the RMSE of the method kept, as a share of it: see `uncertainty`."""
+    guide_hidden: tuple[float, ...]
+    ngr_hidden: tuple[float, ...]
+    """RMSE per band on the hidden blocks that the choice was made by, standardised: see `judging`."""
+    blocks: tuple[float, ...]
+    """How many of them each band has."""
 
 
 @dataclass(frozen=True)
@@ -92,7 +102,7 @@ class Scene:
     """What `fit` learnt of a scene.
 
     The guide; networks whose answers are averaged; their unit `scale` per date, (B, 1, 1); what was kept for each date;
-    how many steps the networks were trained; how far what was kept may be off.
+    how many steps the networks were trained; how far what was kept may be off, where another date saw the ground and where none did.
     """
 
     guide: Guide
@@ -101,12 +111,14 @@ class Scene:
     judgement: dict[int, Judgement]
     steps: int
     spread: dict[int, Spread]
+    unseen_spread: dict[int, Spread]
 
 
 class Problem(NamedTuple):
     """One date of one window: `guide`, `values` (B, h, w), what was `seen` (h, w), and the network's `inputs` (C, h, w).
 
-    `trusted` (h, w) is what of the seen a fill has to meet, `support` (2, h, w) how far references are clear: see `uncertainty`.
+    `trusted` (h, w) is what of the seen a fill has to meet, `support` (2, h, w) how far references are clear: see `uncertainty`;
+    `unseen` (h, w), True where neither this nor another date saw the ground (nowhere where there is one date alone).
     """
 
     date: int
@@ -116,6 +128,7 @@ class Problem(NamedTuple):
     inputs: Tensor
     trusted: Tensor
     support: Tensor
+    unseen: Tensor
 
 
 class Trial(NamedTuple):
@@ -137,7 +150,8 @@ def fit(
     """Return what there is to know of a scene before any tile of it is solved.
 
     With hidden pixels kept from everything, a guide is fitted and a network trained until the stop set gets no better. Another
-    guide and another network learn from all pixels, as long. The result is made of the second guide and of both networks.
+    guide learns from all pixels, and another network from all but some others, as long. The result is made of the second guide and
+    of both networks; which of guide and networks is kept is judged by what was hidden from both and stopped neither.
 
     Args:
         windows: the sample of the scene that everything is learnt from.
@@ -164,28 +178,30 @@ def fit(
         alone = (
             len(days) == 1 and settings.method == "auto"
         )  # interpolated from what it is judged by: nothing to refine
+        second: list[Trial] = []
         if settings.method != "guide" and not alone:
+            everything, second = _second(guide, windows, dates, settings.seed)
             if given and not settings.steps:
                 networks = given
             else:
-                everything = [_problem(guide, w, w, d) for w in windows for d in dates]
                 networks, steps = _train(problems, everything, scale, trials, settings, tell, given)
             networks = tuple(network.to("cpu") for network in networks)
-        judgement = _judge(trials, networks[:1], scale, dates, settings)
+        judgement = _judge(trials, second, networks, scale, dates, settings)
         spread: dict[int, Spread] = {}
+        unseen_spread: dict[int, Spread] = {}
         for place, date in enumerate(dates):
             gaps = [(p, ~w.observed[date]) for p, w in zip(problems[place :: len(dates)], windows, strict=True)]
             probes = _probes(trial_guide, windows, seen, score, date, settings.seed)
+            probes += _unseen_probes(trial_guide, windows, seen, score, date, settings.seed)
             for method, used in (("guide", ()), ("ngr", networks[:1])):
                 if method == "ngr" and not used:
                     continue
-                found = _spread(probes, used, scale, settings)
-                if found and judgement[date].method == method:
-                    spread[date] = found
-                    judgement[date] = judgement[date]._replace(doubt=tuple(found.doubt.tolist()))
-                if found:
-                    judgement[date] = _expecting(judgement[date], method, found, gaps, used, scale, settings)
-        return Scene(guide, networks, scale, judgement, steps, spread)
+                found = _spreads(probes, used, scale, settings)
+                judgement[date] = _expecting(judgement[date], method, found, gaps, used, scale, settings)
+                if judgement[date].method == method:
+                    spread |= {date: found[0]} if found[0] else {}
+                    unseen_spread |= {date: found[1]} if found[1] else {}
+        return Scene(guide, networks, scale, judgement, steps, spread, unseen_spread)
 
 
 def solve(scene: Scene, window: Window, dates: Sequence[int], settings: Settings) -> tuple[Tensor, Tensor]:
@@ -205,20 +221,35 @@ def solve(scene: Scene, window: Window, dates: Sequence[int], settings: Settings
                 answer = _answer(problem, networks, scene.scale, settings.device)
                 filled[date] = integrate(problem, answer)
                 if settings.uncertainty:
-                    deviation[date] = _deviation(problem, answer, scene.spread.get(date))
+                    spreads = scene.spread.get(date), scene.unseen_spread.get(date)
+                    deviation[date] = _deviation(problem, answer, spreads)
         return filled, deviation
 
 
-def _deviation(problem: Problem, answer: Tensor, spread: Spread | None) -> Tensor:
-    """Return the standard deviation (B, h, w) of what is filled, 0 where it was seen."""
-    gap = ~problem.seen
+Spreads = tuple[Spread | None, Spread | None]
+"""How far a fill may be off where another date saw the ground, and where none did; None where it could not be measured."""
+
+
+def _deviation(problem: Problem, answer: Tensor, spreads: Spreads) -> Tensor:
+    """Return the standard deviation (B, h, w) of what is filled, 0 where it was seen, NaN where it is not known."""
     deviation = torch.zeros_like(answer)
-    if spread is None:
-        deviation[:, gap] = torch.nan
-        return deviation
-    columns = uncertainty.features(problem.seen, problem.support, answer, problem.guide)[..., gap]
-    deviation[:, gap] = spread.scale(columns) * torch.from_numpy(spread.deviation).to(answer.dtype)[:, None]
+    for where, spread, columns in _situations(problem, answer, spreads, ~problem.seen):
+        deviation[:, where] = torch.nan
+        if spread is not None:
+            unit = torch.from_numpy(spread.deviation).to(answer.dtype)[:, None]
+            deviation[:, where] = spread.scale(columns[..., where]) * unit
     return deviation
+
+
+def _situations(
+    problem: Problem, answer: Tensor, spreads: Spreads, gap: Tensor
+) -> Iterator[tuple[Tensor, Spread | None, Tensor]]:
+    """Yield the pixels of a gap (h, w) that another date saw, then those that none did, with spread and features of each."""
+    where = gap & ~problem.unseen, gap & problem.unseen
+    if where[0].any():
+        yield where[0], spreads[0], uncertainty.features(problem.seen, problem.support, answer, problem.guide)
+    if where[1].any():
+        yield where[1], spreads[1], uncertainty.unseen_features(problem.seen, problem.unseen, answer, problem.guide)
 
 
 def solve_as_published(
@@ -314,22 +345,6 @@ _FULL: set[str] = set()
 _COPIES: weakref.WeakKeyDictionary[Small, dict[str, Small]] = weakref.WeakKeyDictionary()
 
 
-@contextmanager
-def threads(count: int) -> Iterator[None]:
-    """Let torch use that many threads inside the block.
-
-    One, everywhere: sums in another order are other bits, so the answer would depend on the machine; and two processes with
-    two such threads each on two cores wait for each other, twenty times as long as they compute. What can run side by side
-    (tiles, the two networks) runs in threads of Python.
-    """
-    before = torch.get_num_threads()
-    torch.set_num_threads(count)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
-
-
 def _silent(stage: str, done: int, total: int) -> None:
     """Tell nobody."""
 
@@ -340,10 +355,14 @@ def _problem(guide: Guide, window: Window, seen: Window, date: int) -> Problem:
     used = guide.regressions[date].references if date in guide.regressions else guide.nearest.get(date, ((), ()))[0]
     clear = window.observed[list(used)].to(estimate.dtype) if used else torch.ones_like(estimate[:1])
     support = torch.stack([clear[0], clear.mean(0)])
-    return Problem(date, estimate, window.values[date], seen.observed[date], inputs, trusted, support)
+    here, others = seen.observed[date], [d for d in range(len(window.observed)) if d != date]
+    unseen = ~(here | window.observed[others].any(0)) if others else torch.zeros_like(here)
+    return Problem(date, estimate, window.values[date], here, inputs, trusted, support, unseen)
 
 
-def _hide(windows: Sequence[Window], dates: Sequence[int], seed: int) -> tuple[list[Tensor], list[Tensor]]:
+def _hide(
+    windows: Sequence[Window], dates: Sequence[int], seed: int, draw: int = 0
+) -> tuple[list[Tensor], list[Tensor]]:
     """Return the pixels hidden from each window, (T, h, w), in two disjoint sets; only dates to fill hide any."""
     stop, score = [], []
     for number, window in enumerate(windows):
@@ -351,7 +370,8 @@ def _hide(windows: Sequence[Window], dates: Sequence[int], seed: int) -> tuple[l
         pair = np.zeros((2, *observed.shape), bool)
         for date in dates:
             width = validate.thickness(~observed[date])
-            pair[:, date] = validate.draw(observed[date], width, seed=np.random.SeedSequence([seed, number, date]))
+            key = np.random.SeedSequence([seed, number, date, draw] if draw else [seed, number, date])
+            pair[:, date] = validate.draw(observed[date], width, seed=key)
         stop.append(torch.from_numpy(pair[0]))
         score.append(torch.from_numpy(pair[1]))
     return stop, score
@@ -500,48 +520,70 @@ def _stop_error(
     """Return log RMSE on the stop set, mean over bands and over dates, which count by how much they have to fill."""
     errors = _errors(trials, networks, scale, settings)
     gaps = {d: sum(float((~t.problem.seen).sum()) for t in trials if t.problem.date == d) for d in errors}
-    each = [gaps[d] * float(np.log(e[0] + 1e-9).mean()) for d, e in errors.items()]
+    each = [gaps[d] * float(np.log(e + 1e-9).mean()) for d, e in errors.items()]
     return sum(each) / sum(gaps.values()) if errors else 0.0
 
 
 def _errors(
     trials: Sequence[Trial], networks: Sequence[Small], scale: dict[int, Tensor], settings: Settings
-) -> dict[int, tuple[np.ndarray, np.ndarray]]:
-    """Return, for each date, RMSE per band (B,) on the stop and on the score set."""
-    parts: dict[int, list[tuple[Tensor, Tensor]]] = {}
-    for problem, stop, score in trials:
-        image = integrate(problem, _answer(problem, networks, scale, settings.device))
-        error = (image - problem.values).double().square()
-        parts.setdefault(problem.date, []).append((error[:, stop], error[:, score]))
-    return {
-        date: tuple(torch.cat([p[k] for p in pairs], dim=1).mean(1).sqrt().numpy() for k in (0, 1))  # type: ignore[misc]
-        for date, pairs in parts.items()
-    }
+) -> dict[int, np.ndarray]:
+    """Return, for each date, RMSE per band (B,) on the stop set."""
+    parts: dict[int, list[Tensor]] = {}
+    for problem, stop, _ in trials:
+        error = _error(problem, networks, scale, settings)[:, stop]
+        parts.setdefault(problem.date, []).append(error.double().square())
+    return {date: torch.cat(some, dim=1).mean(1).sqrt().numpy() for date, some in parts.items()}
+
+
+def _error(
+    problem: Problem, networks: Sequence[Small], scale: dict[int, Tensor], settings: Settings
+) -> Tensor:
+    """Return what is filled in less what was measured (B, h, w)."""
+    return integrate(problem, _answer(problem, networks, scale, settings.device)) - problem.values
+
+
+def _second(
+    guide: Guide, windows: Sequence[Window], dates: Sequence[int], seed: int
+) -> tuple[list[Problem], list[Trial]]:
+    """Return what the second network learns from, all but a draw of hidden pixels of its own, and trials with these."""
+    peaks, pits = _hide(windows, dates, seed, draw=1)
+    seen = [Window(w.values, w.observed & ~a & ~b) for w, a, b in zip(windows, peaks, pits, strict=True)]
+    problems = [_problem(guide, w, s, d) for w, s in zip(windows, seen, strict=True) for d in dates]
+    return problems, _trials(problems, peaks, pits)
 
 
 def _judge(
     trials: Sequence[Trial],
+    second: Sequence[Trial],
     networks: Sequence[Small],
     scale: dict[int, Tensor],
     dates: Sequence[int],
     settings: Settings,
 ) -> dict[int, Judgement]:
-    """Return what is kept for each date: what did better on the stop set. What is told of it comes from the score set."""
-    by_guide = _errors(trials, (), scale, settings)
-    by_ngr = _errors(trials, networks, scale, settings) if networks else {}
+    """Return what is kept for each date, by the blocks that each network has not seen, nor was stopped by: see `judging`."""
+    looks = [(trial, trial.score, networks[:1]) for trial in trials]
+    looks += [(trial, trial.stop | trial.score, networks[1:2] or networks[:1]) for trial in second if networks]
+    tables: dict[int, list[judging.Table]] = {}
+    for (problem, *_), hidden, used in looks:
+        members = [_error(problem, some, scale, settings) for some in ((), used)[: 1 + bool(used)]]
+        tables.setdefault(problem.date, []).append(judging.tabulated(members, hidden))
     judgement = {}
-    nothing = (float("nan"),)
-    unknown = (nothing, nothing, nothing)
     for date in dates:
-        better = date in by_ngr and np.log(by_ngr[date][0]).mean() < np.log(by_guide[date][0]).mean()
+        table = judging.joined(tables[date]) if date in tables else None
+        better = table is not None and bool(networks) and judging.keeps(table)
         method = "ngr" if settings.method == "ngr" or (settings.method == "auto" and better) else "guide"
-        judgement[date] = Judgement(
-            method,
-            tuple(by_guide[date][1].tolist()) if date in by_guide else nothing,
-            tuple(by_ngr[date][1].tolist()) if date in by_ngr else nothing,
-            *unknown,
-        )
+        judgement[date] = judged(method, table)
     return judgement
+
+
+def judged(method: str, table: judging.Table | None) -> Judgement:
+    """Return a judgement with what the choice was made by, and no errors expected yet."""
+    nothing = (float("nan"),)
+    if table is None:
+        return Judgement(method, *(nothing,) * 7, (0.0,))
+    hidden = [tuple(row) for row in table.rmse().tolist()]
+    blocks = tuple(table.blocks.astype(float).tolist())
+    return Judgement(method, *(nothing,) * 5, hidden[0], hidden[1] if len(hidden) > 1 else nothing, blocks)
 
 
 class Probe(NamedTuple):
@@ -549,7 +591,7 @@ class Probe(NamedTuple):
 
     problem: Problem
     where: Tensor
-    unseen: Tensor
+    never: Tensor
 
 
 def _probes(
@@ -591,43 +633,90 @@ def _probes(
     return probes
 
 
-def _spread(
+def _unseen_probes(
+    guide: Guide,
+    windows: Sequence[Window],
+    seen: Sequence[Window],
+    score: Sequence[Tensor],
+    date: int,
+    seed: int,
+) -> list[Probe]:
+    """Return cells with what no date saw, its shapes moved elsewhere, hidden from all dates; none where each pixel was seen once."""
+    if windows[0].observed.shape[0] == 1:
+        return []
+    cells = [(n, cell) for n, w in enumerate(windows) for cell in _cells(tuple(w.observed.shape[1:]))]
+    gaps = [~windows[n].observed[..., *cell].any(0).numpy() for n, cell in cells]
+    gaps = sorted((gap for gap in gaps if gap.any()), key=lambda gap: -int(gap.sum()))[:UNSEEN_PROBES]
+    shares = [float(seen[n].observed[date, *cell].float().mean()) for n, cell in cells]
+    hosts = [cell for cell, share in zip(cells, shares, strict=True) if share >= max(np.median(shares), 0.05)]
+    probes: list[Probe] = []
+    for turn in range(UNSEEN_PROBES if gaps and hosts else 0):
+        number, (rows, columns) = hosts[turn * max(1, len(hosts) // UNSEEN_PROBES) % len(hosts)]
+        window = windows[number]
+        key = np.random.SeedSequence([seed, number, date, rows.start, columns.start, turn, 1])
+        there = window.observed[date, rows, columns]
+        hidden = torch.from_numpy(validate.moved(gaps[turn % len(gaps)], there.numpy(), key))
+        full, part = (
+            Window(w.values[..., rows, columns], w.observed[..., rows, columns] & ~hidden) for w in (window, seen[number])
+        )
+        if hidden.any() and part.observed[date].any():
+            problem = _problem(guide, full, part, date)
+            probes.append(Probe(problem, hidden & there, score[number][date, rows, columns]))
+    return probes
+
+
+def _spreads(
     probes: Sequence[Probe], networks: Sequence[Small], scale: dict[int, Tensor], settings: Settings
-) -> Spread | None:
+) -> Spreads:
     """Return how far the guide, or with networks what they make of it, may be off at pixels that are filled."""
-    errors, columns, unseen, numbers = [], [], [], []
-    for number, (problem, where, never) in enumerate(probes):
+    parts: list[list[tuple[Tensor, Tensor, Tensor, Tensor]]] = [[], []]
+    for number, (problem, hidden, never) in enumerate(probes):
         answer = _answer(problem, networks, scale, settings.device)
-        errors.append((integrate(problem, answer) - problem.values)[:, where])
-        columns.append(uncertainty.features(problem.seen, problem.support, answer, problem.guide)[..., where])
-        unseen.append(never[where])
-        numbers.append(torch.full((int(where.sum()),), number))
-    if not errors:
-        return None
-    return uncertainty.fit(torch.cat(errors, 1), torch.cat(columns, 2), torch.cat(unseen), torch.cat(numbers))
+        error = integrate(problem, answer) - problem.values
+        for where, _, columns in _situations(problem, answer, (None, None), hidden):
+            numbers = torch.full((int(where.sum()),), number)
+            kind = int(bool(problem.unseen[where].any()))
+            parts[kind].append((error[:, where], columns[..., where], never[where], numbers))
+    seen, unseen = (tuple(torch.cat(column, -1) for column in zip(*part, strict=True)) for part in parts)
+    return (
+        uncertainty.fit(*seen) if seen else None,
+        uncertainty.fit(*unseen, by_depth=True) if unseen else None,
+    )
 
 
 def _expecting(
     verdict: Judgement,
     method: str,
-    spread: Spread,
+    spreads: Spreads,
     gaps: Sequence[tuple[Problem, Tensor]],
     networks: Sequence[Small],
     scale: dict[int, Tensor],
     settings: Settings,
 ) -> Judgement:
-    """Return the judgement with RMSE and bias per band of a method where a date has gaps (h, w), as some windows show them."""
-    squares, count = torch.zeros(len(spread.rms), dtype=torch.float64), 0
+    """Return the judgement with RMSE and bias per band of a method where a date has gaps (h, w), as some windows show them.
+
+    NaN where a part of the gaps that counts is in a situation that could not be measured.
+    """
+    known = [spread for spread in spreads if spread is not None]
+    if not known:
+        return verdict
+    squares, counts = np.zeros((2, len(known[0].rms))), np.zeros(2)
     some = [(problem, gap) for problem, gap in gaps if gap.any()]
     for problem, gap in some[:: max(1, len(some) // PROBES)]:
         answer = _answer(problem, networks, scale, settings.device)
-        columns = uncertainty.features(problem.seen, problem.support, answer, problem.guide)[..., gap]
-        squares += spread.scale(columns).double().square().sum(1)
-        count += columns.shape[-1]
-    if not count:
+        for where, spread, columns in _situations(problem, answer, spreads, gap):
+            kind = int(bool(problem.unseen[where].any()))
+            counts[kind] += int(where.sum())
+            if spread is not None:
+                squares[kind] += spread.scale(columns[..., where]).double().square().sum(1).numpy() * spread.rms**2
+    share = counts / max(counts.sum(), 1)
+    if not counts.any() or any(s is None and part > NEGLIGIBLE for s, part in zip(spreads, share, strict=True)):
         return verdict
-    rmse = tuple(((squares / count).sqrt().numpy() * spread.rms).tolist())
-    bias = tuple(spread.bias.tolist())
-    if method == "guide":
-        return verdict._replace(guide_rmse=rmse, guide_bias=bias)
-    return verdict._replace(ngr_rmse=rmse, ngr_bias=bias)
+    counted = counts * [s is not None for s in spreads]
+    rmse = np.sqrt(squares.sum(0) / counted.sum())
+    bias = sum(part * s.bias for s, part in zip(spreads, counted / counted.sum(), strict=True) if s is not None)
+    found = {f"{method}_rmse": tuple(rmse.tolist()), f"{method}_bias": tuple(np.asarray(bias).tolist())}
+    if verdict.method == method:
+        doubt = sum(part * s.doubt for s, part in zip(spreads, counted / counted.sum(), strict=True) if s is not None and part)
+        found["doubt"] = tuple(np.asarray(doubt).tolist())
+    return verdict._replace(**found)
