@@ -85,13 +85,13 @@ def gain(table: Table, first: int = 0, second: int = 1) -> tuple[float, float]:
     return found, float(np.sqrt((count - 1) / count * np.square(without - without.mean()).sum()))
 
 
-def keeps(table: Table) -> bool:
-    """Return whether the second member is kept and not the first: see the tie rule above."""
+def keeps(table: Table, usual: float = USUAL) -> bool:
+    """Return whether the second member is kept and not the first: see the tie rule above; `usual` dB wins ties for it."""
     found, error = gain(table)
     if not np.isfinite(found):
         return False
     weights = 1 / max(error, 1e-6) ** 2, 1 / SPREAD**2
-    return (weights[0] * found + weights[1] * USUAL) / sum(weights) > 0
+    return (weights[0] * found + weights[1] * usual) / sum(weights) > 0
 
 
 def _decibel(first: NDArray[np.float64], second: NDArray[np.float64]) -> NDArray[np.float64]:

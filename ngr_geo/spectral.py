@@ -265,9 +265,7 @@ def _solve_tile(
         if settings.uncertainty:
             states[2, date] = np.where(where, answer.deviation.numpy() * scale, 0)
         noise[date] = answer.noise.numpy() * scale
-        method, *errors, doubt = answer.judgement
-        guide_rmse, ngr_rmse, guide_bias, ngr_bias = (tuple(scale * e for e in table) for table in errors)
-        judged.append((answer.note, Judgement(method, guide_rmse, ngr_rmse, guide_bias, ngr_bias, doubt)))
+        judged.append((answer.note, answer.judgement.scaled(scale)))
     made = states[1].sum((1, 2, 3), dtype=np.float64)
     return Piece(states, noise, tuple(judged), made, int(inside.sum()) * values.shape[1])
 
@@ -390,7 +388,7 @@ def _solve_and_keep(
     told = work.telling(begun, settings.placed().device)
     if settings.uncertainty and (piece.states[2] != 0).any():
         told["uncertainty"] = float(piece.states[2][piece.states[2] != 0].mean(dtype=np.float64))
-    table = np.array([judgement[1:] for _, judgement in piece.judged], float)  # (time, 5, band)
+    table = np.array([judgement[1:] for _, judgement in piece.judged], float)  # (time, 8, band)
     names = np.array(json.dumps([[note, judgement.method] for note, judgement in piece.judged]))
     beside = {"verdicts": names, "noise": piece.noise, "errors": table, "made_up": piece.made, "size": piece.size}
     store.keep(slot, read, kept | beside, told)

@@ -27,14 +27,14 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from . import uncertainty
+from . import judging, uncertainty
 from .guides import entries, lines, mixed, stripes, subspace
 from .solver import Neumann, Small, hold, iterate
 from .solver import Settings as Loop
 from .solver.fidelity import Fidelity, Gaussian, Stripes
 from .solver.prior import Example, Training, train
 from .solver.published import Case
-from .tasks import Judgement, Settings, solve_as_published, threads
+from .tasks import Judgement, Settings, judged, solve_as_published, threads
 from .uncertainty import Spread
 
 Kind = Literal["gaussian", "mixed", "stripes", "gaps"]
@@ -53,7 +53,9 @@ FAR = 4.5
 PILED = 0.01
 """Share of entries that stand alone at the end of their band's range, which tells impulses or censoring."""
 BETTER = 0.98
-"""NGR is kept where its error on hidden data is below this part of the guide's: it was the best of several looks at them."""
+"""For noise and stripes NGR is kept where its error on hidden data is below this part of the guide's: it was the best of some looks."""
+USUAL = -0.1
+"""Gain of NGR in dB for gaps in cubes before anything is measured: it lost 0.03 to 0.7, so the guide wins a tie (see `judging`)."""
 STRUCK = 3.5
 """Standard deviations beyond which a residual is taken for an impulse."""
 LAGS = (1, 2, 3)
@@ -118,11 +120,15 @@ class Hidden(NamedTuple):
 
 
 class Refined(NamedTuple):
-    """What NGR made of a guide: the image (B, h, w), None where the guide is kept; the errors at what was hidden."""
+    """What NGR made of a guide: the image (B, h, w), None where the guide is kept; the errors at what was hidden.
+
+    `table` has the errors by which that was chosen, where they are of blocks: see `judging`.
+    """
 
     image: Tensor | None
     guide: Errors
     ngr: Errors | None
+    table: judging.Table | None = None
 
 
 class Errors(NamedTuple):
@@ -177,8 +183,9 @@ def solve(task: Task, cube: Tensor, observed: Tensor, settings: Settings) -> Ans
         image[active], made[active], noise[active] = inner.image, inner.made, inner.noise
         deviation = torch.zeros_like(cube)
         deviation[active] = inner.deviation
-        tables = np.full((5, len(cube)), np.nan)
-        tables[:, active.numpy()] = inner.judgement[1:]
+        tables = np.full((len(Judgement._fields) - 1, len(cube)), np.nan)
+        for row, values in zip(tables, inner.judgement[1:], strict=True):
+            row[active.numpy()] = values
         judgement = Judgement(inner.judgement.method, *map(tuple, tables.tolist()))
         return Answer(image, made, noise, deviation, judgement, kind)
 
@@ -199,7 +206,7 @@ def _guided(
 def unjudged(method: str, bands: int) -> Judgement:
     """Return the record of a method whose errors nobody can tell."""
     nothing = (float("nan"),) * bands
-    return Judgement(method, nothing, nothing, nothing, nothing, nothing)
+    return Judgement(method, *(nothing,) * (len(Judgement._fields) - 1))
 
 
 def _guide(kind: Kind, task: Task) -> Guide:
@@ -439,8 +446,9 @@ def _refine_gaps(
         return Errors(*(torch.cat(part, dim=2) for part in zip(*parts, strict=True)))
 
     by_guide = errors(lambda begun, _: begun)
+    table = judging.tabulated([by_guide.error], by_guide.where)
     if not (learn.any() and stop.any() and score.any()):
-        return Refined(None, by_guide, None)
+        return Refined(None, by_guide, None, table)
     none = torch.zeros(len(cube))
     space = _subspace(estimate.image, none)
     scale = float((truth - trial)[learn].double().std()) + 1e-9
@@ -458,9 +466,11 @@ def _refine_gaps(
         if step >= most or len(met) - 1 - int(np.argmin(met)) > PATIENCE:
             break
     by_ngr = errors(lambda begun, left: _integrate(chosen, space, begun, truth, left, scale)) if best_steps else None
-    if settings.method == "auto" and not min(met[1:]) < BETTER * met[0]:
-        return Refined(None, by_guide, by_ngr)
-    return Refined(_integrate(chosen, space, estimate.image, cube, observed, scale), by_guide, by_ngr)
+    if by_ngr is not None:
+        table = judging.tabulated([by_guide.error, by_ngr.error], by_guide.where)
+    if settings.method == "auto" and not (best_steps and judging.keeps(table, USUAL)):
+        return Refined(None, by_guide, by_ngr, table)
+    return Refined(_integrate(chosen, space, estimate.image, cube, observed, scale), by_guide, by_ngr, table)
 
 
 class _Spectra(nn.Module):
@@ -535,7 +545,8 @@ def _trust(
     spread = _spread(kept, unit)
     doubt = float("nan") if spread is None else float(spread.doubt[0])
     columns = (tables[0][0], tables[1][0], tables[0][1], tables[1][1], np.full(len(image), doubt))
-    judgement = Judgement(method, *(tuple(c.tolist()) for c in columns))
+    choice = judged(method, refined.table)[6:]
+    judgement = Judgement(method, *(tuple(c.tolist()) for c in columns), *choice)
     if not settings.uncertainty:
         return judgement, torch.zeros_like(image)
     if spread is None:

@@ -96,6 +96,11 @@ class Judgement(NamedTuple):
     blocks: tuple[float, ...]
     """How many of them each band has."""
 
+    def scaled(self, unit: np.ndarray | float) -> Judgement:
+        """Return the judgement with its errors in another unit, for each band (B,) or all."""
+        errors = (n for n in self._fields[1:] if n not in ("doubt", "blocks"))
+        return self._replace(**{n: tuple((np.asarray(getattr(self, n)) * unit).tolist()) for n in errors})
+
 
 @dataclass(frozen=True)
 class Scene:
