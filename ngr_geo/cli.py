@@ -808,13 +808,16 @@ def _tiles(plan: "Plan", result: "xr.DataArray | xr.Dataset") -> dict[str, int]:
 
 def _report(summary: dict[str, Any], job: Job, written: "Written", console: Console) -> int:
     """Print what was done, and give the exit code."""
-    console.say("date        missing   filled  method   error expected in the gaps")
+    from . import facts
+
+    console.say("date        missing   filled  method   error expected   chosen by, RMSE on hidden pixels")
     for date in summary["dates"]:
-        known = [name for name in ("guide", "ngr") if date.get(f"{name}_rmse") is not None]
-        errors = [f"{name} {date[f'{name}_rmse']:.4g}" for name in known]
+        error = facts.figure(facts.expected(date)) or "-"
+        choice = date.get("choice") or {}
+        errors = [f"{name} {choice[name]:.4g}" for name in ("guide", "ngr") if choice.get(name) is not None]
         filled = f"{date['filled']:8.1%}" if date.get("filled") is not None else "       -"
         method = date.get("method") or "-"
-        line = f"{date['date']!s:<10} {date['missing']:8.1%} {filled}  {method:<7}  {', '.join(errors)}"
+        line = f"{date['date']!s:<10} {date['missing']:8.1%} {filled}  {method:<7}  {error:<15}  {', '.join(errors)}"
         console.say(line.rstrip())
     _say_files(job, written, summary["seconds"], console)
     unsolvable = int(summary["tiles"].get("unsolvable", 0))

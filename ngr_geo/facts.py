@@ -83,6 +83,12 @@ def _method(row: Mapping[str, Any]) -> str:
     return short(row.get("method", ""))
 
 
+def _choice(row: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the figures that the method kept was chosen by."""
+    table = row.get("choice")
+    return table if isinstance(table, Mapping) else {}
+
+
 def expected(row: Mapping[str, Any]) -> float:
     """Return the error expected in what was made up of a date, mean of its bands; NaN where it is not known."""
     table = row.get("expected")
@@ -129,7 +135,7 @@ def notes(cube: Cube, rows: Sequence[Mapping[str, Any]], attrs: Mapping[Any, Any
 
 
 def dates_table(cube: Cube, rows: Sequence[Mapping[str, Any]]) -> Table | None:
-    """Return a line for each date: what was missing and made up, what was kept, errors on hidden pixels, the error expected."""
+    """Return a line for each date: what was missing and made up, what was kept and by which figures, the error expected of it."""
     if not rows:
         return None
     columns = {
@@ -138,9 +144,10 @@ def dates_table(cube: Cube, rows: Sequence[Mapping[str, Any]]) -> Table | None:
         "Missing": lambda row: _percent(row.get("missing")),
         "Made up": lambda row: _percent(row.get("filled", row.get("made_up"))),
         "Kept": _method,
-        "Guide, RMSE": lambda row: figure(row.get("guide_rmse")),
-        "NGR, RMSE": lambda row: figure(row.get("ngr_rmse")),
-        "NGR gains, dB": lambda row: figure(row.get("gain_db")),
+        "Chosen by": lambda row: short(_choice(row).get("by", ""), 80),
+        "Guide, RMSE on hidden pixels": lambda row: figure(_choice(row).get("guide")),
+        "NGR, RMSE on hidden pixels": lambda row: figure(_choice(row).get("ngr")),
+        "Seen on no date": lambda row: _percent(row.get("unseen")) if number(row.get("unseen")) > 0 else "",
         "Expected RMSE": lambda row: figure(expected(row)),
     }
     lines = [[tell(row) for tell in columns.values()] for row in rows[:ROWS]]

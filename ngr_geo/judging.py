@@ -1,9 +1,9 @@
 """Which member is kept: errors of several members at the same hidden pixels, compared block by block.
 
-Errors of neighbouring pixels are alike, so the unit of evidence is a block: a hidden blob, or what of it lies in one cell. Two members
-are compared on the same blocks (a paired test), bands by the mean of their gains in dB; the jackknife over blocks tells how sure the
-gain is. Only pixels count that neither stopped a network nor were shown to it: at pixels that it was shown, its gain over the guide
-came out 1 to 2 dB too large (Romanian and Slovenian crops of 60 to 128 pixels), on the set that stopped it .15 dB.
+Errors of neighbouring pixels are alike, so the unit of evidence is a block: a hidden blob, or what of it lies in one cell. Two
+members are compared on the same blocks (a paired test), bands by the mean of their gains in dB; the jackknife over blocks tells
+how sure the gain is. Only pixels count that neither stopped a network nor were shown to it: at pixels that it was shown, its gain
+over the guide came out 1 to 2 dB too large (Romanian and Slovenian crops of 60 to 128 pixels), on the set that stopped it .15 dB.
 
 Tie rule. The gain is drawn towards `USUAL` dB, the more the less sure it is, and the refined member is kept where what results is
 above 0. So it wins a tie: what is judged is one network on its guide, what is made is the mean of two, which was .1 dB better on
@@ -70,7 +70,7 @@ def joined(tables: Sequence[Table]) -> Table:
 
 
 def gain(table: Table, first: int = 0, second: int = 1) -> tuple[float, float]:
-    """Return by how many dB the second member is better than the first, mean of bands, and its standard error; NaN without blocks."""
+    """Return by how many dB the second member is better than the first, mean of bands, and the standard error, or NaN."""
     some = table.counts.sum(0) > 0
     used = table.counts[:, some].any(1)
     squares = table.squares[:, used][:, :, some][[first, second]]

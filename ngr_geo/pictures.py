@@ -141,13 +141,19 @@ def _numbers(part: Any) -> dict[str, float]:
     return {str(name): number(value) for name, value in part.items()} if isinstance(part, Mapping) else {}
 
 
+def _figure_of_choice(row: Mapping[str, Any], method: str) -> float:
+    """Return the error on hidden pixels of guide or NGR that one of them was chosen by; NaN where none is recorded."""
+    table = row.get("choice")
+    return number(table.get(method)) if isinstance(table, Mapping) else float("nan")
+
+
 def _expected_of_dates(
     rows: Sequence[Mapping[str, Any]],
     tables: Sequence[Mapping[str, Mapping[str, float]]],
     days: list[str],
     bands: list[str],
 ) -> Figure:
-    both = any(np.isfinite(number(row.get("ngr_rmse"))) for row in rows)
+    both = any(np.isfinite(_figure_of_choice(row, "ngr")) for row in rows)
     figure = _figure(5.0, 4.6 if both else 3.2)
     axes = figure.subplots(2 if both else 1, 1, sharex=True, squeeze=False, height_ratios=(3, 2) if both else None)[
         :, 0
@@ -173,9 +179,9 @@ def _expected_of_dates(
 
 
 def _compared(axis: Any, places: NDArray[np.float64], rows: Sequence[Mapping[str, Any]]) -> None:
-    """Draw the errors of guide and NGR on hidden pixels; hollow where the other one was kept."""
+    """Draw the errors of guide and NGR that one was chosen by; hollow where the other one was kept."""
     for method, name, shift, colour in (("guide", "guide", -0.1, _LINES[0]), ("ngr", "NGR", 0.1, _LINES[1])):
-        errors = np.array([number(row.get(f"{method}_rmse")) for row in rows])
+        errors = np.array([_figure_of_choice(row, method) for row in rows])
         kept = np.array([row.get("method") == method for row in rows])
         style: dict[str, Any] = {"ls": "", "ms": 6, "color": colour, "marker": "o"}
         axis.plot([], [], label=name, **style)

@@ -209,8 +209,11 @@ def _charts(result: Result, rows: Sequence[Mapping[str, Any]], found: Spectra | 
             "The error to expect in what was made up, learnt from data that were hidden for this alone, in the raster's units. "
             "Whiskers, or the shade: how far off such an expectation is."
         )
-        if any(np.isfinite(number(row.get("ngr_rmse"))) for row in rows) and result.before.shape[1] < SPECTRAL_BANDS:
-            caption += " Below: guide and NGR on hidden pixels, full where it was kept."
+        if (
+            any(isinstance(row.get("choice"), Mapping) and "ngr" in row["choice"] for row in rows)
+            and result.before.shape[1] < SPECTRAL_BANDS
+        ):
+            caption += " Below: guide and NGR on the hidden pixels that one was chosen by, full where it was kept."
         charts.append(_chart(pictures.expected(rows, result.after.raster), "Expected error per band", caption))
     if found is not None:
         noise = read_json(result.after.raster.attrs.get("ngr_noise"))

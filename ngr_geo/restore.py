@@ -59,6 +59,8 @@ SAMPLE_VALUES = 10_000_000
 SAMPLE_SIZE = 256
 MOST_VALUES = 60_000_000
 """Values in the tiles that are solved at one time: each takes about 80 bytes while it is."""
+UNSEEN_WARNED = 0.01
+"""Share of a date's gaps that no other date saw from which that is warned of; the record counts all of it."""
 Progress = Callable[[str, int, int], None]
 
 
@@ -82,11 +84,15 @@ class Options:
 
 
 class Shares(NamedTuple):
-    """What of each date (T,) was missing, and what was filled, as shares of its pixels; counts of tiles by outcome."""
+    """What of each date (T,) was missing, and what was filled, as shares of its pixels; counts of tiles by outcome.
+
+    `unseen` is what was filled though no other date saw it; 0 where there is one date alone.
+    """
 
     missing: NDArray[np.float64]
     filled: NDArray[np.float64]
     tiles: dict[str, int]
+    unseen: NDArray[np.float64]
 
 
 def decloud(
@@ -284,8 +290,11 @@ def _in_memory(job: Job, verb: str, settings: Settings, options: Options) -> xr.
     _check_observed(cube, observed, fill, targets)
     tell = options.progress or silent
     inside = np.ones(cube.shape[-2:], bool) if area is None else area.mask()
-    missing, filled = ((a & inside).sum((1, 2)) / inside.sum() for a in (job.unseen, fill.any(axis=1)))
-    shares = Shares(missing, filled, _counts([]))
+    missing, filled, blind = (
+        (a & inside).sum((1, 2)) / inside.sum()
+        for a in (job.unseen, fill.any(axis=1), _seen_on_no_date(job.unseen, fill))
+    )
+    shares = Shares(missing, filled, _counts([]), blind)
     if not fill.any():
         warnings.warn("Nothing is missing in the chosen dates: the result is the input.", UserWarning, stacklevel=5)
         nothing = {"uncertainty": np.zeros(cube.shape, np.float32)} if settings.uncertainty else {}
@@ -298,6 +307,11 @@ def _in_memory(job: Job, verb: str, settings: Settings, options: Options) -> xr.
     shares = shares._replace(tiles=_counts([_outcome(s) for s in states]))
     result = cubes.write(cube, restored, fill, layers=layers)
     return _recorded(result, cube, prior, shares, verb, settings)
+
+
+def _seen_on_no_date(missing: Any, fill: Any) -> Any:
+    """Return what is filled (time, y, x) though it is `missing` (time, y, x) on all dates; nowhere where there is one date alone."""
+    return fill.any(axis=1) & missing.all(axis=0) & (len(missing) > 1)
 
 
 def _sample(cube: Cube, observed: Any, fill: Any) -> tuple[list[Any], list[Any], list[Any]]:
@@ -593,10 +607,12 @@ def _solve_and_keep(prior: Prior, read: Sequence[Any], tile: Tile, settings: Set
         told["uncertainty"] = float(deviation.mean(dtype=np.float64))
     core = (slice(None), *tile.core)
     counted = np.ones(values.shape[-2:], bool) if inside is None else inside
+    missing = unseen(observed, prior.bands)
     counts = {
         "pixels": counted[tile.core].sum(),
-        "missing": np.asarray(unseen(observed, prior.bands) & counted)[core].sum((1, 2)),
+        "missing": np.asarray(missing & counted)[core].sum((1, 2)),
         "filled": np.asarray(fill.any(axis=1))[core].sum((1, 2)),
+        "unseen": np.asarray(_seen_on_no_date(missing, fill))[core].sum((1, 2)),
         "outcome": np.array(_outcome(answer)),
     }
     kept = (
@@ -607,14 +623,15 @@ def _solve_and_keep(prior: Prior, read: Sequence[Any], tile: Tile, settings: Set
 
 def _tallied(slots: Sequence[Slot], cube: Cube) -> tuple[Shares, list[str]]:
     """Return the shares of a whole scene from the records of its tiles, and the seals of these."""
-    counts, pixels, outcomes, seals = np.zeros((2, len(cube.dates))), 0, [], []
+    counts, pixels, outcomes, seals = np.zeros((3, len(cube.dates))), 0, [], []
     for slot in slots:
         with store.opened_at(slot) as kept:
-            counts += np.stack([kept["missing"], kept["filled"]])
+            counts += np.stack([kept["missing"], kept["filled"], kept["unseen"]])
             pixels += int(kept["pixels"])
             outcomes.append(str(kept["outcome"]))
             seals.append(kept.seal)
-    return Shares(counts[0] / max(pixels, 1), counts[1] / max(pixels, 1), _counts(outcomes)), seals
+    missing, filled, blind = counts / max(pixels, 1)
+    return Shares(missing, filled, _counts(outcomes), blind), seals
 
 
 def _outcome(state: NDArray[np.float32] | None) -> str:
@@ -952,9 +969,16 @@ def _recorded(
         row: dict[str, Any] = {"date": name, "missing": missing, "filled": filled, "method": "none"}
         if prior and shares.filled[index]:
             row["method"] = judged[index].method if index in judged else "paper"
+        if prior and len(cube.dates) > 1:
+            row["unseen"] = round(float(shares.unseen[index]), 6)
         if prior and index in judged and shares.filled[index]:
             row |= _expectation(judged[index], prior, index, cube.bands)
+            row |= choice(judged[index].scaled(prior.spread[index, :, 0, 0].astype(float)), settings.method)
         rows.append(row)
+    notes = _notes_on_unseen(rows, prior)
+    for note in notes:
+        warnings.warn(note, UserWarning, stacklevel=6)
+    result = warned(result, notes)
     if prior and prior.scene:
         settings = replace(settings, steps=prior.scene.steps)
     peak = prior.limits[1] - prior.limits[0] if prior else np.nan
@@ -963,10 +987,52 @@ def _recorded(
     return stamped(result, verb, settings).assign_attrs(ngr_dates=json.dumps(rows), ngr_tiles=counts, **told)
 
 
+def _notes_on_unseen(rows: Sequence[dict[str, Any]], prior: Prior | None) -> list[str]:
+    """Return a warning for each date of which a part that counts was filled though no date saw it, or nobody knows how well."""
+    notes = []
+    measured = prior.scene.unseen_spread if prior and prior.scene else {}
+    for index, row in enumerate(rows):
+        share = row.get("unseen", 0.0) / max(row["filled"], 1e-9)
+        unknown = share > 0 and prior is not None and prior.scene is not None and index not in measured
+        if share < UNSEEN_WARNED and not unknown:
+            continue
+        part = f"{share:.1%}" if share >= 0.001 else "Less than 0.1%"
+        text = f"{part} of the gaps of {row['date']} were seen on no other date: they are interpolated from their surroundings."
+        unknown_text = " How far off that may be could not be measured: too little can be hidden in the same situation."
+        notes.append(text + unknown_text * unknown)
+    return notes
+
+
+def choice(judgement: Any, asked: str) -> dict[str, Any]:
+    """Return the figures that guide or NGR was kept by, as JSON can hold them; {} where nothing was measured on blocks.
+
+    RMSE on the hidden blocks, geometric mean of the bands, since their gains in dB are averaged.
+
+    Args:
+        judgement: in the raster's units.
+        asked: the method that the user asked for.
+    """
+    figures = {}
+    for member in ("guide", "ngr"):
+        rmse = np.asarray(getattr(judgement, f"{member}_hidden"), float)
+        rmse = rmse[np.isfinite(rmse) & (rmse > 0)]
+        if rmse.size:
+            figures[member] = float(f"{np.exp(np.log(rmse).mean()):.5g}")
+    if not figures:
+        return {}
+    count = int(np.nanmax(judgement.blocks))
+    tested = f"paired test on {count} {'block' if count == 1 else 'blocks'} of hidden pixels"
+    if asked != "auto":
+        tested = f"method={asked!r} was asked for"
+    elif len(figures) < 2:
+        tested = "guide kept: no network did better on the pixels that stop its training"
+    return {"choice": {"by": tested, **figures}}
+
+
 def _expectation(judgement: Any, prior: Prior, date: int, bands: Sequence[str]) -> dict[str, Any]:
     """Return the error expected in the gaps of a date, in the raster's units, as JSON can hold it."""
-    unit = prior.spread[date, :, 0, 0].astype(float)
-    tables = {k: np.asarray(getattr(judgement, k)) * (1 if k == "doubt" else unit) for k in judgement._fields[1:]}
+    scaled = judgement.scaled(prior.spread[date, :, 0, 0].astype(float))
+    tables = {k: np.asarray(getattr(scaled, k)) for k in judgement._fields[1:]}
     errors = {m: {k: tables[f"{m}_{k}"] for k in ("rmse", "bias")} for m in ("guide", "ngr")}
     kept = errors[judgement.method] | {"doubt": tables["doubt"]}
     return expectation(errors, kept, prior.limits[1] - prior.limits[0], bands)

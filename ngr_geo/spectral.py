@@ -235,7 +235,6 @@ def _solve_tile(
 
     from .guides import deadlines
     from .spectral_tasks import solve, unjudged
-    from .tasks import Judgement
 
     states = np.zeros((3 if settings.uncertainty else 2, *values.shape), np.float32)
     noise = np.full(values.shape[:2], np.nan)
@@ -299,7 +298,7 @@ def _lazily(
     blended = tiles.blend_lazy(pieces, [s.states for s in solved], _leading(cube, settings), chunks)
     result = _written(cube, blended, gaps, job)
     told = [s[1:] for s in solved]
-    rows, noise = dask.delayed(_summary, nout=2)(told, scale, cube.dates, cube.bands)
+    rows, noise = dask.delayed(_summary, nout=2)(told, scale, cube.dates, cube.bands, settings.method)
     band = cube.dims[1]
     words = {"method": restore.KEPT, "kind": FOUND}
     columns: dict[str, Any] = {
@@ -493,7 +492,7 @@ def _recorded(
     result: xr.DataArray | xr.Dataset, cube: Cube, told: Sequence[tuple[Any, ...]], peak: float, job: Job
 ) -> xr.DataArray | xr.Dataset:
     """Return the result with what was done, told by each tile, written into its attributes."""
-    rows, levels = _summary(told, peak, cube.dates, cube.bands)
+    rows, levels = _summary(told, peak, cube.dates, cube.bands, job.options.method)
     if job.verb == "denoise":
         rounded = [float(f"{s:.6g}") if np.isfinite(s) else None for s in levels]
         result = result.assign_attrs(ngr_noise=json.dumps(rounded))
@@ -504,7 +503,7 @@ def _recorded(
 
 
 def _summary(
-    told: Sequence[tuple[Any, ...]], peak: float, dates: Sequence[str], bands: Sequence[str]
+    told: Sequence[tuple[Any, ...]], peak: float, dates: Sequence[str], bands: Sequence[str], asked: str
 ) -> tuple[list[dict[str, Any]], NDArray[np.float64]]:
     """Return a record for each date, from what each tile says of it, and the noise of each band (B,).
 
@@ -513,6 +512,7 @@ def _summary(
         peak: the range of values that PSNR is told of.
         dates: their names.
         bands: their names.
+        asked: the method that the user asked for.
 
     Errors of a date are root mean squares over its tiles, which count by what is made up there, if anything is.
     """
@@ -526,7 +526,8 @@ def _summary(
             row: dict[str, Any] = {"date": name, "method": "+".join(sorted({j.method for _, j, _ in found})) or "none"}
             row["kind"] = "+".join(sorted({kind for kind, _, _ in found}))
             row["made_up"] = round(sum(float(m[index]) for m in made) / max(sum(sizes), 1), 6)
-            rows.append(row | _expected_of([(j, count) for _, j, count in found], peak, bands))
+            row |= _expected_of([(j, count) for _, j, count in found], peak, bands)
+            rows.append(row | _choice_of([j for _, j, _ in found], asked))
         return rows, np.nanmean(noises, axis=(0, 1))
 
 
@@ -552,6 +553,21 @@ def _expected_of(found: Sequence[tuple[Judgement, float]], peak: float, bands: S
 
     kept = errors("kept") | {"doubt": mean([j.doubt for j, _ in found])}
     return restore.expectation({m: errors(m) for m in ("guide", "ngr")}, kept, peak, bands)
+
+
+def _choice_of(found: Sequence[Judgement], asked: str) -> dict[str, Any]:
+    """Return the figures that tiles kept guide or NGR by: of all tiles that hid something, which count by their blocks."""
+    some = [j for j in found if np.nansum(j.blocks) > 0]
+    if not some:
+        return {}
+    blocks = np.nan_to_num(np.array([j.blocks for j in some]))  # (tiles, bands)
+    hidden: dict[str, Any] = {}
+    for name in ("guide_hidden", "ngr_hidden"):
+        square = np.array([getattr(j, name) for j in some], float) ** 2
+        weight = np.where(np.isfinite(square), blocks, 0)
+        with np.errstate(invalid="ignore"):
+            hidden[name] = tuple(np.sqrt((np.nan_to_num(square) * weight).sum(0) / weight.sum(0)).tolist())
+    return restore.choice(some[0]._replace(blocks=tuple(blocks.sum(0).tolist()), **hidden), asked)
 
 
 def _expected(rows: Sequence[dict[str, Any]], bands: Sequence[str]) -> NDArray[np.float64]:

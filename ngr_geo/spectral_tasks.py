@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator
 from copy import deepcopy
 from dataclasses import dataclass
 from itertools import islice
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -53,7 +53,7 @@ FAR = 4.5
 PILED = 0.01
 """Share of entries that stand alone at the end of their band's range, which tells impulses or censoring."""
 BETTER = 0.98
-"""For noise and stripes NGR is kept where its error on hidden data is below this part of the guide's: it was the best of some looks."""
+"""For noise and stripes NGR is kept where its error on hidden data is below this part of the guide's: the best of some looks."""
 USUAL = -0.1
 """Gain of NGR in dB for gaps in cubes before anything is measured: it lost 0.03 to 0.7, so the guide wins a tie (see `judging`)."""
 STRUCK = 3.5
@@ -545,8 +545,9 @@ def _trust(
     spread = _spread(kept, unit)
     doubt = float("nan") if spread is None else float(spread.doubt[0])
     columns = (tables[0][0], tables[1][0], tables[0][1], tables[1][1], np.full(len(image), doubt))
-    choice = judged(method, refined.table)[6:]
-    judgement = Judgement(method, *(tuple(c.tolist()) for c in columns), *choice)
+    names = ("guide_rmse", "ngr_rmse", "guide_bias", "ngr_bias", "doubt")
+    expected: dict[str, Any] = {n: tuple(c.tolist()) for n, c in zip(names, columns, strict=True)}
+    judgement = judged(method, refined.table)._replace(**expected)
     if not settings.uncertainty:
         return judgement, torch.zeros_like(image)
     if spread is None:

@@ -15,7 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from copy import deepcopy
 from dataclasses import dataclass, replace
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -99,7 +99,8 @@ class Judgement(NamedTuple):
     def scaled(self, unit: np.ndarray | float) -> Judgement:
         """Return the judgement with its errors in another unit, for each band (B,) or all."""
         errors = (n for n in self._fields[1:] if n not in ("doubt", "blocks"))
-        return self._replace(**{n: tuple((np.asarray(getattr(self, n)) * unit).tolist()) for n in errors})
+        changed: dict[str, Any] = {n: tuple((np.asarray(getattr(self, n)) * unit).tolist()) for n in errors}
+        return self._replace(**changed)
 
 
 @dataclass(frozen=True)
@@ -107,7 +108,8 @@ class Scene:
     """What `fit` learnt of a scene.
 
     The guide; networks whose answers are averaged; their unit `scale` per date, (B, 1, 1); what was kept for each date;
-    how many steps the networks were trained; how far what was kept may be off, where another date saw the ground and where none did.
+    how many steps the networks were trained; how far what was kept may be off, where another date saw the ground, and where none
+    did.
     """
 
     guide: Guide
@@ -540,9 +542,7 @@ def _errors(
     return {date: torch.cat(some, dim=1).mean(1).sqrt().numpy() for date, some in parts.items()}
 
 
-def _error(
-    problem: Problem, networks: Sequence[Small], scale: dict[int, Tensor], settings: Settings
-) -> Tensor:
+def _error(problem: Problem, networks: Sequence[Small], scale: dict[int, Tensor], settings: Settings) -> Tensor:
     """Return what is filled in less what was measured (B, h, w)."""
     return integrate(problem, _answer(problem, networks, scale, settings.device)) - problem.values
 
@@ -646,7 +646,7 @@ def _unseen_probes(
     date: int,
     seed: int,
 ) -> list[Probe]:
-    """Return cells with what no date saw, its shapes moved elsewhere, hidden from all dates; none where each pixel was seen once."""
+    """Return cells in which the shapes of what no date saw, moved elsewhere, are hidden from all dates; none without such gaps."""
     if windows[0].observed.shape[0] == 1:
         return []
     cells = [(n, cell) for n, w in enumerate(windows) for cell in _cells(tuple(w.observed.shape[1:]))]
@@ -662,7 +662,8 @@ def _unseen_probes(
         there = window.observed[date, rows, columns]
         hidden = torch.from_numpy(validate.moved(gaps[turn % len(gaps)], there.numpy(), key))
         full, part = (
-            Window(w.values[..., rows, columns], w.observed[..., rows, columns] & ~hidden) for w in (window, seen[number])
+            Window(w.values[..., rows, columns], w.observed[..., rows, columns] & ~hidden)
+            for w in (window, seen[number])
         )
         if hidden.any() and part.observed[date].any():
             problem = _problem(guide, full, part, date)
@@ -682,11 +683,15 @@ def _spreads(
             numbers = torch.full((int(where.sum()),), number)
             kind = int(bool(problem.unseen[where].any()))
             parts[kind].append((error[:, where], columns[..., where], never[where], numbers))
-    seen, unseen = (tuple(torch.cat(column, -1) for column in zip(*part, strict=True)) for part in parts)
-    return (
-        uncertainty.fit(*seen) if seen else None,
-        uncertainty.fit(*unseen, by_depth=True) if unseen else None,
-    )
+    return _fitted(parts[0]), _fitted(parts[1], by_depth=True)
+
+
+def _fitted(parts: Sequence[tuple[Tensor, Tensor, Tensor, Tensor]], by_depth: bool = False) -> Spread | None:
+    """Return the spread of errors from the parts that some probes gave, None where there are none; see `uncertainty.fit`."""
+    if not parts:
+        return None
+    errors, columns, never, probe = (torch.cat(column, -1) for column in zip(*parts, strict=True))
+    return uncertainty.fit(errors, columns, never, probe, by_depth)
 
 
 def _expecting(
@@ -720,8 +725,10 @@ def _expecting(
     counted = counts * [s is not None for s in spreads]
     rmse = np.sqrt(squares.sum(0) / counted.sum())
     bias = sum(part * s.bias for s, part in zip(spreads, counted / counted.sum(), strict=True) if s is not None)
-    found = {f"{method}_rmse": tuple(rmse.tolist()), f"{method}_bias": tuple(np.asarray(bias).tolist())}
+    found: dict[str, Any] = {f"{method}_rmse": tuple(rmse.tolist()), f"{method}_bias": tuple(np.asarray(bias).tolist())}
     if verdict.method == method:
-        doubt = sum(part * s.doubt for s, part in zip(spreads, counted / counted.sum(), strict=True) if s is not None and part)
+        doubt = sum(
+            part * s.doubt for s, part in zip(spreads, counted / counted.sum(), strict=True) if s is not None and part
+        )
         found["doubt"] = tuple(np.asarray(doubt).tolist())
     return verdict._replace(**found)

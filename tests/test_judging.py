@@ -1,0 +1,98 @@
+"""Which member is kept: a paired test on blocks of hidden pixels, with a stated tie rule, and the figures that it was made by."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from click.testing import CliRunner
+
+from ngr_geo import cube as cubes
+from ngr_geo import facts, judging, sample, sample_path
+from ngr_geo.cli import main
+
+
+def _table(gains: list[float]) -> judging.Table:
+    """A table of two members whose gain in dB differs from block to block: one band, blocks of 100 pixels."""
+    first = np.full((len(gains), 1), 100.0)
+    second = first * 10 ** (-np.array(gains)[:, None] / 10)
+    return judging.Table(np.stack([first, second]), np.full((len(gains), 1), 100.0))
+
+
+def test_blocks_are_blobs_cut_by_cells() -> None:
+    hidden = torch.zeros(70, 70, dtype=torch.bool)
+    hidden[2:6, 2:6] = hidden[10:14, 2:6] = True  # two blobs in one cell
+    hidden[40:44, 20:60] = True  # one blob over two cells
+    error = torch.arange(2.0)[:, None, None].expand(2, 70, 70)
+    table = judging.tabulated([error, 2 * error], hidden)
+    assert table.squares.shape == (2, 4, 2)
+    assert sorted(table.counts[:, 0].tolist()) == [16, 16, 48, 112]
+    np.testing.assert_allclose(table.rmse(), [[0, 1], [0, 2]])
+    assert judging.joined([table, table]).blocks.tolist() == [8, 8]
+
+
+def test_entries_are_counted_in_their_own_band() -> None:
+    hidden = torch.zeros(2, 40, 40, dtype=torch.bool)
+    hidden[0, :10, :10], hidden[1, 20:25, 20:25] = True, True
+    table = judging.tabulated([torch.ones(2, 40, 40)], hidden)
+    assert table.blocks.tolist() == [1, 1]
+    assert table.counts.sum(0).tolist() == [100, 25]
+
+
+def test_the_gain_is_sure_where_blocks_agree() -> None:
+    found, error = judging.gain(_table([0.5, 0.5, 0.5, 0.5]))
+    assert (found, error) == (pytest.approx(0.5), pytest.approx(0, abs=1e-9))
+    assert judging.gain(_table([3, -2, 1, 0]))[1] > 0.5
+    assert judging.gain(_table([0.5])) == (pytest.approx(0.5), judging.UNSURE)
+    assert np.isnan(judging.gain(_table([]))).all()
+
+
+@pytest.mark.parametrize(
+    ("gains", "kept"),
+    [
+        ([0.3, 0.3, 0.3], True),
+        ([-0.2, -0.25, -0.2, -0.2], False),
+        ([0.0, 0.0, 0.0], True),  # a tie
+        ([-1.5, 1.4, -0.4, 0.5], True),  # as good as far as one can tell: the refined member
+        ([-3, -2, -1, -2.5], False),
+        ([], False),  # nothing was hidden: the guide
+    ],
+)
+def test_the_tie_rule(gains: list[float], kept: bool) -> None:
+    assert judging.keeps(_table(gains)) is kept
+
+
+def test_the_record_has_the_figures_of_the_choice() -> None:
+    stack = sample("slovenia").isel(time=slice(1, 4), y=slice(0, 72), x=slice(0, 72))
+    clear = stack.ngr.decloud(clouds="SCL", dates="2023-08-18")
+    row = json.loads(clear.attrs["ngr_dates"])[2]
+    choice = row["choice"]
+    assert "blocks of hidden pixels" in choice["by"] or choice["by"].startswith("guide kept")
+    assert 0 < choice["guide"] < 2000
+    if "ngr" in choice and row["method"] == "guide":
+        assert choice["guide"] < 1.2 * choice["ngr"]
+    table = facts.dates_table(cubes.read(clear), json.loads(clear.attrs["ngr_dates"]))
+    assert table is not None
+    assert {"Chosen by", "Guide, RMSE on hidden pixels", "Expected RMSE"} <= set(table["head"])
+    assert facts.figure(choice["guide"]) in table["rows"][2]
+
+
+def test_a_method_that_was_asked_for_is_not_said_to_be_chosen() -> None:
+    stack = sample("slovenia").isel(time=slice(1, 4), y=slice(0, 64), x=slice(0, 64))
+    clear = stack.ngr.decloud(clouds="SCL", dates="2023-08-18", method="guide")
+    assert json.loads(clear.attrs["ngr_dates"])[2]["choice"]["by"] == "method='guide' was asked for"
+
+
+def test_the_command_shows_them() -> None:
+    folder = sample_path("slovenia")
+    files = [str(p) for p in sorted(folder.glob("S2_*.tif"))[1:4]]
+    clouds = [str(p) for p in sorted(folder.glob("SCL_*.tif"))[1:4]]
+    with CliRunner().isolated_filesystem():
+        command = ["decloud", *files, "--clouds", *clouds, "--method", "guide", "--dates", "2023-08-18", "-o", "out"]
+        done = CliRunner().invoke(main, command, catch_exceptions=False)
+    assert done.exit_code == 0, done.output
+    assert "error expected   chosen by, RMSE on hidden pixels" in done.output
+    line = next(line for line in done.output.splitlines() if line.startswith("2023-08-18"))
+    assert "guide " in line
