@@ -94,5 +94,5 @@ def test_the_command_shows_them() -> None:
         done = CliRunner().invoke(main, command, catch_exceptions=False)
     assert done.exit_code == 0, done.output
     assert "error expected   chosen by, RMSE on hidden pixels" in done.output
-    line = next(line for line in done.output.splitlines() if line.startswith("2023-08-18"))
+    line = next(line for line in done.output.splitlines() if line.startswith("2023-08-18 "))
     assert "guide " in line
