@@ -310,7 +310,7 @@ def _in_memory(job: Job, verb: str, settings: Settings, options: Options) -> xr.
 
 
 def _seen_on_no_date(missing: Any, fill: Any) -> Any:
-    """Return what is filled (time, y, x) though it is `missing` (time, y, x) on all dates; nowhere where there is one date alone."""
+    """Return what is filled (time, y, x) though it is `missing` (time, y, x) on all dates; nowhere with one date alone."""
     return fill.any(axis=1) & missing.all(axis=0) & (len(missing) > 1)
 
 
