@@ -547,7 +547,8 @@ def _restore_spectral(verb: str, job: Job, console: Console, **chosen: Any) -> i
     left_out = json.loads(result.attrs.get("ngr_bands_left_out", "[]"))
     if left_out:
         console.say(
-            f"Left as {'it was' if len(left_out) == 1 else 'they were'}, flagged bad or without values: {counted(len(left_out), 'band')}"
+            f"Left as {'it was' if len(left_out) == 1 else 'they were'}, flagged bad or without values: "
+            f"{counted(len(left_out), 'band')}"
         )
     seconds = round(time.monotonic() - start, 2)
     _say_files(job, written, seconds, console)

@@ -127,7 +127,8 @@ def notes(cube: Cube, rows: Sequence[Mapping[str, Any]], attrs: Mapping[Any, Any
     left_out = read_json(attrs.get("ngr_bands_left_out"))
     if isinstance(left_out, list) and left_out:
         found.append(
-            f"{counted(len(left_out), 'band')} flagged bad or without values, and left alone: {short(', '.join(map(str, left_out)), 300)}."
+            f"{counted(len(left_out), 'band')} flagged bad or without values, and left alone: "
+            f"{short(', '.join(map(str, left_out)), 300)}."
         )
     if verb == "decloud":
         found.append("What changed on the ground between the dates, under a cloud, cannot be known.")
