@@ -13,7 +13,7 @@ folder.mkdir(exist_ok=True)
 stack = ngr_geo.sample("slovenia")  # a Dataset (time, y, x): B02, B03, B04, B08 and the scene classification SCL
 clear = stack.ngr.decloud(clouds="SCL", dates="2023-08-18")  # the other dates help, and stay as they are
 
-# What was made up can be told apart: here the mean NDVI with and without the filled pixels.
+# `filled` says which pixels were filled: here the mean NDVI with and without the filled pixels.
 red, infrared = clear.B04.astype(float), clear.B08.astype(float)
 ndvi = ((infrared - red) / (infrared + red)).sel(time="2023-08-18")
 print(f"NDVI {float(ndvi.mean()):.3f}, of pixels that were seen {float(ndvi.where(~ndvi.filled).mean()):.3f}")
@@ -21,7 +21,8 @@ print(f"NDVI {float(ndvi.mean()):.3f}, of pixels that were seen {float(ndvi.wher
 for row in json.loads(clear.attrs["ngr_dates"]):
     if row["filled"]:
         print(
-            f"{row['date']}: {row['filled']:.0%} filled by {row['method']}, RMSE on hidden pixels {row['guide_rmse']:.0f} DN"
+            f"{row['date']}: {row['filled']:.0%} filled by {row['method']}, "
+            f"RMSE expected there {row['expected']['rmse']['B04']:.0f} DN in B04; kept by {row['choice']['by']}"
         )
 
 # Do not trust it where no date saw the ground, nor for what changed between the dates: see `filled`, and compare.
