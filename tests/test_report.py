@@ -273,7 +273,8 @@ def test_odd_shapes(stack: xr.Dataset, clear: xr.Dataset, what: str, tmp_path: P
         before, after = (r.assign_coords(place).rio.write_crs(4326) for r in (before, after))
     else:
         before = before.where(before["B02"] > 300, 0).astype("uint16")
-        after = before.ngr.inpaint(method="guide")
+        with pytest.warns(UserWarning, match="beyond the footprint"):
+            after = before.ngr.inpaint(method="guide")
     text = written(before, after, tmp_path).read_text(encoding="utf-8")
     assert text.count('class="slider"') == (1 if before.sizes.get("time", 1) == 1 else 3)
     assert ("Uncertainty</h4>" in text) == (what not in ("no record", "one band", "integers with gaps"))

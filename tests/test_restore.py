@@ -317,13 +317,13 @@ def test_plan_tells_what_would_be_done(sample: xr.Dataset) -> None:
     ("keywords", "error", "says"),
     [
         ({"method": "magic"}, InputError, "auto, ngr, guide, paper"),
-        ({"steps": 0}, InputError, "at least 1"),
-        ({"tile": 32, "overlap": 16}, InputError, "tile=32"),
+        ({"steps": 0}, InputError, "steps 0, expected a whole number from 1"),
+        ({"tile": 32, "overlap": 16}, InputError, "tiles of 32 pixels"),
         ({"device": "cuda:99"}, InputError, "cuda:99"),
-        ({"seed": -1}, InputError, "seed=-1"),
+        ({"seed": -1}, InputError, "seed -1, expected"),
         ({"clouds": "CLD"}, MaskError, "CLD"),
         ({"clouds": np.ones((5, 96, 80), bool)}, MaskError, "nothing to learn"),
-        ({"dilate": -1}, MaskError, "dilate=-1"),
+        ({"dilate": -1}, MaskError, "dilation by -1"),
     ],
 )
 def test_bad_arguments_are_clear_errors(sample: xr.Dataset, keywords: dict[str, Any], error: type, says: str) -> None:
