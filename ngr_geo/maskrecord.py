@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from .wording import counted
+
 
 def lines(record: Mapping[str, Any]) -> list[str]:
     """Return for each date how much of it the mask marks, by which rule, and after it was grown; none without a rule."""
@@ -15,7 +17,11 @@ def lines(record: Mapping[str, Any]) -> list[str]:
         if row["masked"] is None:
             found.append(f"{row['date']}: not counted")
             continue
-        grown = f", grown by {pixels(record['dilate'])} to {row['grown']:.1%}" if record["dilate"] else ", not grown"
+        grown = (
+            f", grown by {counted(record['dilate'], 'pixel')} to {row['grown']:.1%}"
+            if record["dilate"]
+            else ", not grown"
+        )
         found.append(f"{row['date']}: {row['masked']:.1%} masked by the rule {record['rule']}{grown}")
     return found
 
@@ -27,8 +33,3 @@ def how(record: Mapping[str, Any]) -> str:
     if "probability" in record:
         parts.append(f"probability from {record['probability']:g} of {record['scale']:g}")
     return str(record["rule"]) + (f" ({'; '.join(parts)})" if parts else "")
-
-
-def pixels(count: int) -> str:
-    """Return a number of pixels in words."""
-    return f"{count} pixel" if count == 1 else f"{count} pixels"

@@ -18,6 +18,7 @@ import xarray as xr
 
 from . import record
 from .errors import InputError
+from .record import read_json
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -116,14 +117,6 @@ def dates_of(record: Mapping[Any, Any]) -> list[dict[str, Any]]:
     """Return what a result's attributes, or a file's tags, tell of each date (`ngr_dates`); nothing where they tell nothing."""
     rows = read_json(record.get("ngr_dates"))
     return [row for row in (rows if isinstance(rows, list) else [rows]) if isinstance(row, dict)]
-
-
-def read_json(text: Any) -> Any:
-    """Return what a text in JSON says, None where it is none: attributes may have gone through other hands."""
-    try:
-        return json.loads(text)
-    except (TypeError, ValueError, RecursionError):
-        return None
 
 
 def number(value: Any) -> float:

@@ -93,10 +93,10 @@ def _noted(raster: xr.DataArray | xr.Dataset) -> Mapping[Any, Any]:
 
 def history(attrs: Mapping[Any, Any]) -> list[dict[str, Any]]:
     """Return the verbs that a raster was made with, first one first, each with its call, from its attributes or a file's tags."""
-    before = _json(attrs.get(BEFORE))
+    before = read_json(attrs.get(BEFORE))
     steps = [step for step in before if isinstance(step, dict)] if isinstance(before, list) else []
     if f"{PREFIX}verb" in attrs:
-        steps.append({"verb": str(attrs[f"{PREFIX}verb"]), "call": _json(attrs.get(f"{PREFIX}call"))})
+        steps.append({"verb": str(attrs[f"{PREFIX}verb"]), "call": read_json(attrs.get(f"{PREFIX}call"))})
     return steps
 
 
@@ -115,7 +115,7 @@ def lost_filled(raster: xr.DataArray | xr.Dataset) -> str | None:
     present = FILLED in raster.coords or (isinstance(raster, xr.Dataset) and FILLED in raster.variables)
     if verb not in _FILLING or present:
         return None
-    rows = _json(noted.get(f"{PREFIX}dates"))
+    rows = read_json(noted.get(f"{PREFIX}dates"))
     rows = [row for row in (rows if isinstance(rows, list) else [rows]) if isinstance(row, dict)]
     shares = [row.get("filled", row.get("made_up")) for row in rows]
     if shares and all(share == 0 for share in shares):
@@ -164,7 +164,8 @@ def check(raster: xr.DataArray | xr.Dataset, layers: Collection[str] = ()) -> No
             )
 
 
-def _json(text: Any) -> Any:
+def read_json(text: Any) -> Any:
+    """Return what a text in JSON says, None where it is none: attributes may have gone through other hands."""
     try:
         return json.loads(text)
     except (TypeError, ValueError, RecursionError):
