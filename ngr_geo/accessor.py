@@ -100,13 +100,12 @@ class _Verbs(Generic[Raster]):
             progress: True for a bar, or a function of (stage, done, total).
 
         Returns:
-            The same type, with a boolean coordinate `filled` that tells what was filled, by this verb or an earlier one. GeoTIFFs
-            have no such coordinates: `result.filled.astype("uint8").rio.to_raster("NAME_filled.tif")` beside NAME.tif keeps it
-            for the command line. Attributes `ngr_*` tell
-            how: the method per date and the error expected in its gaps; `repeat` makes it again from them. Of a lazy raster
-            `ngr_dates` names dates and bands with None for what only solving shows; that comes with the pixels, as the coordinates
-            `ngr_method` (numbers; their meaning is in `flag_masks` and `flag_meanings`, as in CF), `ngr_guide_rmse`,
-            `ngr_ngr_rmse` and `ngr_expected_rmse` (NAME_expected_rmse of a Dataset). `result.ngr.record()` puts both together.
+            The same type, with a boolean coordinate `filled`: what was filled, by this verb or an earlier one. GeoTIFFs have no
+            such coordinates: `result.filled.astype("uint8").rio.to_raster("NAME_filled.tif")` beside NAME.tif keeps it for the
+            command line. Attributes `ngr_*` say how it was done: the method of each date and the error expected in its gaps;
+            `repeat` makes the result again from them. Of a lazy raster `ngr_dates` has None for what only solving shows. That is
+            computed with the pixels, as coordinates `ngr_*` along time: numbers, and `ngr_method` as flags (`flag_masks` and
+            `flag_meanings` of the CF conventions). `result.ngr.record()` returns the whole record.
 
         Raises:
             InputError, MaskError, GridError: each says what was found, what was expected, and the call that mends it.
@@ -420,15 +419,15 @@ class _Verbs(Generic[Raster]):
         return cast(Raster, getattr(self, verb)(**chosen))
 
     def record(self) -> list[dict[str, Any]]:
-        """Return what a verb told of each date of this result: what was filled, the method kept, the errors expected.
+        """Return the record of this result, a row for each date: what was filled, the method kept, the errors expected.
 
-        That is `json.loads(result.attrs["ngr_dates"])`, and for a result that was lazy also what was computed with it, from its
-        coordinates `ngr_method`, `ngr_guide_rmse`, `ngr_ngr_rmse` and `ngr_expected_rmse` (of a Dataset NAME_expected_rmse for
-        each variable). Where these are still lazy they are computed, which takes as long as learning the scene does.
+        That is `json.loads(result.attrs["ngr_dates"])`, and for a result that was lazy also its coordinates `ngr_*` along time.
+        Where these are still lazy they are computed: filling a stack, the scene is learnt and all masks are read, but no tile is
+        solved; the other verbs solve all tiles.
         """
-        from . import views
+        from . import columns
 
-        return views.record(self._raster)
+        return columns.of(self._raster)
 
     def tiles(self, work: PathLike) -> GeoDataFrame:
         """Return the finished tiles of a verb's work folder as a GeoDataFrame: polygons, what was done, expected error, seconds.

@@ -576,7 +576,7 @@ def _restore_spectral(verb: str, job: Job, console: Console, **chosen: Any) -> i
 def _found_in(row: dict[str, Any]) -> str:
     """What was found in a date of a cube and done to it, in a line."""
     errors = [f"{name} {row[f'{name}_rmse']:.4g}" for name in ("guide", "ngr") if row.get(f"{name}_rmse") is not None]
-    return f"{row['kind'] or 'nothing to do'}: {row['method']}; {percent(row['made_up'])} of the values filled" + (
+    return f"{row['kind'] or 'nothing to do'}: {row['method']}; {percent(row['filled'])} of the values filled" + (
         f"; error on hidden values: {', '.join(errors)}" if errors else ""
     )
 

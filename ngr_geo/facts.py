@@ -76,7 +76,7 @@ def dated(cube: Cube) -> bool:
 
 def _share(row: Mapping[str, Any]) -> float:
     """Return how much of a date was made up."""
-    return number(row.get("filled", row.get("made_up")))
+    return number(row.get("filled"))
 
 
 def _method(row: Mapping[str, Any]) -> str:
@@ -143,7 +143,7 @@ def dates_table(cube: Cube, rows: Sequence[Mapping[str, Any]]) -> Table | None:
         "Date": lambda row: short(row.get("date", ""), 80),
         "Fault": lambda row: short(row.get("kind", ""), 80),
         "Missing": lambda row: _percent(row.get("missing")),
-        "Made up": lambda row: _percent(row.get("filled", row.get("made_up"))),
+        "Filled": lambda row: _percent(row.get("filled")),
         "Kept": _method,
         "Chosen by": lambda row: short(_choice(row).get("by", ""), 80),
         "Guide, RMSE on hidden pixels": lambda row: figure(_choice(row).get("guide")),

@@ -17,7 +17,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from . import views, whole
+from . import columns, views, whole
 from .errors import InputError
 from .provenance import number
 from .views import SPECTRAL_BANDS, View
@@ -118,7 +118,7 @@ def plot_expected(after: xr.DataArray | xr.Dataset) -> Figure:
     Raises:
         InputError: the result tells no expected error.
     """
-    return expected(views.record(after), after)
+    return expected(columns.of(after), after)
 
 
 def expected(rows: Sequence[Mapping[str, Any]], after: xr.DataArray | xr.Dataset) -> Figure:

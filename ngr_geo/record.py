@@ -117,7 +117,7 @@ def lost_filled(raster: xr.DataArray | xr.Dataset) -> str | None:
         return None
     rows = read_json(noted.get(f"{PREFIX}dates"))
     rows = [row for row in (rows if isinstance(rows, list) else [rows]) if isinstance(row, dict)]
-    shares = [row.get("filled", row.get("made_up")) for row in rows]
+    shares = [row.get("filled") for row in rows]
     if shares and all(share == 0 for share in shares):
         return None
     return (

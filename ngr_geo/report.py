@@ -24,7 +24,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from PIL import Image, features
 
-from . import facts, index, pictures, tilemap, views, whole
+from . import columns, facts, index, pictures, tilemap, views, whole
 from .provenance import number, read_json
 from .views import SPECTRAL_BANDS, Result, Spectra, View
 
@@ -88,13 +88,13 @@ def _page(result: Result, tiles: GeoDataFrame | None, warnings: Sequence[str]) -
     found = views.spectra(result, 0) if cube.shape[0] == 1 and cube.shape[1] >= SPECTRAL_BANDS else None
     if found is not None:
         choices += views.most_changed(result, found, 0)
-    looks, columns = dask.compute(
-        [views.view(result, choice) for choice in choices], views.record_columns(result.after)
+    looks, recorded = dask.compute(
+        [views.view(result, choice) for choice in choices], columns.coordinates(result.after)
     )
     told = read_json(after.attrs.get("ngr_warnings"))
     warnings = list(dict.fromkeys([*warnings, *(map(str, told) if isinstance(told, list) else ())]))
     table = index.of_result(result.after) if tiles is None else tiles
-    rows = views.rows_of(result.after, columns)
+    rows = columns.rows_of(result.after, recorded)
     page: dict[str, Any] = {
         "title": facts.TITLES.get(str(after.attrs.get("ngr_verb")), "Restored"),
         "lead": facts.lead(cube),

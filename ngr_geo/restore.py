@@ -12,7 +12,7 @@ import json
 import os
 import time
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -24,21 +24,20 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from . import area as areas
-from . import cube as cubes
 from . import (
-    flags,
+    columns,
     footprint,
     jobs,
     maskcheck,
     masks,
     plausible,
     products,
-    record,
     selection,
     store,
     tiles,
     work,
 )
+from . import cube as cubes
 from .area import Area
 from .cube import Cube
 from .errors import InputError, MaskError
@@ -53,7 +52,6 @@ if TYPE_CHECKING:
     from .tasks import Settings
 
 METHODS = ("auto", "ngr", "guide", "paper")
-KEPT = flags.attributes(flags.METHODS, "method that was kept")
 SAMPLE_VALUES = 10_000_000
 """Values (dates x bands x pixels) that a scene is learnt from, at most: 40 MB, and about twenty times that while fitting."""
 SAMPLE_SIZE = 256
@@ -91,8 +89,8 @@ class Shares(NamedTuple):
 
     missing: NDArray[np.float64]
     filled: NDArray[np.float64]
-    tiles: dict[str, int]
     unseen: NDArray[np.float64]
+    tiles: dict[str, int]
 
 
 def decloud(
@@ -285,16 +283,11 @@ class Job(NamedTuple):
 
 def _in_memory(job: Job, verb: str, settings: Settings, options: Options) -> xr.DataArray | xr.Dataset:
     """Return the restored raster, solved here and now."""
-    cube, observed, _, targets, pieces, area, _ = job
+    cube, observed, _, targets, pieces, *_ = job
     fill = job.fill
     _check_observed(cube, observed, fill, targets)
     tell = options.progress or silent
-    inside = np.ones(cube.shape[-2:], bool) if area is None else area.mask()
-    missing, filled, blind = (
-        (a & inside).sum((1, 2)) / inside.sum()
-        for a in (job.unseen, fill.any(axis=1), _seen_on_no_date(job.unseen, fill))
-    )
-    shares = Shares(missing, filled, _counts([]), blind)
+    shares = Shares(*_shares(job, fill), _counts([]))
     if not fill.any():
         warnings.warn("Nothing is missing in the chosen dates: the result is the input.", UserWarning, stacklevel=5)
         nothing = {"uncertainty": np.zeros(cube.shape, np.float32)} if settings.uncertainty else {}
@@ -307,6 +300,14 @@ def _in_memory(job: Job, verb: str, settings: Settings, options: Options) -> xr.
     shares = shares._replace(tiles=_counts([_outcome(s) for s in states]))
     result = cubes.write(cube, restored, fill, layers=layers)
     return _recorded(result, cube, prior, shares, verb, settings)
+
+
+def _shares(job: Job, fill: Any) -> tuple[Any, Any, Any]:
+    """Return which shares (T,) of each date's pixels, in the area where there is one, are missing, filled, and seen on no date."""
+    inside = np.ones(job.cube.shape[-2:], bool) if job.area is None else job.area.mask()
+    maps = job.unseen, fill.any(axis=1), _seen_on_no_date(job.unseen, fill)
+    missing, filled, blind = ((a & inside).sum((1, 2)) / inside.sum() for a in maps)
+    return missing, filled, blind
 
 
 def _seen_on_no_date(missing: Any, fill: Any) -> Any:
@@ -469,8 +470,10 @@ def _lazily(job: Job, verb: str, settings: Settings, options: Options) -> xr.Dat
     """Return the restored raster as a Dask graph: one task that learns, one per tile, and the blending."""
     cube, _, _, targets, pieces, *_ = job
     observed, gaps, fill = (da.asarray(a) for a in (job.observed, job.gaps, job.fill))
-    sample = _lesson(cube, observed, gaps)
-    prior = dask.delayed(_learn)(*sample, list(targets), cube.days, settings, _networks(options))
+    sample = _sample(cube, observed, gaps)
+    inside = None if job.area is None else [job.area.mask()[r] for r in regions(cube.shape)]
+    learn = dask.delayed(_learn_and_warn)
+    prior = learn(*sample, inside, list(targets), cube.dates, cube.shape, cube.days, settings, _networks(options))
     solve = dask.delayed(_solve_tile)
     cut = [work.windows(a) for a in (cube.values, observed, fill)]
     with work.asking_for_gpus():
@@ -478,51 +481,34 @@ def _lazily(job: Job, verb: str, settings: Settings, options: Options) -> xr.Dat
     blended = tiles.blend_lazy(pieces, solved, _leading(cube.shape[:2], settings), cube.values.chunks[-2:])
     restored, layers = _split(blended, settings)
     result = stamped(cubes.write(cube, restored, fill, layers=layers), verb, settings)
-    if settings.method == "paper":  # it hides no pixels, so there is nothing more to tell
-        return result.assign_attrs(ngr_dates=lazy_rows(cube, {"missing": None, "filled": None}, (), "paper"))
-    count = len(cube.dates)
-    methods, *errors, expected = dask.delayed(_kept, nout=4)(prior, count)
-    columns = {
-        "ngr_method": lazy_column(cube, dask.delayed(flags.encode)(methods, flags.METHODS), np.int8, KEPT),
-        **{
-            f"ngr_{name}_rmse": lazy_column(cube, part, float)
-            for name, part in zip(("guide", "ngr"), errors, strict=True)
-        },
-        **expected_columns(cube, da.from_delayed(expected, cube.shape[:2], float)),
-    }
-    told = lazy_rows(cube, {"missing": None, "filled": None}, tuple(columns))
-    return result.assign_coords(columns).assign_attrs(ngr_dates=told)
+    shares = dask.delayed(Shares)(*_shares(job, fill), {})
+    rows = dask.delayed(_rows)(cube.dates, cube.bands, prior, shares, settings.method)
+    return columns.written(result, cube, rows, ("missing", *columns.COMMON, *(["unseen"] * (len(cube.dates) > 1))))
 
 
-def lazy_column(cube: Cube, values: Any, kind: Any, attrs: Mapping[str, Any] | None = None) -> tuple[Any, ...]:
-    """Return a number for each date (time,), delayed, as a coordinate: a scalar where the raster has no time."""
-    time, count = cube.dims[0], len(cube.dates)
-    data = da.from_delayed(values, (count,), kind)
-    return ((), data[0], attrs) if time is None else ((time,), data, attrs)
+def _learn_and_warn(
+    values: Sequence[NDArray[Any]],
+    observed: Sequence[NDArray[np.bool_]],
+    fill: Sequence[NDArray[np.bool_]],
+    inside: Sequence[NDArray[np.bool_]] | None,
+    targets: Sequence[int],
+    dates: Sequence[str],
+    shape: Sequence[int],
+    *rest: Any,
+) -> Prior:
+    """Return what `_learn` does of a lazy raster, and warn of what is known only now: what no date saw in its windows.
 
-
-def lazy_rows(cube: Cube, more: Mapping[str, Any], columns: Sequence[str], method: str | None = None) -> str:
-    """Return `ngr_dates` of a lazy result: what is known while its graph is built, None for what is not.
-
-    `in_coordinates` names those that are computed with the result and hold the rest; `views.record` puts both together.
+    `inside` is the area of interest in each window, where there is one, `shape` that of the cube; see `_learn` for the rest.
     """
-    errors = {"guide_rmse": None, "ngr_rmse": None, "expected": {"rmse": dict.fromkeys(cube.bands)}}
-    known = {**more, "method": method, **errors, "in_coordinates": list(columns)}
-    return json.dumps([{"date": name, **known} for name in cube.dates])
-
-
-def expected_columns(cube: Cube, rmse: Any) -> dict[str, tuple[tuple[Any, ...], Any, dict[str, str]]]:
-    """Return the RMSE expected (time, band) as coordinates: `ngr_expected_rmse`, for a Dataset NAME_expected_rmse."""
-    time, band = cube.dims[:2]
-    along = () if time is None else (time,)
-    rmse = rmse[0] if time is None else rmse
-    if cube.names:
-        return {
-            f"{name}_{record.EXPECTED}": (along, rmse[..., i], record.mark(record.EXPECTED))
-            for i, name in enumerate(cube.names)
-        }
-    dims, values = (along, rmse[..., 0]) if band is None else ((*along, band), rmse)
-    return {f"ngr_{record.EXPECTED}": (dims, values, record.mark(record.EXPECTED))}
+    prior = _learn(values, observed, fill if values[0].shape[-2:] == shape[-2:] else [], targets, *rest)
+    filled = [f if inside is None else f & inside[i] for i, f in enumerate(fill)]
+    missing = [unseen(o, prior.bands) for o in observed]
+    maps = [(m, f.any(axis=1), _seen_on_no_date(m, f)) for m, f in zip(missing, filled, strict=True)]
+    shares = [np.mean([part.mean((1, 2)) for part in kind], axis=0) for kind in zip(*maps, strict=True)]
+    rows = _rows(dates, (), replace(prior, scene=None), Shares(shares[0], shares[1], shares[2], {}), "auto")
+    for note in _notes_on_unseen(rows, prior):
+        warnings.warn(note, UserWarning, stacklevel=2)
+    return prior
 
 
 def _in_folder(job: Job, verb: str, settings: Settings, options: Options) -> xr.DataArray | xr.Dataset:
@@ -631,7 +617,7 @@ def _tallied(slots: Sequence[Slot], cube: Cube) -> tuple[Shares, list[str]]:
             outcomes.append(str(kept["outcome"]))
             seals.append(kept.seal)
     missing, filled, blind = counts / max(pixels, 1)
-    return Shares(missing, filled, _counts(outcomes), blind), seals
+    return Shares(missing, filled, blind, _counts(outcomes)), seals
 
 
 def _outcome(state: NDArray[np.float32] | None) -> str:
@@ -694,21 +680,6 @@ def _check_networks(networks: Sequence[Any], shape: Sequence[int]) -> None:
 
 def silent(stage: str, done: int, total: int) -> None:
     """Tell nobody."""
-
-
-def _kept(
-    prior: Prior, count: int
-) -> tuple[NDArray[np.str_], NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-    """Return the method kept for each date, the errors expected of guide and NGR, and per band (T, B) those of what was kept."""
-    judged = prior.scene.judgement if prior.scene else {}
-    methods, errors = np.full(count, "none", "U5"), np.full((2, count), np.nan)
-    expected = np.full(prior.spread.shape[:2], np.nan)
-    for date, verdict in judged.items():
-        methods[date] = verdict.method
-        rmse = [np.asarray(r) * prior.spread[date, :, 0, 0] for r in (verdict.guide_rmse, verdict.ngr_rmse)]
-        errors[:, date] = [float(np.nanmean(r)) if np.isfinite(r).any() else np.nan for r in rmse]
-        expected[date] = rmse[verdict.method == "ngr"]
-    return methods, errors[0], errors[1], expected
 
 
 def _window(prior: Prior, values: NDArray[Any], observed: NDArray[np.bool_]) -> Any:
@@ -962,19 +933,7 @@ def _recorded(
     result: xr.DataArray | xr.Dataset, cube: Cube, prior: Prior | None, shares: Shares, verb: str, settings: Settings
 ) -> xr.DataArray | xr.Dataset:
     """Return the result with what was done written into its attributes."""
-    judged = prior.scene.judgement if prior and prior.scene else {}
-    rows = []
-    for index, name in enumerate(cube.dates):
-        missing, filled = (round(float(s[index]), 6) for s in (shares.missing, shares.filled))
-        row: dict[str, Any] = {"date": name, "missing": missing, "filled": filled, "method": "none"}
-        if prior and shares.filled[index]:
-            row["method"] = judged[index].method if index in judged else "paper"
-        if prior and len(cube.dates) > 1:
-            row["unseen"] = round(float(shares.unseen[index]), 6)
-        if prior and index in judged and shares.filled[index]:
-            row |= _expectation(judged[index], prior, index, cube.bands)
-            row |= choice(judged[index].scaled(prior.spread[index, :, 0, 0].astype(float)), settings.method)
-        rows.append(row)
+    rows = _rows(cube.dates, cube.bands, prior, shares, settings.method)
     notes = _notes_on_unseen(rows, prior)
     for note in notes:
         warnings.warn(note, UserWarning, stacklevel=6)
@@ -982,9 +941,29 @@ def _recorded(
     if prior and prior.scene:
         settings = replace(settings, steps=prior.scene.steps)
     peak = prior.limits[1] - prior.limits[0] if prior else np.nan
-    told = {"ngr_expected": json.dumps(found)} if (found := scene_expectation(rows, peak, cube.bands)) else {}
+    expected = {"ngr_expected": json.dumps(found)} if (found := scene_expectation(rows, peak, cube.bands)) else {}
     counts = json.dumps(shares.tiles)
-    return stamped(result, verb, settings).assign_attrs(ngr_dates=json.dumps(rows), ngr_tiles=counts, **told)
+    return stamped(result, verb, settings).assign_attrs(ngr_dates=json.dumps(rows), ngr_tiles=counts, **expected)
+
+
+def _rows(
+    dates: Sequence[str], bands: Sequence[str], prior: Prior | None, shares: Shares, asked: str
+) -> list[columns.Row]:
+    """Return what was done on each date: what is missing, filled and seen on no date, the method, the errors expected."""
+    judged = prior.scene.judgement if prior and prior.scene else {}
+    rows = []
+    for index, name in enumerate(dates):
+        missing, filled = (round(float(s[index]), 6) for s in (shares.missing, shares.filled))
+        row: columns.Row = {"date": name, "missing": missing, "filled": filled, "method": "none"}
+        if prior and shares.filled[index]:
+            row["method"] = judged[index].method if index in judged else "paper"
+        if prior and len(dates) > 1:
+            row["unseen"] = round(float(shares.unseen[index]), 6)
+        if prior and index in judged and shares.filled[index]:
+            row |= _expectation(judged[index], prior, index, bands)
+            row |= choice(judged[index].scaled(prior.spread[index, :, 0, 0].astype(float)), asked)
+        rows.append(row)
+    return rows
 
 
 def _notes_on_unseen(rows: Sequence[dict[str, Any]], prior: Prior | None) -> list[str]:
@@ -1018,15 +997,7 @@ def choice(judgement: Any, asked: str) -> dict[str, Any]:
         rmse = rmse[np.isfinite(rmse) & (rmse > 0)]
         if rmse.size:
             figures[member] = float(f"{np.exp(np.log(rmse).mean()):.5g}")
-    if not figures:
-        return {}
-    count = int(np.nanmax(judgement.blocks))
-    tested = f"paired test on {count} {'block' if count == 1 else 'blocks'} of hidden pixels"
-    if asked != "auto":
-        tested = f"method={asked!r} was asked for"
-    elif len(figures) < 2:
-        tested = "guide kept: no network did better on the pixels that stop its training"
-    return {"choice": {"by": tested, **figures}}
+    return columns.choice({**figures, "blocks": int(np.nanmax(judgement.blocks))}, asked)
 
 
 def _expectation(judgement: Any, prior: Prior, date: int, bands: Sequence[str]) -> dict[str, Any]:
@@ -1070,7 +1041,7 @@ def scene_expectation(rows: Sequence[dict[str, Any]], peak: float, bands: Sequen
     found = {}
     for name in ("guide", "ngr", "expected"):
         known = [row for row in rows if name in row]
-        weights = np.array([row.get("filled", row.get("made_up")) or 0.0 for row in known])
+        weights = np.array([row.get("filled") or 0.0 for row in known])
         weights = weights if weights.any() else np.ones(len(known))
         if not known:
             continue

@@ -21,8 +21,8 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from . import area as areas
+from . import columns, footprint, jobs, plausible, restore, selection, store, tiles, work
 from . import cube as cubes
-from . import flags, footprint, jobs, plausible, restore, selection, store, tiles, work
 from .cube import Cube
 from .errors import InputError, MaskError
 from .restore import Dates, Options, regions, settings_of
@@ -39,7 +39,6 @@ DIRECTIONS = (None, "columns", "rows")
 QUANTILE = 0.999
 SPECTRAL_BANDS = 8
 """A single date with at least so many bands is a spectral cube."""
-FOUND = flags.attributes(flags.KINDS, "fault that was found")
 STATES = ("correction", "made", "deviation")
 """What is blended of a tile, as its record calls it."""
 
@@ -300,19 +299,9 @@ def _lazily(
     told = [s[1:] for s in solved]
     rows, noise = dask.delayed(_summary, nout=2)(told, scale, cube.dates, cube.bands, settings.method)
     band = cube.dims[1]
-    words = {"method": restore.KEPT, "kind": FOUND}
-    columns: dict[str, Any] = {
-        f"ngr_{key}": restore.lazy_column(
-            cube, dask.delayed(_column)(rows, key), np.int8 if key in words else float, words.get(key)
-        )
-        for key in (*words, "guide_rmse", "ngr_rmse")
-    }
-    expected = da.from_delayed(dask.delayed(_expected)(rows, cube.bands), cube.shape[:2], float)
-    columns |= restore.expected_columns(cube, expected)
-    record = restore.lazy_rows(cube, {"kind": None, "made_up": None}, tuple(columns))
     if job.verb == "denoise" and band in result.dims:
-        columns["ngr_noise"] = ((band,), da.from_delayed(noise, cube.shape[1:2], float))
-    return result.assign_coords(columns).assign_attrs(ngr_dates=record)
+        result = result.assign_coords(ngr_noise=((band,), da.from_delayed(noise, cube.shape[1:2], float)))
+    return columns.written(result, cube, rows, ("kind", *columns.COMMON))
 
 
 def _in_folder(
@@ -525,7 +514,7 @@ def _summary(
             found = [tile for tile in found if tile[1].method != "none"]
             row: dict[str, Any] = {"date": name, "method": "+".join(sorted({j.method for _, j, _ in found})) or "none"}
             row["kind"] = "+".join(sorted({kind for kind, _, _ in found}))
-            row["made_up"] = round(sum(float(m[index]) for m in made) / max(sum(sizes), 1), 6)
+            row["filled"] = round(sum(float(m[index]) for m in made) / max(sum(sizes), 1), 6)
             row |= _expected_of([(j, count) for _, j, count in found], peak, bands)
             rows.append(row | _choice_of([j for _, j, _ in found], asked))
         return rows, np.nanmean(noises, axis=(0, 1))
@@ -568,17 +557,3 @@ def _choice_of(found: Sequence[Judgement], asked: str) -> dict[str, Any]:
         with np.errstate(invalid="ignore"):
             hidden[name] = tuple(np.sqrt((np.nan_to_num(square) * weight).sum(0) / weight.sum(0)).tolist())
     return restore.choice(some[0]._replace(blocks=tuple(blocks.sum(0).tolist()), **hidden), asked)
-
-
-def _expected(rows: Sequence[dict[str, Any]], bands: Sequence[str]) -> NDArray[np.float64]:
-    """Return the RMSE expected of each date and band, (time, band)."""
-    nothing: dict[str, Any] = {"rmse": {}}
-    tables = [row.get("expected", nothing)["rmse"] for row in rows]
-    return np.array([[np.nan if t.get(b) is None else t[b] for b in bands] for t in tables], float)
-
-
-def _column(rows: Sequence[dict[str, Any]], key: str) -> NDArray[Any]:
-    """Return one entry of the records of all dates (time,), words as numbers."""
-    values: list[Any] = [np.nan if row[key] is None else row[key] for row in rows]
-    words = {"method": flags.METHODS, "kind": flags.KINDS}
-    return flags.encode(values, words[key]) if key in words else np.asarray(values, float)

@@ -25,8 +25,8 @@ from affine import Affine
 from rasterio.crs import CRS
 from rasterio.enums import WktVersion
 
+from . import columns
 from . import cube as cubes
-from . import views
 from .cube import Cube
 from .errors import InputError, OutputError
 from .io import Written
@@ -93,7 +93,7 @@ def items(
     _check_names(written.rasters)
     cube = cubes.read(result)
     times = _times(cube)
-    rows = views.record(result, compute=False) or [{} for _ in times]
+    rows = columns.of(result, compute=False) or [{} for _ in times]
     together = is_container(str(written.rasters[0]))
     groups = [(times, rows)] if together else [([t], [row]) for t, row in zip(times, rows, strict=True)]
     if len(groups) != len(written.rasters):
@@ -313,7 +313,7 @@ def _lineage(attrs: Mapping[Any, Any], rows: Sequence[Mapping[str, Any]]) -> str
         codes = [f"{kind} {', '.join(map(str, mask[kind]))}" for kind in ("classes", "bits") if kind in mask]
         grown = [f"grown by {mask['dilate']} pixels"] if "dilate" in mask else []
         text.append(f"Mask: {', '.join([mask['source'], *codes, *grown])}.")
-    share = [row.get("filled", row.get("made_up")) for row in rows]
+    share = [row.get("filled") for row in rows]
     if all(s is not None for s in share):
         text.append(f"{float(np.mean(np.asarray(share, float))):.1%} of the pixels were made up.")
     for row in rows if len(rows) == 1 else ():

@@ -18,10 +18,8 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from . import cube as cubes
-from . import flags
 from .cube import Cube
 from .errors import InputError
-from .provenance import dates_of
 
 COLOURS = (
     ("B04", "B03", "B02"),  # Sentinel-2
@@ -39,8 +37,6 @@ DATES = 6
 """Dates to show, unless some are asked for."""
 SPECTRAL_BANDS = 8
 """A raster with so many bands is a spectral cube: its faults differ from band to band."""
-COLUMNS = ("method", "kind", "guide_rmse", "ngr_rmse")
-"""Coordinates ngr_* in which a lazy result tells of its dates."""
 _BLOCK = 2**22  # values of an array in memory that are looked at together
 
 
@@ -386,62 +382,3 @@ def _title(name: str, wave: float | None) -> str:
     named = name if "band" in name.lower() else f"Band {name}"
     where = "" if wave is None or str(int(wave)) in name else f", {wave:.0f} nm"
     return f"{named[:1].upper()}{named[1:]}{where}"
-
-
-def record(after: xr.DataArray | xr.Dataset, compute: bool = True) -> list[dict[str, Any]]:
-    """Return what a result tells of each date; what a lazy one tells only when it is computed is computed, or left out."""
-    cube = cubes.read(after)
-    columns = record_columns(cube)
-    if compute:
-        (columns,) = dask.compute(columns)
-    elif any(isinstance(data, da.Array) for data, _ in (columns[name] for name in COLUMNS if name in columns)):
-        columns = {}
-    return rows_of(cube, columns)
-
-
-def rows_of(cube: Cube, columns: dict[str, Any]) -> list[dict[str, Any]]:
-    """Return what a result tells of each date: its attribute `ngr_dates`, and of a lazy one its computed `record_columns`."""
-    rows = dates_of(cube.raster.attrs)
-    if rows and not any("in_coordinates" in row for row in rows):
-        return rows
-    found = record_of(columns, cube.dates, cube.bands) or [{"date": row.get("date")} for row in rows]
-    known = {row.get("date"): row for row in rows}
-    merged = [{**known.get(row["date"], {}), "expected": None, **row} for row in found]
-    empty = [
-        {k for k, v in row.items() if v is None and not k.endswith("_rmse")} | {"in_coordinates"} for row in merged
-    ]
-    return [{k: v for k, v in row.items() if k not in none} for row, none in zip(merged, empty, strict=True)]
-
-
-def record_columns(cube: Cube) -> dict[str, Any]:
-    """Return the coordinates in which a lazy result tells of its dates, not computed."""
-    coords = cube.raster.coords
-    columns: dict[str, Any] = {
-        name: (coords[f"ngr_{name}"].data, coords[f"ngr_{name}"].attrs) for name in COLUMNS if f"ngr_{name}" in coords
-    }
-    names = [f"{name}_expected_rmse" for name in cube.names] or ["ngr_expected_rmse"]
-    if columns and set(names) <= set(coords):
-        columns["expected"] = [coords[name].data for name in names]
-    return columns
-
-
-def record_of(columns: dict[str, Any], days: Sequence[str], bands: Sequence[str]) -> list[dict[str, Any]]:
-    """Return a record of each date of a result that was lazy."""
-    if not columns:
-        return []
-    parts = [np.reshape(part, (len(days), -1)) for part in columns.pop("expected", ()) if np.size(part)]
-    table = {
-        name: [v if np.isfinite(v) else None for v in np.ravel(values).tolist()]
-        if name.endswith("_rmse")
-        else flags.decode(values, attrs)
-        for name, (values, attrs) in columns.items()
-    }
-    if any(len(values) != len(days) for values in table.values()):
-        return []
-    rows = [{"date": day} | {name: values[i] for name, values in table.items()} for i, day in enumerate(days)]
-    expected = np.concatenate(parts, axis=1) if parts else np.empty((len(days), 0))
-    if expected.shape[1] == len(bands):
-        for row, values in zip(rows, expected.tolist(), strict=True):
-            if np.isfinite(values).any():
-                row["expected"] = {"rmse": dict(zip(bands, values, strict=True))}
-    return rows

@@ -381,7 +381,7 @@ def test_expected_errors_of_a_cube_are_a_line(cube: xr.DataArray, tmp_path: Path
             "date": "0",
             "method": "guide",
             "kind": "gaussian",
-            "made_up": 0.0,
+            "filled": 0.0,
             "guide_rmse": 0.01,
             "ngr_rmse": None,
             "expected": table,

@@ -120,6 +120,11 @@ def test_the_same_bits_any_way(tmp_path: Path, way: str) -> None:
         plain = solved(case, tile=48, overlap=16, dates="2023-08-13")
     if way == "lazy":
         other = solved((raster.chunk(time=1, y=40, x=32), missing, missing), tile=48, overlap=16, dates="2023-08-13")
+        with pytest.warns(UserWarning, match="of the gaps of 2023-08-13 were seen on no other date"):
+            other = other.compute()
+        rows, same = plain.ngr.record(), other.ngr.record()
+        assert max(row["unseen"] for row in rows) > 0
+        assert [row["unseen"] for row in same] == [row["unseen"] for row in rows]
     else:
         with pytest.warns(UserWarning, match="seen on no other date"):
             other = solved(case, tile=48, overlap=16, dates="2023-08-13", work=tmp_path / "work")
