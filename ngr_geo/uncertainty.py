@@ -113,7 +113,11 @@ def _contrast(image: Tensor, known: Tensor) -> Tensor:
     weight = known.to(image.dtype)
     maps = torch.cat([weight[None], weight * image, weight * image.square()])
     reach = min(SURROUNDINGS, *(side - 1 for side in weight.shape))
-    pooled = torch.nn.functional.avg_pool2d(maps[None], 2 * reach + 1, 1, reach, count_include_pad=False)[0]
+    pooled = maps[None]
+    for rows, columns in ((1, 0), (0, 1)):  # a square's mean is the mean, along rows, of those along columns
+        size, pad = (2 * reach * rows + 1, 2 * reach * columns + 1), (reach * rows, reach * columns)
+        pooled = torch.nn.functional.avg_pool2d(pooled, size, 1, pad, count_include_pad=False)
+    pooled = pooled[0]
     whole = maps.mean((1, 2))[:, None, None]
     share, mean, square = (pooled + 1e-3 * whole).split([1, len(image), len(image)])
     share = share.clamp(min=1e-9)
