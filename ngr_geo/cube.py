@@ -8,7 +8,6 @@ original's, bit for bit.
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Collection, Hashable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -21,7 +20,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from . import products, record
-from .errors import InputError, MaskError, NgrWarning
+from .errors import InputError, MaskError, NgrWarning, warn
 from .record import LAYERS as LAYERS
 from .wording import counted, listed
 
@@ -259,7 +258,7 @@ def resolution(raster: xr.DataArray | xr.Dataset) -> tuple[float, float] | None:
             call=_crs_call(raster),
             option="Write it into the file, for example: rio edit-info FILE --crs EPSG:32633",
         )
-        warnings.warn(text, stacklevel=2)
+        warn(text)
         return None
     row, column = spatial_dims(raster)
     if any(d not in raster.coords or raster.sizes[d] == 1 for d in (row, column)):

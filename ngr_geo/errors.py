@@ -1,4 +1,10 @@
-"""The errors a user can meet. Each message says what was found, what was expected and the call that mends it."""
+"""The errors and warnings a user can meet. Each says what was found, what was expected and the call that mends it."""
+
+from __future__ import annotations
+
+import os
+import sys
+import warnings
 
 
 class NgrError(Exception):
@@ -50,3 +56,12 @@ class TilesFailedError(NgrError, RuntimeError):
         """Take the message and what failed."""
         super().__init__(message)
         self.failures = failures or []
+
+
+def warn(text: str | Warning) -> None:
+    """Warn of something, at the line of the caller's that led to it: the first one that is not of this package."""
+    package = os.path.dirname(os.path.abspath(__file__)) + os.sep
+    level, frame = 1, sys._getframe()
+    while frame.f_back is not None and os.path.abspath(frame.f_code.co_filename).startswith(package):
+        level, frame = level + 1, frame.f_back
+    warnings.warn(text, UserWarning, stacklevel=level)

@@ -9,7 +9,6 @@ data surround.
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,7 +20,7 @@ from scipy import ndimage
 
 from . import work
 from .cube import Cube
-from .errors import InputError
+from .errors import InputError, warn
 
 EXTENTS = ("footprint", "all")
 WIDEST = 16
@@ -120,14 +119,14 @@ def _opened(missing: NDArray[np.bool_], axis: int) -> NDArray[np.bool_]:
 def _told(inside: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """Return a footprint as it is, and warn where pixels lie beyond it."""
     if not inside.all():
-        warnings.warn(_text(int((~inside).sum())), UserWarning, stacklevel=2)
+        warn(_text(int((~inside).sum())))
     return inside
 
 
 def _watched(seen: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """Return a block of a footprint as it is, and warn where pixels lie beyond it."""
     if not seen.all():
-        warnings.warn(_text(None), UserWarning, stacklevel=2)
+        warn(_text(None))
     return seen
 
 

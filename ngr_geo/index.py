@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,7 +13,7 @@ import numpy as np
 
 from . import jobs, store, tiles
 from .cube import Cube
-from .errors import InputError, OutputError
+from .errors import InputError, OutputError, warn
 from .prior import Prior, load
 from .provenance import read_json
 from .wording import counted
@@ -90,7 +89,7 @@ def of_folder(cube: Cube, folder: str | os.PathLike[str]) -> GeoDataFrame:
     if useless:
         found = counted(useless, "damaged or misplaced record")
         text = f"Left out {found} in {path}: run the job again to have these tiles solved."
-        warnings.warn(text, UserWarning, stacklevel=3)
+        warn(text)
     return _on_the_map(rows, done, cube)
 
 

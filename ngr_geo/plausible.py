@@ -9,7 +9,6 @@ from the windows that a scene is learnt from, so a raster in memory, a lazy one 
 from __future__ import annotations
 
 import json
-import warnings
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -23,6 +22,7 @@ from numpy.typing import NDArray
 from . import cube as cubes
 from . import work
 from .cube import Cube
+from .errors import warn
 from .tiles import Region
 
 IMPOSSIBLE = 1e30
@@ -148,7 +148,7 @@ def _watched(odd: NDArray[np.bool_], names: Sequence[str], block_info: Any = Non
     """Return a block of the map of implausible values as it is, and warn where there are any."""
     if odd.any():
         first = block_info[0]["array-location"][1][0] if block_info else 0
-        warnings.warn(_text(names[first : first + odd.shape[1]], _count(odd)), UserWarning, stacklevel=2)
+        warn(_text(names[first : first + odd.shape[1]], _count(odd)))
     return odd
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import inspect
 import json
 import os
-import warnings
 from collections.abc import Callable, Mapping
 from datetime import UTC, date, datetime
 from functools import wraps
@@ -17,7 +16,7 @@ import pandas as pd
 import xarray as xr
 
 from . import record
-from .errors import InputError
+from .errors import InputError, warn
 from .record import read_json
 
 P = ParamSpec("P")
@@ -44,7 +43,7 @@ def recorded(verb: Callable[P, R]) -> Callable[P, R]:
         raster = cast(Any, arguments[0])._raster
         record.check(raster, [kind for kind in record.LAYERS if bound.arguments.get(kind)])
         if lost := record.lost_filled(raster):
-            warnings.warn(lost, UserWarning, stacklevel=2)
+            warn(lost)
         result: Any = verb(*arguments, **keywords)
         made = {}
         if "SOURCE_DATE_EPOCH" not in os.environ:
@@ -69,7 +68,7 @@ def call_of(record: Mapping[Any, Any], given: Mapping[str, Any]) -> tuple[str, d
         raise InputError(msg)
     if str(record.get("ngr_version")) != version("ngr_geo"):
         text = f"The result was made by version {record.get('ngr_version')}, this is {version('ngr_geo')}: the bits may differ."
-        warnings.warn(text, UserWarning, stacklevel=3)
+        warn(text)
     for name, value in keywords.items():
         if not isinstance(value, dict):
             continue

@@ -11,7 +11,6 @@ from __future__ import annotations
 import json
 import os
 import time
-import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import version
@@ -40,7 +39,7 @@ from . import (
 from . import cube as cubes
 from .area import Area
 from .cube import Cube
-from .errors import InputError, MaskError
+from .errors import InputError, MaskError, warn
 from .prior import Prior
 from .prior import load as load_prior
 from .selection import Dates
@@ -109,7 +108,7 @@ def decloud(
     cloudy = found.mask[:, None]  # (time, 1, y, x)
     notes = [*found.notes, *(found.inverted() if options.work is not None or not cube.lazy else [])]
     for note in notes:
-        warnings.warn(note, UserWarning, stacklevel=3)
+        warn(note)
     inside = cube.valid.any(axis=0, keepdims=True)  # beyond the footprint of all dates nothing is made up
     result = _restore(cube, cube.valid & ~cloudy, inside, dates, "decloud", options)
     return warned(result, notes).assign_attrs(ngr_mask=json.dumps(found.record))
@@ -130,7 +129,7 @@ def learn(
     fill = ~observed & cube.valid.any(axis=0, keepdims=True)
     values, seen, gaps = dask.compute(*_lesson(cube, observed, fill))
     for note in plausible.notes(cube):
-        warnings.warn(note, UserWarning, stacklevel=3)
+        warn(note)
     targets = list(range(len(cube.dates)))
     return _learn(values, seen, gaps, targets, cube.days, settings_of(options), _networks(options), options.progress)
 
@@ -144,7 +143,7 @@ def inpaint(
     if found.left is None and options.work is not None:
         rows = json.loads(result.attrs["ngr_dates"])
         if any(rows[d]["missing"] > rows[d]["filled"] for d in date_indices(cube, dates)):
-            warnings.warn(footprint.SOME, UserWarning, stacklevel=3)
+            warn(footprint.SOME)
     return result.assign_attrs(ngr_mask=mask_record(missing, extent=options.extent))
 
 
@@ -198,7 +197,7 @@ def _restore(
     left_out = [] if cube.lazy and options.work is None else [cube.bands[b] for b in np.flatnonzero(~take_part)]
     notes = [*notes_on(cube), *plausible.notes(cube), *found, *left_out_notes(left_out)]
     for note in notes:
-        warnings.warn(note, UserWarning, stacklevel=4)
+        warn(note)
 
     if work.active_client() is None and (options.work is not None or not cube.lazy):
         settings = settings.placed()  # it runs here and now
@@ -244,7 +243,7 @@ def _observed_bands(observed: Sequence[NDArray[np.bool_]]) -> NDArray[np.bool_]:
 def _named(take_part: NDArray[np.bool_], bands: Sequence[str]) -> NDArray[np.bool_]:
     """Return which bands take part as it is, and warn of those that do not."""
     for note in left_out_notes([bands[b] for b in np.flatnonzero(~take_part).tolist()]):
-        warnings.warn(note, UserWarning, stacklevel=2)
+        warn(note)
     return take_part
 
 
@@ -289,7 +288,7 @@ def _in_memory(job: Job, verb: str, settings: Settings, options: Options) -> xr.
     tell = options.progress or silent
     shares = Shares(*_shares(job, fill), _counts([]))
     if not fill.any():
-        warnings.warn("Nothing is missing in the chosen dates: the result is the input.", UserWarning, stacklevel=5)
+        warn("Nothing is missing in the chosen dates: the result is the input.")
         nothing = {"uncertainty": np.zeros(cube.shape, np.float32)} if settings.uncertainty else {}
         return _recorded(cubes.write(cube, cube.values, fill, layers=nothing), cube, None, shares, verb, settings)
 
@@ -507,7 +506,7 @@ def _learn_and_warn(
     shares = [np.mean([part.mean((1, 2)) for part in kind], axis=0) for kind in zip(*maps, strict=True)]
     rows = _rows(dates, (), replace(prior, scene=None), Shares(shares[0], shares[1], shares[2], {}), "auto")
     for note in _notes_on_unseen(rows, prior):
-        warnings.warn(note, UserWarning, stacklevel=2)
+        warn(note)
     return prior
 
 
@@ -569,7 +568,7 @@ def _prior_in(folder: work.Work, learn: Callable[[], Prior]) -> Prior:
             return load_prior(folder.prior, folder.learnt)
         except InputError as error:
             text = f"What was learnt of the scene is learnt again: {error}"
-            warnings.warn(text, UserWarning, stacklevel=6)
+            warn(text)
     folder.learn(learn().save(folder.prior))
     return load_prior(folder.prior, folder.learnt)
 
@@ -887,7 +886,7 @@ def _check_observed(cube: Cube, observed: NDArray[np.bool_], fill: NDArray[np.bo
     blind = [cube.dates[d] for d in targets if fill[d].any() and not observed[d].any()]
     if blind:
         text = f"No clear pixel at all on {', '.join(blind)}: interpolated in time from the other dates."
-        warnings.warn(text, UserWarning, stacklevel=5)
+        warn(text)
 
 
 def warned(result: xr.DataArray | xr.Dataset, notes: Sequence[str]) -> xr.DataArray | xr.Dataset:
@@ -936,7 +935,7 @@ def _recorded(
     rows = _rows(cube.dates, cube.bands, prior, shares, settings.method)
     notes = _notes_on_unseen(rows, prior)
     for note in notes:
-        warnings.warn(note, UserWarning, stacklevel=6)
+        warn(note)
     result = warned(result, notes)
     if prior and prior.scene:
         settings = replace(settings, steps=prior.scene.steps)

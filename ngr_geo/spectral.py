@@ -24,7 +24,7 @@ from . import area as areas
 from . import columns, footprint, jobs, plausible, restore, selection, store, tiles, work
 from . import cube as cubes
 from .cube import Cube
-from .errors import InputError, MaskError
+from .errors import InputError, MaskError, warn
 from .restore import Dates, Options, regions, settings_of
 from .store import Slot, Stored
 from .tiles import Tile
@@ -164,7 +164,7 @@ def _restore(
     inside = None if area is None else area.mask()
     notes = [*_notes(cube, good), *plausible.notes(cube), *(found.notes() if found else [])]
     for note in notes:
-        warnings.warn(note, UserWarning, stacklevel=4)
+        warn(note)
     sample = [tuple(a[(..., *r)] for a in (cube.values, observed)) for r in regions(cube.shape)]
     if work.active_client() is None and (job.options.work is not None or not cube.lazy):
         settings = settings.placed()  # it runs here and now

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import itertools
 import threading
-import warnings
 import weakref
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -22,6 +21,7 @@ import torch
 from torch import Tensor
 
 from . import judging, uncertainty, validate
+from .errors import warn
 from .guides import dates as guides
 from .guides.dates import Guide, Window
 from .solver import Neumann, Small, hold, iterate, paper_network, published, uniform
@@ -318,7 +318,7 @@ def _potential(inputs: Tensor, networks: Sequence[Small], device: str | None) ->
             if device not in _FULL:
                 _FULL.add(device)
                 text = f"{device} is out of memory: such tiles go to the CPU. Use a smaller tile."
-                warnings.warn(text, UserWarning, stacklevel=2)
+                warn(text)
     return torch.stack([_placed(network, "cpu")(inputs[None])[0] for network in networks]).mean(0)
 
 

@@ -17,7 +17,6 @@ import logging
 import os
 import socket
 import time
-import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -32,7 +31,7 @@ from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
 from . import jobs, store
-from .errors import InputError, NgrError, OutputError, TilesFailedError
+from .errors import InputError, NgrError, OutputError, TilesFailedError, warn
 from .store import Slot
 from .tiles import Region, Tile
 from .wording import counted
@@ -177,7 +176,7 @@ class Work:
             kinds = {"damaged": "damaged", "misplaced": "of another tile or another job"}
             counts = " and ".join(f"{n} {kinds[k]}" for k, n in useless.items() if n)
             text = f"Found {counted(sum(useless.values()), 'record')} in {self.path} that cannot be used, {counts}: solved again."
-            warnings.warn(text, UserWarning, stacklevel=6)
+            warn(text)
         if self.job[jobs.FILES] != self._begun and not failures:  # touched or moved, with the same pixels
             self.job[jobs.FILES] = self._begun
             jobs.write(self.path, self.job)

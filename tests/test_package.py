@@ -44,3 +44,12 @@ def test_hidden_sets_are_disjoint_observed_and_blobs() -> None:
     assert 8 < validate.thickness(full) < 20  # the window caps it
     assert not validate.draw(np.zeros((5, 5), bool), 3, 0)[0].any()
     assert validate.thickness(np.zeros((5, 5), bool)) == 0
+
+
+@pytest.mark.parametrize("lazy", [False, True], ids=["eager", "lazy"])
+def test_a_warning_points_at_the_line_of_the_caller(lazy: bool) -> None:
+    part = ngr_geo.sample("slovenia").isel(time=[1], y=slice(0, 40), x=slice(0, 40))
+    part.B02[0, 10:14, 10:14] = 0
+    with pytest.warns(UserWarning, match="only one date") as met:
+        (part.chunk(y=10) if lazy else part).ngr.decloud(method="guide")
+    assert {warning.filename for warning in met if "only one date" in str(warning.message)} == {__file__}

@@ -1,7 +1,6 @@
 """Files of one band each, put together by date: as agencies deliver Sentinel-2, Landsat, HLS and CBERS."""
 
 import os
-import warnings
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -9,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from rasterio.enums import ColorInterp, Resampling
 
-from ..errors import GridError, InputError
+from ..errors import GridError, InputError, warn
 from ..masks import CLOUD_VARIABLES
 from . import bands as naming
 from . import rasters
@@ -177,7 +176,7 @@ def _put_together(by_time: Mapping[Time, Sequence[_File]], wanted: Wanted) -> li
     if any(part.resampling for part in found[0].parts):
         moved = ", ".join(band for band, part in zip(bands, found[0].parts, strict=True) if part.resampling)
         msg = f"Brought to pixels of {target:g} (bilinear, or averages): {moved}. Their values are resampled, not measured ones."
-        warnings.warn(msg, UserWarning, stacklevel=2)
+        warn(msg)
     return found
 
 

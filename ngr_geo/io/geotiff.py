@@ -20,7 +20,7 @@ from rasterio.errors import NotGeoreferencedWarning, RasterioError
 from rasterio.vrt import WarpedVRT
 from rasterio.windows import Window
 
-from ..errors import InputError
+from ..errors import InputError, warn
 from . import envi
 
 # Written by GDAL itself, or about pixels that have changed.
@@ -179,7 +179,7 @@ def read_header(path: str) -> Header:
         bands = range(1, source.count + 1)
         if any(MaskFlags.per_dataset in flags and MaskFlags.alpha not in flags for flags in source.mask_flag_enums):
             msg = f"{path} has an internal mask, which is not read. Mark missing pixels by nodata or with a mask file."
-            warnings.warn(msg, UserWarning, stacklevel=2)
+            warn(msg)
         namespaces = [name for name in source.tag_namespaces() if not name.startswith("xml:")]
         kept = {name: dict(source.tags(ns=name)) for name in namespaces if name not in _UNCOPIED_NAMESPACES}
         if "ENVI" in kept:

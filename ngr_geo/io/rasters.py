@@ -2,7 +2,6 @@
 
 import os
 import re
-import warnings
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -15,7 +14,7 @@ from rasterio.enums import ColorInterp
 from rasterio.windows import Window
 
 from .. import products
-from ..errors import GridError, InputError, MaskError
+from ..errors import GridError, InputError, MaskError, warn
 from ..masks import packed
 from .dates import HELP, acquired
 from .geotiff import Header, read_header, read_window, spectral, windows
@@ -141,7 +140,7 @@ def warn_of_baselines(headers: Sequence[Header]) -> None:
             f"Sentinel-2 baselines are mixed: {after[0]} is of 04.00 or later, with 1000 added to all numbers, "
             f"{before[0]} is not. Every date keeps its own numbers; subtract 1000 first if they are to be compared."
         )
-        warnings.warn(msg, UserWarning, stacklevel=2)
+        warn(msg)
 
 
 def band_names(headers: Sequence[Header]) -> tuple[str, ...]:
@@ -183,7 +182,7 @@ def choose_bands(
     unsaid = [name for number, name in layers.items() if name.lower() not in products.PLAIN and number != mask_band]
     if unsaid:
         msg = f"Left out as layers of quality, which are no bands, and written as they are: {', '.join(unsaid)}."
-        warnings.warn(msg, UserWarning, stacklevel=2)
+        warn(msg)
     left_out = set(layers) | ({mask_band} if mask_band else set())
     for number, (name, kind) in enumerate(zip(names, header.colorinterp, strict=True), start=1):
         # GDAL calls the fourth of four uint8 bands alpha unasked: a name tells that it is something else.
@@ -193,7 +192,7 @@ def choose_bands(
                 f"{header.path}: band {number} is marked as transparency (alpha) and copied, not filled. If it is "
                 f"an image, ask for it: --bands {','.join(names)}"
             )
-            warnings.warn(msg, UserWarning, stacklevel=2)
+            warn(msg)
     numbers = tuple(number for number in range(1, header.count + 1) if number not in left_out)
     if not numbers:
         msg = f"{header.path} has no band to restore, only {', '.join(names)}. Give images first, masks with --clouds."
