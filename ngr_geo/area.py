@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -25,6 +26,9 @@ LONGITUDE_LATITUDE = "OGC:CRS84"
 """What GeoJSON is in, where it does not say (RFC 7946)."""
 STEPS = 200
 """Edges are cut to this part of the raster's diagonal before they are projected: straight lines become curves."""
+
+_BURNING = threading.Lock()
+"""rasterio silences a warning while it burns polygons, by filters of the whole process: two threads would lose each other's."""
 
 
 @dataclass(frozen=True)
@@ -185,7 +189,8 @@ def _burnt(polygons: Sequence[Any], corner: tuple[int, int], shape: tuple[int, i
     from rasterio.features import geometry_mask
 
     there = Affine.translation(corner[1], corner[0])
-    inside: NDArray[np.bool_] = geometry_mask(list(polygons), shape, there, all_touched=True, invert=True)
+    with _BURNING:
+        inside: NDArray[np.bool_] = geometry_mask(list(polygons), shape, there, all_touched=True, invert=True)
     return inside
 
 

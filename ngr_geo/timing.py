@@ -38,8 +38,12 @@ class Job(NamedTuple):
 
 
 class Tried(NamedTuple):
-    """Seconds of parts of the work: learning a date without training, solving a pixel of it, a step of training; pixels tried."""
+    """Seconds of parts of the work: what all dates share, learning one without training, solving a pixel of it, a training step.
 
+    `pixels` is how many were tried.
+    """
+
+    shared: float
     learning: float
     solving: float
     step: float
@@ -62,7 +66,7 @@ def seconds(job: Job, options: Any, spent: float) -> float:
         return fixed
     sample = sum((r.stop - r.start) * (c.stop - c.start) for r, c in restore.regions(cube.shape))
     dates = len(job.targets)
-    learning = dates * (tried.learning + 2 * tried.solving * max(sample - tried.pixels, 0))
+    learning = tried.shared + dates * (tried.learning + 2 * tried.solving * max(sample - tried.pixels, 0))
     refined = options.method != "guide" and options.prior is None and len(cube.dates) > 1
     if refined:
         most = min(max(60 * (sample * dates / 128**2) ** 0.5, 60), tasks.MOST_STEPS)
@@ -101,10 +105,24 @@ def _tried(job: Job, options: Any) -> Tried | None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         prior, learning = _timed(lambda: restore._learn([values], [seen], [only], [target], job.cube.days, settings))
+        shared = min(2 * _shared(prior, values, seen), 0.9 * learning)
         _, solving = _timed(lambda: restore._solve_tile(prior, values, seen, only, tile, settings))
     step = 0.0 if options.method == "guide" or len(job.cube.dates) == 1 else _step(job.cube)
     pixels = int(np.prod(values.shape[-2:]))
-    return Tried(learning, solving / pixels, step, pixels)
+    return Tried(shared, learning - shared, solving / pixels, step, pixels)
+
+
+def _shared(prior: Any, values: Any, seen: Any) -> float:
+    """Return the time of what is fitted to all dates together: the factors of a stack, which a guide is made of."""
+    from . import restore
+    from .guides import dates, lowrank
+    from .tasks import threads
+
+    if len(values) == 1:
+        return 0.0
+    with threads(1):
+        sample = dates._sample([restore._window(prior, values, seen)])
+        return _timed(lambda: lowrank.fit(*sample, dates.RANK))[1]
 
 
 def _step(cube: Cube) -> float:
