@@ -16,7 +16,7 @@ demo: setup
 	$(BIN)/ngr-geo demo --overwrite
 
 test: setup
-	$(BIN)/pytest -q
+	$(BIN)/pytest -q -n auto --maxprocesses 4 --dist loadfile
 
 lint: setup
 	$(BIN)/ruff check .

@@ -61,7 +61,7 @@ def seconds(job: Job, options: Any, spent: float) -> float:
     if options.method == "paper":
         pixels = min(options.tile, cube.shape[-2]) * min(options.tile, cube.shape[-1])
         return float(busy * (options.steps or 15_000) * 4.0 * pixels / 65536)
-    fixed = STARTING + _imports() + spent + WRITING * float(np.prod(cube.shape))
+    fixed = STARTING + max(_imports() - spent, 0.0) + spent + WRITING * float(np.prod(cube.shape))
     if not busy or not job.targets:
         return fixed
     tried = _tried(job, options)
@@ -87,7 +87,7 @@ def seconds(job: Job, options: Any, spent: float) -> float:
 
 
 def _imports() -> float:
-    """Return how long this process has computed, of which most was imports."""
+    """Return how long this process has computed, of which most was imports where little was looked at."""
     return min(time.process_time(), 6.0)
 
 

@@ -19,7 +19,7 @@ from small_stack import pixels, write_crops, write_masks
 from ngr_geo import GridError, InputError, sample
 from ngr_geo.cli import main
 
-QUICK: dict[str, Any] = {"method": "ngr", "steps": 3, "tile": 48, "overlap": 4}
+QUICK: dict[str, Any] = {"method": "guide", "tile": 48, "overlap": 4}
 
 
 @pytest.fixture(scope="module")

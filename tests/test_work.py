@@ -20,6 +20,7 @@ import pytest
 import rasterio
 import xarray as xr
 from rasterio.enums import Resampling
+from rasterio.windows import Window
 from small_stack import damage, hidden_files, pixels, write_crops, write_masks
 from test_cli import invoke, ngr_geo
 
@@ -376,10 +377,13 @@ def test_a_file_that_is_no_prior_is_a_clear_error(stack: xr.Dataset, tmp_path: P
 
 @pytest.mark.shared_data
 def test_a_landsat_mosaic_through_the_command_line(shared_data: Path, tmp_path: Path) -> None:
-    """2206 x 2819 pixels, real cloud masks laid over it: georeferencing, overviews, tags, measured pixels and seams."""
+    """A part of 900 x 1100 pixels, real cloud masks laid over it: georeferencing, overviews, tags, measured pixels and seams."""
     source = tmp_path / "LC08_20200518.tif"
-    shutil.copy(next((shared_data / "landsat").glob("*.tif")), source)
-    source.chmod(0o644)
+    with rasterio.open(next((shared_data / "landsat").glob("*.tif"))) as whole:
+        part = Window(900, 700, 1100, 900)
+        profile = whole.profile | {"width": 1100, "height": 900, "transform": whole.window_transform(part)}
+        with rasterio.open(source, "w", **profile) as crop:
+            crop.write(whole.read(window=part))
     archive = np.load(shared_data / "masks" / "masks_256.npz")
     clouds = archive[archive.files[0]].astype(np.uint8)
     with rasterio.open(source, "r+") as image:
@@ -388,7 +392,7 @@ def test_a_landsat_mosaic_through_the_command_line(shared_data: Path, tmp_path: 
         image.update_tags(SENSOR="OLI")
         shape, profile, data = image.shape, image.profile, image.read().any(axis=0)
     mask = np.zeros(shape, np.uint8)
-    for number, (row, column) in enumerate((r, c) for r in range(100, 1900, 300) for c in range(60, 2500, 300)):
+    for number, (row, column) in enumerate((r, c) for r in range(100, 640, 300) for c in range(60, 840, 300)):
         mask[row : row + 256, column : column + 256] = clouds[number % len(clouds)]
     mask &= data
     profile.update(count=1, dtype="uint8", nodata=None)
@@ -409,7 +413,7 @@ def test_a_landsat_mosaic_through_the_command_line(shared_data: Path, tmp_path: 
     run = ngr_geo("inpaint", *arguments, "--work", tmp_path / "work", cwd=tmp_path)
     told, errors = run.communicate(timeout=900)
     assert run.returncode == 0, errors
-    assert json.loads(told)["tiles"]["total"] == 180
+    assert json.loads(told)["tiles"]["total"] == 30
     with rasterio.open(source) as old, rasterio.open(tmp_path / "out.tif") as new:
         assert (new.crs, new.transform, new.nodata, new.dtypes) == (old.crs, old.transform, old.nodata, old.dtypes)
         assert new.overviews(1) == [2, 4, 8]
