@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 import ngr_geo
-from ngr_geo.pictures import quicklook
+from ngr_geo.report.pictures import quicklook
 
 folder = Path(sys.argv[1] if len(sys.argv) > 1 else "examples_out")
 folder.mkdir(exist_ok=True)

@@ -28,7 +28,8 @@ __all__ = [
 
 def __getattr__(name: str) -> ModuleType:
     """Import `ngr_geo.masks` and `ngr_geo.stac` when they are first asked for."""
-    if name not in ("masks", "stac"):
+    places = {"masks": ".raster.masks", "stac": ".report.stac"}
+    if name not in places:
         msg = f"module 'ngr_geo' has no attribute {name!r}"
         raise AttributeError(msg)
-    return import_module(f".{name}", __name__)
+    return import_module(places[name], __name__)

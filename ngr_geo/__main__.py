@@ -1,5 +1,5 @@
 """`python -m ngr_geo` is the ngr-geo command."""
 
-from .cli import main
+from .cli.commands import main
 
 main(prog_name="ngr-geo")

@@ -16,10 +16,10 @@ if TYPE_CHECKING:
     from geopandas import GeoDataFrame
     from matplotlib.figure import Figure
 
+    from .methods.checkpoint import Prior
     from .plan import Plan
-    from .prior import Prior
     from .restore import Dates, Options, Progress
-    from .work import Folder
+    from .tiling.work import Folder
 
     PathLike = str | os.PathLike[str]
 
@@ -66,7 +66,7 @@ class _Verbs(Generic[Raster]):
         Args:
             clouds: what is cloud: the name of a variable, a DataArray, or None: a well-known variable is looked for. CF flags are
                 decoded, and so is a mask whose name says its product (SCL, QA_PIXEL, pixel_qa, BQA, Fmask, HLS, QA60, UDM2,
-                OmniCloudMask, state_1km, cloud_probability: see `ngr_geo.products`); else rename it. Or your own mask:
+                OmniCloudMask, state_1km, cloud_probability: see `ngr_geo.raster.products`); else rename it. Or your own mask:
                 booleans (True = cloud), or 0 and 1 without the name of a product. On any grid that can be aligned. All
                 values of a mask are counted before it is read, also of a lazy one, unless it is boolean.
             dates: only these are filled, the others still help; ISO dates such as "2023-08-18". None: all.
@@ -434,31 +434,32 @@ class _Verbs(Generic[Raster]):
 
         See `index.of_folder`. `.to_parquet("tiles.parquet")` and `.to_file("tiles.gpkg")` write what QGIS opens.
         """
-        from . import cube, index
+        from .raster import cube
+        from .report import index
 
         return index.of_folder(cube.read(self._raster), work)
 
     def quicklook(self, result: Raster, dates: Sequence[str] | None = None) -> Figure:
         """Return a matplotlib figure of this raster, what was filled, and the result, for a notebook; see `pictures.quicklook`."""
-        from .pictures import quicklook
+        from .report.pictures import quicklook
 
         return quicklook(self._raster, result, dates=dates)
 
     def plot_expected(self, result: Raster) -> Figure:
         """Return a matplotlib figure of the error expected per date and band; see `pictures.plot_expected`."""
-        from .pictures import plot_expected
+        from .report.pictures import plot_expected
 
         return plot_expected(result)
 
     def plot_uncertainty(self, result: Raster, dates: Sequence[str] | None = None) -> Figure:
         """Return a matplotlib figure with maps of how far what was filled may be off; see `pictures.plot_uncertainty`."""
-        from .pictures import plot_uncertainty
+        from .report.pictures import plot_uncertainty
 
         return plot_uncertainty(self._raster, result, dates)
 
     def plot_change(self, result: Raster, dates: Sequence[str] | None = None) -> Figure:
         """Return a matplotlib figure with maps of result - raster; see `pictures.plot_change`."""
-        from .pictures import plot_change
+        from .report.pictures import plot_change
 
         return plot_change(self._raster, result, dates)
 
@@ -477,7 +478,8 @@ class _Verbs(Generic[Raster]):
             InputError: the two do not belong together, or nothing tells what was filled.
             OutputError: the file is there, or cannot be written.
         """
-        from . import report, whole
+        from .io import atomic as whole
+        from .report import page as report
 
         whole.check(path, overwrite, "overwrite=True", "another path")
         return report.save(self._raster, result, path, tiles)
@@ -491,7 +493,7 @@ class _Verbs(Generic[Raster]):
         probability: float = 0.5,
     ) -> xr.DataArray:
         """Return what `decloud` takes for cloud, with the same arguments: boolean (time, y, x), True = not clear."""
-        from . import masks
+        from .raster import masks
 
         return masks.cloud_mask(self._raster, clouds, classes, dilate, probability)
 
@@ -568,12 +570,12 @@ def _options(progress: bool | Progress | None, work: PathLike | Folder | None, r
     from .restore import Options
 
     if progress is True:
-        from .console import progress_bar
+        from .cli.console import progress_bar
 
         progress = progress_bar()
     folder = None
     if work is not None:
-        from .work import Folder
+        from .tiling.work import Folder
 
         folder = work if isinstance(work, Folder) else Folder(work, restart)
     return Options(progress=progress or None, work=folder, **chosen)

@@ -17,10 +17,11 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from . import cube as cubes
-from . import flags, record
-from .cube import Cube
+from . import record
 from .provenance import dates_of
+from .raster import cube as cubes
+from .raster import flags
+from .raster.cube import Cube
 from .wording import counted
 
 Row = dict[str, Any]

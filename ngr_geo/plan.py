@@ -15,11 +15,13 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from . import area as areas
-from . import plausible, restore, tiles, timing, work
 from . import record as records
+from . import restore, timing
+from .raster import aoi as areas
+from .raster import plausible
 from .restore import Dates, Options
-from .tiles import Tile
+from .tiling import tiles, work
+from .tiling.tiles import Tile
 
 
 @dataclass(frozen=True)

@@ -84,7 +84,7 @@ def call_of(record: Mapping[Any, Any], given: Mapping[str, Any]) -> tuple[str, d
 
 def _told(value: Any) -> Any:
     """Return a keyword's value as JSON can hold it; of an array or object a digest, None where that would compute something."""
-    from .store import digest
+    from .tiling.store import digest
 
     if value is None or isinstance(value, bool | int | float | str):
         return value
@@ -102,7 +102,7 @@ def _told(value: Any) -> Any:
     if isinstance(value, np.ndarray) and value.ndim > 1:
         return {"kind": "an array", "digest": digest(value)}
     if hasattr(value, "to_wkb"):  # polygons
-        from .area import digest_of
+        from .raster.aoi import digest_of
 
         return {"kind": type(value).__name__, "digest": digest_of(value)}
     if isinstance(value, Mapping) and "type" in value:

@@ -22,33 +22,23 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from . import area as areas
-from . import (
-    columns,
-    footprint,
-    jobs,
-    maskcheck,
-    masks,
-    plausible,
-    products,
-    selection,
-    store,
-    tiles,
-    work,
-)
-from . import cube as cubes
-from .area import Area
-from .cube import Cube
+from . import columns
 from .errors import InputError, MaskError, warn
-from .prior import Prior
-from .prior import load as load_prior
-from .selection import Dates
-from .store import Slot, Stored
-from .tiles import Region, Tile
+from .methods.checkpoint import Prior
+from .methods.checkpoint import load as load_prior
+from .raster import aoi as areas
+from .raster import cube as cubes
+from .raster import footprint, maskcheck, masks, plausible, products, selection
+from .raster.aoi import Area
+from .raster.cube import Cube
+from .raster.selection import Dates
+from .tiling import jobs, store, tiles, work
+from .tiling.store import Slot, Stored
+from .tiling.tiles import Region, Tile
 from .wording import listed
 
 if TYPE_CHECKING:
-    from .tasks import Settings
+    from .methods.temporal import Settings
 
 METHODS = ("auto", "ngr", "guide", "paper")
 SAMPLE_VALUES = 10_000_000
@@ -340,7 +330,7 @@ def _learn(
 
     `fill` is empty where the windows are not the whole scene: then every date is learnt, as it may have gaps outside of them.
     """
-    from .tasks import fit
+    from .methods.temporal import fit
 
     if not any(o.any() for o in observed):
         msg = (
@@ -388,7 +378,7 @@ def _solve_tile(
 
     A function of its arguments alone: it does not matter where and when it runs.
     """
-    from .tasks import solve, solve_as_published
+    from .methods.temporal import solve, solve_as_published
 
     targets = [int(t) for t in np.flatnonzero(fill.any(axis=(1, 2, 3)))]
     if not targets:
@@ -685,7 +675,7 @@ def _window(prior: Prior, values: NDArray[Any], observed: NDArray[np.bool_]) -> 
     """Return a standardised window for the task. A pixel with a band missing is a gap of its whole date."""
     import torch
 
-    from .tasks import Window
+    from .methods.temporal import Window
 
     center, spread = prior.center, prior.spread
     if prior.bands is not None:
@@ -854,7 +844,7 @@ def settings_of(options: Options) -> Settings:
     check(options)
     import torch
 
-    from .tasks import Settings
+    from .methods.temporal import Settings
 
     try:
         if options.device is not None and work.active_client() is None:  # a cluster's workers have devices of their own

@@ -20,19 +20,21 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from . import area as areas
-from . import columns, footprint, jobs, plausible, restore, selection, store, tiles, work
-from . import cube as cubes
-from .cube import Cube
+from . import columns, restore
 from .errors import InputError, MaskError, warn
+from .raster import aoi as areas
+from .raster import cube as cubes
+from .raster import footprint, plausible, selection
+from .raster.cube import Cube
 from .restore import Dates, Options, regions, settings_of
-from .store import Slot, Stored
-from .tiles import Tile
+from .tiling import jobs, store, tiles, work
+from .tiling.store import Slot, Stored
+from .tiling.tiles import Tile
 from .wording import counted, listed
 
 if TYPE_CHECKING:
-    from .spectral_tasks import Task
-    from .tasks import Judgement, Settings
+    from .methods.spectral import Task
+    from .methods.temporal import Judgement, Settings
 
 NOISES = ("auto", "gaussian", "mixed")
 DIRECTIONS = (None, "columns", "rows")
@@ -75,7 +77,7 @@ def denoise(
     raster: xr.DataArray | xr.Dataset, noise: str, bad_bands: Sequence[Any] | None, change: bool, options: Options
 ) -> xr.DataArray | xr.Dataset:
     """Return the raster with less noise; see `accessor`."""
-    from .spectral_tasks import Task
+    from .methods.spectral import Task
 
     if noise not in NOISES:
         msg = f"Found the noise {noise!r}, expected one of {', '.join(NOISES)}:"
@@ -94,7 +96,7 @@ def destripe(
     options: Options,
 ) -> xr.DataArray | xr.Dataset:
     """Return the raster without stripes; see `accessor`."""
-    from .spectral_tasks import Task
+    from .methods.spectral import Task
 
     if direction not in DIRECTIONS:
         msg = f"Found the direction {direction!r}, expected columns, rows,"
@@ -107,7 +109,7 @@ def fill_deadlines(
     raster: xr.DataArray | xr.Dataset, lines: Any, bad_bands: Sequence[Any] | None, options: Options
 ) -> xr.DataArray | xr.Dataset:
     """Return the raster with its dead lines filled; see `accessor`."""
-    from .spectral_tasks import Task
+    from .methods.spectral import Task
 
     cube = _read(raster, options)
     gaps = None if lines is None else _lines(cube, lines)
@@ -135,7 +137,7 @@ def inpaint(
             f"Found one date of {counted(cube.shape[1], 'band')}, filled as a spectral cube, expected a stack of dates:"
         )
         raise InputError(msg, call=f"leave {name}= out.", option=f"leave --{name} out.")
-    from .spectral_tasks import Task
+    from .methods.spectral import Task
 
     restore.date_indices(cube, dates)  # there is one date, so this only finds wrong names
     job = Job("inpaint", Task("inpaint", "gaps"), gaps & found.inside, False, options)
@@ -233,7 +235,7 @@ def _solve_tile(
     import torch
 
     from .guides import deadlines
-    from .spectral_tasks import solve, unjudged
+    from .methods.spectral import solve, unjudged
 
     states = np.zeros((3 if settings.uncertainty else 2, *values.shape), np.float32)
     noise = np.full(values.shape[:2], np.nan)
@@ -384,7 +386,7 @@ def _solve_and_keep(
 
 def _told(slot: Slot) -> tuple[tuple[Any, ...], str]:
     """Return what the record of a tile says beside its pixels: the fields of its `Piece` after the first; and the record's seal."""
-    from .tasks import Judgement
+    from .methods.temporal import Judgement
 
     with store.opened_at(slot) as record:
         names, errors = json.loads(str(record["verdicts"])), record["errors"]

@@ -12,9 +12,9 @@ from typing import Any, NamedTuple
 import dask
 import numpy as np
 
-from . import tiles
-from .cube import Cube
-from .tiles import Region, Tile
+from .raster.cube import Cube
+from .tiling import tiles
+from .tiling.tiles import Region, Tile
 
 TRIED = 128
 """Side of the window that is tried, pixels. What is learnt of a date beyond its guide takes the same for all larger ones."""
@@ -55,7 +55,8 @@ class Tried(NamedTuple):
 
 def seconds(job: Job, options: Any, spent: float) -> float:
     """Return how long a command is expected to take that fills a raster; `spent` was taken by looking at it, and will be again."""
-    from . import restore, tasks
+    from . import restore
+    from .methods import temporal as tasks
 
     cube, busy = job.cube, job.busy
     if options.method == "paper":
@@ -124,7 +125,7 @@ def _shared(prior: Any, values: Any, seen: Any) -> float:
     """Return the time of what is fitted to all dates together: the factors of a stack, which a guide is made of."""
     from . import restore
     from .guides import dates, lowrank
-    from .tasks import threads
+    from .methods.temporal import threads
 
     if len(values) == 1:
         return 0.0
@@ -138,9 +139,9 @@ def _step(cube: Cube) -> float:
     import torch
 
     from .guides.dates import REFERENCES
+    from .methods.temporal import threads
     from .solver.network import Small
     from .solver.prior import Example, Training, train
-    from .tasks import threads
 
     bands, references = cube.shape[1], min(REFERENCES, cube.shape[0] - 1)
     side = min(Training().crop, *cube.shape[-2:])

@@ -19,8 +19,7 @@ import xarray as xr
 from click.testing import CliRunner, Result
 from small_stack import BANDS, damage, hidden_files, pixels, rewrite, write_crops, write_masks
 
-from ngr_geo import console
-from ngr_geo.cli import main
+from ngr_geo.cli import console, main
 from ngr_geo.io import read_stack
 
 Case = Callable[[Path], Sequence[object]]

@@ -18,11 +18,10 @@ from click.testing import CliRunner, Result
 from rasterio.rio.main import main_group
 from small_stack import BANDS, hidden_files, pixels, rewrite, write_crops, write_masks
 
-from ngr_geo import console
-from ngr_geo.cli import main
+from ngr_geo.cli import console, main
+from ngr_geo.cli.options import spread
 from ngr_geo.errors import InputError, OutputError
 from ngr_geo.io import containers, rasters, read_stack
-from ngr_geo.options import spread
 
 QUICK = ("--method", "guide", "--seed", "1")
 

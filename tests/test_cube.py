@@ -15,7 +15,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import ngr_geo
-from ngr_geo import InputError, cube
+from ngr_geo import InputError
+from ngr_geo.raster import cube
 
 DIMS = ("time", "band", "y", "x")
 

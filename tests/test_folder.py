@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 import xarray as xr
 
-from ngr_geo import InputError, jobs, work
+from ngr_geo import InputError
 from ngr_geo.samples import sample
+from ngr_geo.tiling import jobs, work
 
 QUICK: dict[str, Any] = {"method": "guide", "tile": 24, "overlap": 4, "seed": 1}
 

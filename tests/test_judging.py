@@ -9,9 +9,11 @@ import pytest
 import torch
 from click.testing import CliRunner
 
-from ngr_geo import cube as cubes
-from ngr_geo import facts, judging, sample, sample_path
+from ngr_geo import sample, sample_path
 from ngr_geo.cli import main
+from ngr_geo.methods import judge as judging
+from ngr_geo.raster import cube as cubes
+from ngr_geo.report import facts
 
 
 def _table(gains: list[float]) -> judging.Table:

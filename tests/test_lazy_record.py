@@ -14,7 +14,9 @@ from shapely.geometry import box
 from small_cube import raster
 from test_spectral_guides import noisy
 
-from ngr_geo import columns, flags, sample, stac
+from ngr_geo import columns, sample
+from ngr_geo.raster import flags
+from ngr_geo.report import stac
 
 BANDS = ("B02", "B03", "B04", "B08")
 

@@ -12,7 +12,8 @@ import xarray as xr
 from scipy import ndimage
 
 import ngr_geo
-from ngr_geo import GridError, MaskError, masks
+from ngr_geo import GridError, MaskError
+from ngr_geo.raster import masks
 
 
 def codes(values: list[int], name: str) -> xr.DataArray:

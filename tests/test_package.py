@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 import ngr_geo
-from ngr_geo import InputError, validate
+from ngr_geo import InputError
+from ngr_geo.methods import holdout as validate
 
 
 def test_import_needs_no_torch() -> None:

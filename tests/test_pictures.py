@@ -13,7 +13,7 @@ from small_stack import as_result, write_crops
 from ngr_geo import sample
 from ngr_geo.errors import InputError, OutputError
 from ngr_geo.io import read_stack
-from ngr_geo.pictures import quicklook
+from ngr_geo.report.pictures import quicklook
 
 
 @pytest.fixture

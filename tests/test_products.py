@@ -1,6 +1,6 @@
 """What is masked of each product, to the pixel: in memory, lazily and on the command line alike.
 
-Codes are written out from the products' published specifications, which `ngr_geo.products.RULES` names.
+Codes are written out from the products' published specifications, which `ngr_geo.raster.products.RULES` names.
 """
 
 from __future__ import annotations
@@ -23,9 +23,10 @@ from hypothesis import strategies as st
 from rasterio.transform import from_origin
 
 import ngr_geo
-from ngr_geo import MaskError, codes, counting, layout, maskcheck, masks, products
+from ngr_geo import MaskError
 from ngr_geo.cli import main
 from ngr_geo.io import read_stack
+from ngr_geo.raster import codes, counting, layout, maskcheck, masks, products
 
 TIMES = np.array(["2023-08-15", "2023-08-18", "2023-08-20"], "datetime64[ns]")
 SIDE = 16

@@ -23,9 +23,10 @@ from small_cube import clean_cube, raster
 from small_stack import write_crops, write_masks
 
 import ngr_geo
-from ngr_geo import InputError, OutputError, report, sample
+from ngr_geo import InputError, OutputError, sample
 from ngr_geo.cli import main
 from ngr_geo.provenance import dates_of, number
+from ngr_geo.report import page as report
 
 NASTY = "<script>window.hacked=1</script>"
 BREAKOUT = "\"><img src=x onerror='window.hacked=2'>$\\frac"
@@ -339,7 +340,7 @@ def test_a_whole_scene_stays_small(tmp_path: Path) -> None:
 
 def test_block_means_are_means(stack: xr.Dataset) -> None:
     """Whatever the chunks."""
-    from ngr_geo import views
+    from ngr_geo.report import views
 
     bands = stack.drop_vars("SCL")
     mask = xr.zeros_like(bands["B02"], dtype=bool)

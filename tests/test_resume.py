@@ -20,10 +20,12 @@ from small_cube import clean_cube, raster
 from small_stack import write_crops, write_masks
 from test_cli import invoke
 
-from ngr_geo import InputError, console, jobs, restore, store, work
+from ngr_geo import InputError, restore
+from ngr_geo.cli import console
 from ngr_geo.io import read_stack
-from ngr_geo.prior import load
+from ngr_geo.methods.checkpoint import load
 from ngr_geo.samples import sample
+from ngr_geo.tiling import jobs, store, work
 
 QUICK: dict[str, Any] = {"method": "guide", "tile": 24, "overlap": 4, "seed": 1}
 SPECTRAL: dict[str, Any] = {"method": "guide", "tile": 40, "overlap": 4}

@@ -22,7 +22,7 @@ from small_stack import rewrite, write_crops, write_masks
 
 from ngr_geo import InputError, sample
 from ngr_geo.cli import main
-from ngr_geo.console import Console, plain
+from ngr_geo.cli.console import Console, plain
 from ngr_geo.io import read_stack
 
 UGLY = "\x1b[31m[red]a\rb[/]\u202e"
@@ -232,7 +232,7 @@ def test_a_file_that_refers_to_a_network_is_refused(tmp_path: Path, server: tupl
 
 
 def test_only_this_machine_is_listened_to() -> None:
-    from ngr_geo.work import cluster
+    from ngr_geo.tiling.work import cluster
 
     with cluster(workers=1):
         here = psutil.Process()

@@ -9,7 +9,8 @@ import pandas as pd
 import pytest
 import xarray as xr
 
-from ngr_geo import InputError, selection
+from ngr_geo import InputError
+from ngr_geo.raster import selection
 from ngr_geo.wording import counted, listed, percent
 
 DAYS = ("2023-08-15", "2023-08-18", "2023-09-01", "2024-08-18")

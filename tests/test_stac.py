@@ -24,9 +24,10 @@ from rasterio.warp import transform_bounds
 from small_stack import rewrite, write_crops, write_masks
 
 import ngr_geo
-from ngr_geo import InputError, OutputError, stac
+from ngr_geo import InputError, OutputError
 from ngr_geo.cli import main
-from ngr_geo.cube import read
+from ngr_geo.raster.cube import read
+from ngr_geo.report import stac
 
 SCHEMAS = Path(__file__).parent / "schemas"
 

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ngr_geo import InputError, tiles
+from ngr_geo import InputError
+from ngr_geo.tiling import tiles
 
 sizes = st.integers(1, 400)
 layouts = st.tuples(st.integers(3, 128), st.integers(0, 40)).filter(lambda p: p[0] > 2 * p[1])

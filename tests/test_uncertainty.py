@@ -14,8 +14,9 @@ import xarray as xr
 from click.testing import CliRunner
 
 import ngr_geo
-from ngr_geo import InputError, sample, uncertainty
+from ngr_geo import InputError, sample
 from ngr_geo.cli import main
+from ngr_geo.methods import uncertainty
 
 BANDS = ("B02", "B03", "B04", "B08")
 GAPS = ((10, 40, 20, 70), (60, 100, 90, 120), (110, 135, 10, 60), (30, 55, 95, 130))

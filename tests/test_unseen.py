@@ -12,7 +12,9 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from ngr_geo import sample, uncertainty, validate
+from ngr_geo import sample
+from ngr_geo.methods import holdout as validate
+from ngr_geo.methods import uncertainty
 
 BANDS = ("B02", "B03", "B04", "B08")
 DATA = Path(os.environ.get("NGR_GEO_DATA", Path(__file__).resolve().parents[2] / "shared" / "data"))

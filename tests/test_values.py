@@ -15,9 +15,10 @@ import xarray as xr
 from click.testing import CliRunner
 from test_filled import stack
 
-from ngr_geo import InputError, cube, footprint, plausible
+from ngr_geo import InputError
 from ngr_geo.cli import main
 from ngr_geo.plan import plan
+from ngr_geo.raster import cube, footprint, plausible
 
 QUICK: dict[str, Any] = {"method": "guide"}
 SPECTRAL = "ignore:.*there is little spectral redundancy:UserWarning"

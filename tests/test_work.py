@@ -24,12 +24,14 @@ from rasterio.windows import Window
 from small_stack import damage, hidden_files, pixels, write_crops, write_masks
 from test_cli import invoke, ngr_geo
 
-from ngr_geo import console, restore, work
+from ngr_geo import restore
+from ngr_geo.cli import console
 from ngr_geo.errors import InputError, OutputError, TilesFailedError
 from ngr_geo.io import read_stack
-from ngr_geo.prior import load
+from ngr_geo.methods.checkpoint import load
 from ngr_geo.samples import sample
-from ngr_geo.tiles import grid
+from ngr_geo.tiling import work
+from ngr_geo.tiling.tiles import grid
 
 distributed = pytest.importorskip("distributed")
 SOLVERS: list[str] = []

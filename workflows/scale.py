@@ -155,7 +155,7 @@ def overhead(source: Source, size: int, method: str) -> None:
     import dask
 
     from ngr_geo import restore
-    from ngr_geo import work as folders
+    from ngr_geo.tiling import work as folders
 
     raster, cloud = in_memory(source, size)
     spent: dict[str, list[float]] = {}
@@ -192,7 +192,7 @@ def overhead(source: Source, size: int, method: str) -> None:
 
 def priors(source: Source, size: int, method: str) -> None:
     """Print quality and seconds of one prior for a scene, of training on every tile, and of networks from elsewhere."""
-    from ngr_geo import tiles
+    from ngr_geo.tiling import tiles
 
     raster, cloud = in_memory(source, size)
     truth, hidden = scored(source, np.arange(size), np.arange(size))

@@ -10,8 +10,9 @@ from typing import Any, Literal
 import rioxarray  # noqa: F401  (registers .rio)
 import xarray as xr
 
-from .. import products, record
+from .. import record
 from ..errors import InputError, MaskError
+from ..raster import products
 from ..record import LAYERS
 from . import remote
 from .geotiff import HUGE, SPARSE

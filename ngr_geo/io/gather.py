@@ -9,7 +9,7 @@ import numpy as np
 from rasterio.enums import ColorInterp, Resampling
 
 from ..errors import GridError, InputError, warn
-from ..masks import CLOUD_VARIABLES
+from ..raster.masks import CLOUD_VARIABLES
 from . import bands as naming
 from . import rasters
 from .bands import Named

@@ -13,9 +13,9 @@ import xarray as xr
 from rasterio.enums import ColorInterp
 from rasterio.windows import Window
 
-from .. import products
 from ..errors import GridError, InputError, MaskError, warn
-from ..masks import packed
+from ..raster import products
+from ..raster.masks import packed
 from .dates import HELP, acquired
 from .geotiff import Header, read_header, read_window, spectral, windows
 from .target import FILLED_TAG, SIDECARS

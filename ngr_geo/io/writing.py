@@ -23,8 +23,8 @@ import xarray as xr
 from rasterio.crs import CRS
 from rasterio.enums import ColorInterp
 
-from .. import cube as cubes
 from ..errors import OutputError
+from ..raster import cube as cubes
 from . import containers, rasters
 from .endings import TIFF, check
 from .geotiff import SPECTRAL, Header, read_header, windows

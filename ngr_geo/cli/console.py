@@ -1,0 +1,345 @@
+"""What the command line shows and how it ends: progress, warnings, one line per error, exit codes, signals."""
+
+import json
+import logging
+import os
+import re
+import signal
+import sys
+import tempfile
+import threading
+import time
+import traceback
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from types import FrameType
+from typing import Any, NoReturn, TextIO
+
+import click
+
+from ..errors import NgrError, NgrWarning, OutputError, TilesFailedError
+
+OK, UNEXPECTED, BAD_INPUT, BAD_OUTPUT, PARTLY, FAILED_TILES, INTERRUPTED = 0, 1, 2, 3, 4, 5, 130
+
+EXIT_CODES = """\b
+Exit codes:
+  0    done
+  1    unexpected error (run again with --debug)
+  2    usage, or an input that cannot be worked with
+  3    the output cannot be written
+  4    done, but some pixels could not be filled
+  5    some tiles failed and nothing is written; the others are kept: run again
+  130  interrupted; nothing half-written is left
+"""
+
+Progress = Callable[[str, int, int], None]
+
+# What GDAL and HDF5 print by themselves on a full disk, before they report the error that we turn into one line.
+_NATIVE_NOISE = re.compile(
+    r"^(_?tiff|TIFF|HDF5-DIAG|ERROR \d|\s+#\d+:|\s+(major|minor):)|: No space left on device", re.I
+)
+
+
+# Names and tags of files are shown, and may hold anything: what would move the cursor, colour, turn the direction of writing, or
+# cannot be written at all (bytes of a name that are no text).
+_UNSHOWABLE = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+
+
+def plain(text: str) -> str:
+    """A line of text as it can be shown on a terminal: control characters as escapes, such as \\x1b."""
+    return _UNSHOWABLE.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
+
+
+@dataclass
+class Console:
+    """Where a command talks to: results to stdout, all else to stderr; with `json` only the summary goes to stdout."""
+
+    json: bool = False
+    quiet: bool = False
+    warnings: list[str] = field(default_factory=list)
+
+    def say(self, text: str) -> None:
+        """A line of the result."""
+        if not self.quiet:
+            click.echo(plain(text), err=self.json)
+
+    def note(self, text: str) -> None:
+        """A line on what is going on."""
+        if not self.quiet:
+            click.echo(plain(text), err=True)
+
+    def warn(self, text: str) -> None:
+        """A warning: shown once, and part of the summary."""
+        line = " ".join(text.split())
+        if line not in self.warnings:
+            self.warnings.append(line)
+            self.note(f"Warning: {line}")
+
+    def finish(self, summary: dict[str, Any]) -> None:
+        """The machine-readable summary, where it was asked for."""
+        if self.json:
+            click.echo(json.dumps(summary | {"warnings": self.warnings}, indent=2))
+
+    @contextmanager
+    def progress(self) -> Iterator[Progress]:
+        """A function (stage, done, total) that moves a bar with the time left, on a terminal; silent elsewhere."""
+        if self.quiet or not sys.stderr.isatty():
+            yield _silent
+            return
+        bar = ProgressBar()
+        try:
+            yield bar
+        finally:
+            bar.stop()
+
+
+class ProgressBar:
+    """A bar on stderr, one line per stage, with the time left. Call it with (stage, done, total), from any thread.
+
+    It shows itself at the first call and goes away when all stages are done. In a notebook it is lines of text, which stay.
+    """
+
+    def __init__(self) -> None:
+        """Show nothing yet."""
+        self._lock = threading.Lock()  # tiles report from several threads
+        self._bar: Any = None
+        self._tasks: dict[str, Any] = {}
+
+    def __call__(self, stage: str, done: int, total: int) -> None:
+        """Move the line of a stage."""
+        with self._lock:
+            if self._bar is None:
+                self._bar = _NotebookBar() if _in_notebook() else _rich_bar()
+                self._bar.start()
+            if stage not in self._tasks:
+                self._tasks[stage] = self._bar.add_task(stage, total=total)
+            self._bar.update(self._tasks[stage], completed=done, total=total)
+            finished = self._bar.finished
+        if finished:
+            self.stop()
+
+    def stop(self) -> None:
+        """Take the bar off the terminal."""
+        with self._lock:
+            if self._bar is not None:
+                self._bar.stop()
+                self._bar, self._tasks = None, {}
+
+
+def progress_bar() -> Progress:
+    """A bar for `progress=True`."""
+    return ProgressBar()
+
+
+def _in_notebook() -> bool:
+    """Whether this runs in a kernel that shows what it is told to, such as Jupyter's."""
+    ipython = sys.modules.get("IPython")
+    shell = None if ipython is None else ipython.get_ipython()
+    return shell is not None and getattr(shell, "kernel", None) is not None
+
+
+class _NotebookBar:
+    """What rich has for notebooks needs widgets; these are lines of text, updated in place. Used as rich's own bar is."""
+
+    EVERY = 0.2  # seconds
+    WIDTH = 30
+
+    def __init__(self) -> None:
+        self._stages: dict[str, tuple[int, int, float]] = {}  # done, total, when it began
+        self._handle: Any = None
+        self._shown = 0.0
+
+    def start(self) -> None:
+        from IPython.display import display
+
+        self._handle = display(self._lines(), display_id=True)
+
+    def add_task(self, stage: str, total: int) -> str:
+        self._stages[stage] = 0, total, time.monotonic()
+        return stage
+
+    def update(self, stage: str, completed: int, total: int) -> None:
+        self._stages[stage] = completed, total, self._stages[stage][2]
+        if self.finished or time.monotonic() - self._shown > self.EVERY:
+            self._show()
+
+    @property
+    def finished(self) -> bool:
+        return all(done >= total for done, total, _ in self._stages.values())
+
+    def stop(self) -> None:
+        self._show()
+
+    def _show(self) -> None:
+        self._shown = time.monotonic()
+        self._handle.update(self._lines())
+
+    def _lines(self) -> Any:
+        from IPython.display import Pretty
+
+        lines = []
+        for stage, (done, total, begun) in self._stages.items():
+            full = round(self.WIDTH * done / max(total, 1))
+            spent = time.monotonic() - begun
+            left = f", about {spent / done * (total - done):.0f} s left" if 0 < done < total else ""
+            lines.append(f"{stage:<8} {'█' * full}{'░' * (self.WIDTH - full)} {done}/{total}, {spent:.0f} s{left}")
+        return Pretty("\n".join(lines) or "...")
+
+
+def _rich_bar() -> Any:
+    from rich.console import Console as Terminal
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+    from rich.progress import Progress as Bar
+
+    columns = (
+        TextColumn("{task.description:<10}", markup=False),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+    )
+    return Bar(*columns, console=Terminal(stderr=True), transient=True)
+
+
+def _silent(stage: str, done: int, total: int) -> None:
+    """No progress shown."""
+
+
+def run(command: Callable[[], int], console: Console, debug: bool) -> int:
+    """The exit code of a command: errors become one line on stderr, SIGINT and SIGTERM end it cleanly."""
+    with ExitStack() as stack:
+        stack.enter_context(_terminable())
+        if not debug:
+            stack.enter_context(_shown_by(console))
+        try:
+            return command()
+        except KeyboardInterrupt:
+            return _fail(console, "Interrupted; nothing half-written was left behind.", INTERRUPTED)
+        except TilesFailedError as error:
+            _trace(debug)
+            return _fail(console, f"Error: {error.on_command_line}", FAILED_TILES, {"failures": error.failures})
+        except NgrError as error:
+            _trace(debug)
+            return _fail(
+                console, f"Error: {error.on_command_line}", BAD_OUTPUT if isinstance(error, OutputError) else BAD_INPUT
+            )
+        except MemoryError:
+            _trace(debug)
+            text = "Error: not enough memory. Use a smaller --tile, fewer --bands, or see the need with: ngr-geo info"
+            return _fail(console, text, UNEXPECTED)
+        except BrokenPipeError:
+            sys.stdout = open(os.devnull, "w", encoding="utf-8")  # the reader has gone; say nothing when closing
+            return UNEXPECTED
+        except click.exceptions.Exit:
+            raise
+        except Exception as error:
+            _trace(debug)
+            kind = type(error).__name__
+            return _fail(
+                console, f"Error: unexpected {kind}: {error}. Run again with --debug and report it.", UNEXPECTED
+            )
+
+
+def _trace(debug: bool) -> None:
+    if debug:
+        click.echo("\n".join(plain(line) for line in traceback.format_exc().split("\n")), err=True)
+
+
+def _fail(console: Console, text: str, code: int, more: dict[str, Any] | None = None) -> int:
+    line = " ".join(text.split())
+    click.echo(plain(line), err=True)
+    console.finish({"error": line.removeprefix("Error: "), "exit_code": code} | (more or {}))
+    return code
+
+
+class Interrupted(KeyboardInterrupt):
+    """A signal asked to stop.
+
+    A class of its own: Python ends a `-m` process by SIGINT, whatever its exit code, once a plain KeyboardInterrupt has passed
+    through an `exec` of text, of which an import that is interrupted runs many.
+    """
+
+
+@contextmanager
+def _terminable() -> Iterator[None]:
+    """Let SIGTERM end things the way Ctrl-C does, so that temporary files are removed, and both by `Interrupted`."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def interrupt(number: int, frame: FrameType | None) -> NoReturn:
+        raise Interrupted
+
+    before = {number: signal.signal(number, interrupt) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextmanager
+def _shown_by(console: Console) -> Iterator[None]:
+    """Show our users' warnings as lines, and keep libraries' chatter to themselves."""
+
+    def show(
+        message: Warning | str,
+        category: type[Warning],
+        filename: str,
+        lineno: int,
+        file: TextIO | None = None,
+        line: str | None = None,
+    ) -> None:
+        if category is UserWarning or issubclass(category, NgrWarning):
+            console.warn(getattr(message, "on_command_line", str(message)))
+
+    handler = logging.NullHandler()  # else Python prints rasterio's errors, which we raise anyway
+    logger = logging.getLogger("rasterio")
+    logger.addHandler(handler)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("always", UserWarning)
+            warnings.showwarning = show
+            yield
+    finally:
+        logger.removeHandler(handler)
+
+
+@contextmanager
+def counted_tasks(progress: Progress) -> Iterator[None]:
+    """Report the tasks of Dask's local schedulers as progress, for results that are computed while they are written."""
+    from dask.callbacks import Callback
+
+    def report(key: object, result: object, graph: object, state: dict[str, Any], worker: object) -> None:
+        done = len(state["finished"])
+        waiting = sum(len(state[name]) for name in ("ready", "waiting", "running"))
+        progress("tasks", done, done + waiting)
+
+    with Callback(posttask=report):
+        yield
+
+
+@contextmanager
+def hushed() -> Iterator[None]:
+    """Hold back what native libraries print while files are written; what is no known noise is printed afterwards."""
+    sys.stderr.flush()
+    try:
+        saved = os.dup(2)
+    except OSError:  # no stderr at all
+        yield
+        return
+    with tempfile.TemporaryFile() as held:
+        os.dup2(held.fileno(), 2)
+        try:
+            yield
+        finally:
+            sys.stderr.flush()
+            os.dup2(saved, 2)
+            os.close(saved)
+            held.seek(0)
+            for line in held.read().decode(errors="replace").splitlines():
+                if not _NATIVE_NOISE.search(line):
+                    click.echo(plain(line), err=True)

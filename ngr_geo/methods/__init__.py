@@ -1,0 +1,1 @@
+"""What restores: methods that learn from a sample of the scene and solve tiles, and how they are judged."""

@@ -1,0 +1,205 @@
+"""An area of interest: polygons in any CRS, laid on a raster's grid. Beyond them nothing is solved, and nothing changes."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+import dask
+import dask.array as da
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from ..errors import GridError, InputError
+from ..tiling.store import digest
+from ..tiling.tiles import Tile
+from .cube import Cube
+
+LONGITUDE_LATITUDE = "OGC:CRS84"
+"""What GeoJSON is in, where it does not say (RFC 7946)."""
+STEPS = 200
+"""Edges are cut to this part of the raster's diagonal before they are projected: straight lines become curves."""
+
+_BURNING = threading.Lock()
+"""rasterio silences a warning while it burns polygons, by filters of the whole process: two threads would lose each other's."""
+
+
+@dataclass(frozen=True)
+class Area:
+    """Polygons on a raster's grid, in pixels from its upper left corner; `record` tells which they were, for the result."""
+
+    polygons: tuple[Any, ...]
+    shape: tuple[int, int]
+    chunks: tuple[tuple[int, ...], tuple[int, ...]] | None
+    record: dict[str, Any]
+
+    def mask(self) -> Any:
+        """Return which pixels the polygons touch, (y, x), Dask where the raster is."""
+        if self.chunks is None:
+            return _burnt(self.polygons, (0, 0), self.shape)
+        polygons = dask.delayed(self.polygons)
+        downs, acrosses = (list(pairwise(np.cumsum([0, *c]).tolist())) for c in self.chunks)
+        return da.block(
+            [
+                [
+                    da.from_delayed(
+                        dask.delayed(_burnt)(polygons, (top, left), (bottom - top, right - left)),
+                        (bottom - top, right - left),
+                        bool,
+                    )
+                    for left, right in acrosses
+                ]
+                for top, bottom in downs
+            ]
+        )
+
+    def touched(self, pieces: Sequence[Tile]) -> tuple[Tile, ...]:
+        """Return the tiles whose windows share a pixel with the area."""
+        import shapely
+
+        whole = shapely.union_all(self.polygons)
+        shapely.prepare(whole)
+        boxes = [(t.column.start, t.row.start, t.column.stop, t.row.stop) for t in pieces]
+        near = shapely.intersects(whole, [shapely.box(*box) for box in boxes])
+        return tuple(t for t, is_near in zip(pieces, near, strict=True) if is_near)
+
+
+def read(cube: Cube, aoi: Any) -> Area | None:
+    """Return an area of interest on a cube's grid, None where none is given.
+
+    Args:
+        cube: the raster; nothing of it is read.
+        aoi: a GeoDataFrame or GeoSeries, GeoJSON as a mapping, or a file that geopandas reads.
+
+    Raises:
+        InputError: no such file, or no polygons. GridError: no CRS, or polygons beside the raster.
+    """
+    if aoi is None:
+        return None
+    shapely = _geopandas()[1]
+    shapes, source = _shapes(aoi)
+    crs = cube.raster.rio.crs
+    if crs is None:
+        msg = "The raster has no CRS, so an area of interest cannot be laid on it:"
+        raise GridError(
+            msg,
+            call="set one with raster.rio.write_crs(...).",
+            option="write one into the file, for example: rio edit-info FILE --crs EPSG:32633",
+        )
+    shapes = shapes[~shapes.is_empty & shapes.notna()].make_valid()
+    kinds = sorted(set(shapes.geom_type))
+    shapes = shapes[shapes.geom_type.isin(["Polygon", "MultiPolygon"])]
+    if shapes.empty:
+        msg = f"Found {', '.join(kinds) or 'nothing'} in the area of interest {source}, expected polygons:"
+        raise InputError(msg, call="for example points.buffer(500).", option="name a file that holds some: --aoi FILE")
+    grid, (height, width) = cube.raster.rio.transform(), cube.shape[-2:]
+    outline = shapely.box(0, 0, width, height)
+    here = shapes.clip(_outline(grid, (height, width), crs, shapes.crs))
+    here = here[here.geom_type.isin(["Polygon", "MultiPolygon"]) & ~here.is_empty]
+    if not here.empty:
+        left, bottom, right, top = here.total_bounds
+        here = here.segmentize(max(math.hypot(right - left, top - bottom) / STEPS, 1e-9)).to_crs(crs)
+        back = ~grid
+        here = here.affine_transform([back.a, back.b, back.d, back.e, back.c, back.f])
+        here = here.make_valid().intersection(outline)
+        here = here[here.area > 0]
+    if here.empty:
+        there = ", ".join(f"{v:.6g}" for v in shapes.total_bounds)
+        mine = ", ".join(f"{v:.6g}" for v in cube.raster.rio.bounds())
+        msg = (
+            f"Found the area of interest {source} beside the raster: it spans {there} ({shapes.crs.to_string()}), "
+            f"the raster {mine} ({crs.to_string()}); expected that they overlap. Check the CRS, and the order of its axes."
+        )
+        raise GridError(msg)
+    chunks = cube.values.chunks[-2:] if cube.lazy else None
+    record = {"source": source, "digest": digest_of(shapes)}
+    return Area(tuple(here.geometry), (height, width), chunks, record)
+
+
+def noted(result: xr.DataArray | xr.Dataset, area: Area | None) -> xr.DataArray | xr.Dataset:
+    """Return a result with its area of interest in its attributes."""
+    return result if area is None else result.assign_attrs(ngr_aoi=json.dumps(area.record))
+
+
+def digest_of(shapes: Any) -> str:
+    """Return a hash of a GeoDataFrame or GeoSeries: its polygons and their CRS."""
+    return digest(*(part.hex() for part in shapes.geometry.to_wkb()), str(shapes.crs))
+
+
+def _shapes(aoi: Any) -> tuple[Any, str]:
+    """Return polygons as a GeoSeries with a CRS, and what they were given as."""
+    geopandas, shapely = _geopandas()
+    if isinstance(aoi, geopandas.GeoDataFrame | geopandas.GeoSeries):
+        shapes, source = aoi.geometry, type(aoi).__name__
+    elif isinstance(aoi, str | os.PathLike):
+        source = os.fspath(aoi)
+        if not os.path.exists(source):
+            msg = f"Found no file {source} for the area of interest, expected polygons: a GeoJSON, GeoPackage or shapefile"
+            raise InputError(msg, call="or a GeoDataFrame.", option="(--aoi FILE).")
+        try:
+            read = geopandas.read_parquet if source.endswith("parquet") else geopandas.read_file
+            shapes = read(source).geometry
+        except Exception as error:  # whatever the drivers raise: the user has one file to look at
+            msg = f"{source} holds no polygons that can be read ({str(error)[:120]}): expected GeoJSON, GeoPackage, shapefile."
+            raise InputError(msg) from error
+    elif isinstance(aoi, Mapping):
+        source = "GeoJSON"
+        parts = aoi.get("features", [aoi])
+        try:
+            given = [shapely.from_geojson(json.dumps(part.get("geometry", part))) for part in parts]
+        except (AttributeError, TypeError, ValueError, shapely.errors.ShapelyError) as error:
+            msg = f"Found aoi that is no GeoJSON ({str(error)[:120]}): expected a geometry, a Feature or a FeatureCollection."
+            raise InputError(msg) from error
+        crs = aoi.get("crs", {}).get("properties", {}).get("name", LONGITUDE_LATITUDE)
+        shapes = geopandas.GeoSeries(given, crs=crs)
+    else:
+        msg = f"Found aoi of type {type(aoi).__name__}, expected a GeoDataFrame, a GeoSeries, GeoJSON as a mapping, or a file."
+        raise InputError(msg)
+    if shapes.crs is None:
+        msg = f"Found the area of interest {source} without a CRS, so its place is not known:"
+        raise GridError(
+            msg,
+            call="set one with .set_crs('EPSG:4326').",
+            option="write it into the file (ogr2ogr -a_srs EPSG:4326 OUT IN), or give GeoJSON: --aoi FILE",
+        )
+    return shapes, source
+
+
+def _outline(grid: Any, shape: tuple[int, int], crs: Any, target: Any) -> Any:
+    """Return the raster's outline in another CRS, a little larger: what is clipped to it can be projected."""
+    geopandas, shapely = _geopandas()
+    height, width = shape
+    margin = 0.02 * max(height, width)
+    box = shapely.box(-margin, -margin, width + margin, height + margin)
+    here = geopandas.GeoSeries([box.segmentize(max(height, width) / 50)], crs=crs)
+    here = here.affine_transform([grid.a, grid.b, grid.d, grid.e, grid.c, grid.f])
+    return here.to_crs(target).make_valid().iloc[0]
+
+
+def _burnt(polygons: Sequence[Any], corner: tuple[int, int], shape: tuple[int, int]) -> NDArray[np.bool_]:
+    """Return which pixels of a window, whose first one is `corner`, the polygons touch."""
+    from affine import Affine
+    from rasterio.features import geometry_mask
+
+    there = Affine.translation(corner[1], corner[0])
+    with _BURNING:
+        inside: NDArray[np.bool_] = geometry_mask(list(polygons), shape, there, all_touched=True, invert=True)
+    return inside
+
+
+def _geopandas() -> tuple[Any, Any]:
+    """Return geopandas and shapely."""
+    try:
+        import geopandas
+        import shapely
+    except ImportError as error:
+        msg = "An area of interest needs geopandas, which is not installed: pip install 'ngr_geo[index]'."
+        raise InputError(msg) from error
+    return geopandas, shapely

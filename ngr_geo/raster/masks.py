@@ -1,0 +1,386 @@
+"""Cloud masks: found, decoded by the rule of their product, brought to the raster's grid, and grown a little.
+
+And the masks of dead lines of imaging spectrometers. Which product is laid out how is data, in `products`; which rule a mask is
+read by is chosen in `codes`, after all its values were counted.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Hashable
+from typing import Any, NamedTuple
+
+import dask
+import dask.array as da
+import numpy as np
+import pandas as pd
+import xarray as xr
+from numpy.typing import NDArray
+
+from ..errors import InputError, MaskError
+from ..guides import deadlines
+from ..tiling import work
+from . import codes, counting, products
+from . import cube as cubes
+from .alignment import align, labelled
+from .codes import Reading
+from .cube import TIME_NAMES, resolution, spatial_dims
+
+__all__ = [
+    "CLOUD_VARIABLES",
+    "Masked",
+    "align",
+    "cloud_mask",
+    "dead_lines",
+    "decode",
+    "find",
+    "grow",
+    "source",
+    "with_record",
+]
+
+CLOUD_VARIABLES = products.SEARCHED
+"""Names under which a mask is looked for, whatever their case; the first that is there is taken."""
+GROWTH_METRES = 60.0
+"""What the mask of a product is grown by: those of Sentinel-2 and Landsat miss about so much of a cloud's soft rim."""
+
+
+class Masked(NamedTuple):
+    """A cloud mask and what it was made of.
+
+    Attributes:
+        mask: boolean (time, rows, columns), True = not clear, grown.
+        record: as JSON can hold it; see `with_record`.
+        notes: what a user should know of it.
+        plain: the mask before it was grown.
+    """
+
+    mask: xr.DataArray
+    record: dict[str, Any]
+    notes: list[str]
+    plain: xr.DataArray
+
+
+def find(raster: xr.DataArray | xr.Dataset) -> str:
+    """Return the name of the variable of a Dataset that holds the mask.
+
+    Raises:
+        MaskError: naming what was searched and what there is.
+    """
+    if isinstance(raster, xr.Dataset):
+        lower = {str(n).lower(): str(n) for n in raster.data_vars}
+        for name in CLOUD_VARIABLES:
+            if name.lower() in lower:
+                return lower[name.lower()]
+        have = ", ".join(map(str, raster.data_vars))
+    else:
+        have = "none, since it is a DataArray"
+    msg = f"Found no cloud mask: searched for a variable {', '.join(CLOUD_VARIABLES)}; the raster has {have}. Pass one:"
+    raise MaskError(
+        msg,
+        call=".ngr.decloud(clouds=mask), a boolean DataArray (True = cloud) or the name of a variable.",
+        option="--clouds SCL_*.tif, or --clouds NAME.",
+    )
+
+
+def decode(
+    mask: xr.DataArray, kind: str | None = None, classes: Collection[int] | None = None, probability: float = 0.5
+) -> xr.DataArray:
+    """Return True where a mask says that a pixel cannot be trusted; lazy where the mask is, though its values are counted first.
+
+    Args:
+        mask: boolean, or the values of a product of `products.RULES`, or with CF flags, or 0 and 1 (1 = cloud). NaN counts as not
+            to be trusted.
+        kind: the name of a product; None: the mask's own name.
+        classes: the codes (of packed products: the bits) that count, in place of those of the rule.
+        probability: from which on a pixel is not clear, where the mask holds probabilities.
+
+    Raises:
+        MaskError: values that cannot be understood.
+    """
+    named = mask if kind is None else mask.rename(kind)
+    return _decoded(named, _read(named, classes, probability)[0])
+
+
+def _read(
+    mask: xr.DataArray, classes: Collection[int] | None, probability: float
+) -> tuple[Reading, counting.Found | None]:
+    """Return how a mask is read, and what it holds; of booleans nothing is counted."""
+    if mask.dtype.kind == "b":
+        if classes:
+            msg = f"Found classes={list(classes)} for a boolean mask {mask.name!r}, which has none: leave"
+            raise MaskError(msg, call="classes out.", option="--classes out.")
+        return Reading("boolean", "booleans, True is not clear", own=True), None
+    if mask.dtype.kind not in "iuf":
+        msg = f"Found a mask of dtype {mask.dtype}, expected booleans or integer codes:"
+        raise MaskError(msg, call="pass for example mask.astype('uint8').", option="convert the files (rio convert).")
+    found = counting.look(_by_date(mask), probability)
+    declared = cubes.nodata(mask)
+    return codes.choose(mask.name, mask.attrs, found, classes, probability, declared), found
+
+
+def _by_date(mask: xr.DataArray) -> Any:
+    """Return a mask's data as (time, rows, columns)."""
+    rows, columns = spatial_dims(mask)
+    rest = [d for d in mask.dims if d not in (rows, columns)]
+    data = mask.transpose(*rest, rows, columns).data
+    return data.reshape((-1, *data.shape[-2:])) if data.ndim != 3 else data
+
+
+def _decoded(mask: xr.DataArray, reading: Reading) -> xr.DataArray:
+    """Return True where a reading says that a pixel is not clear."""
+    data = mask.data
+    if data.dtype.kind != "b":
+        data = (
+            da.map_blocks(reading.not_clear, data, dtype=bool, meta=np.zeros((0,) * data.ndim, bool))
+            if isinstance(data, da.Array)
+            else reading.not_clear(np.asarray(data))
+        )
+    return mask.copy(data=data).drop_attrs(deep=False)  # nodata of the codes is not nodata of the mask
+
+
+def grow(mask: xr.DataArray, pixels: int, rows: Hashable = "y", columns: Hashable = "x") -> xr.DataArray:
+    """Return the mask grown by a disk of that radius in pixels, each date by itself; lazy where the mask is.
+
+    Raises:
+        MaskError: a negative radius.
+    """
+    radius = int(pixels)
+    if radius < 0:
+        msg = f"Found dilate={pixels}, expected 0 or more pixels."
+        raise MaskError(msg, option="Choose another --dilate.")
+    if radius == 0:
+        return mask
+    other = [d for d in mask.dims if d not in (rows, columns)]
+    ordered = mask.transpose(*other, rows, columns)
+    data = ordered.data
+    if isinstance(data, da.Array):
+        depth = {data.ndim - 2: radius, data.ndim - 1: radius}
+        data = da.map_overlap(_grow, data, depth=depth, boundary=False, dtype=bool, radius=radius)
+    else:
+        data = _grow(np.asarray(data), radius)
+    return ordered.copy(data=data).transpose(*mask.dims)
+
+
+def default_dilation(pixel: tuple[float, float] | None) -> int:
+    """Return `GROWTH_METRES` in pixels of that (width, height) in metres, from 2 to 6; 2 where the size is not known."""
+    return 2 if pixel is None else int(np.clip(round(GROWTH_METRES / min(pixel)), 2, 6))
+
+
+def cloud_mask(
+    raster: xr.DataArray | xr.Dataset,
+    clouds: Any = None,
+    classes: Collection[int] | None = None,
+    dilate: int | None = None,
+    probability: float = 0.5,
+) -> xr.DataArray:
+    """Return what counts as cloud: boolean (time, rows, columns), on the raster's grid, True = not clear.
+
+    Args:
+        raster: to which the mask belongs.
+        clouds: the name of a variable, a DataArray of codes or booleans, a boolean array of the raster's shape, or None (a
+            variable is looked for).
+        classes: see `decode`.
+        dilate: radius in pixels to grow the mask by; None: 60 m, 2 to 6 pixels, for masks of products, and 0 for masks that the
+            user made: booleans, 0 and 1, and chosen classes of a mask whose name says no product.
+        probability: see `decode`.
+
+    Raises:
+        MaskError, GridError: see `find`, `decode` and `align`.
+    """
+    return with_record(raster, clouds, classes, dilate, probability).mask
+
+
+def with_record(
+    raster: xr.DataArray | xr.Dataset,
+    clouds: Any = None,
+    classes: Collection[int] | None = None,
+    dilate: int | None = None,
+    probability: float = 0.5,
+    counted: bool = False,
+) -> Masked:
+    """Return what `cloud_mask` does, and what it was made of, as JSON can hold it.
+
+    The record has `source` (see `source`); `rule`; `classes`, `bits`, `fields` (of several bits) or `probability` that count;
+    `dilate` in pixels; and `dates`, of each the share `masked` by the rule and `grown`, after growing. These shares are null for
+    a lazy boolean mask, which is not read, unless `counted`.
+    """
+    codes.check(classes, dilate, probability)
+    rows, columns = spatial_dims(raster)
+    if clouds is None:
+        clouds = find(raster)
+    layer = align(_layer(raster, clouds), raster)
+    reading, found = _read(layer, classes, probability)
+    plain = _decoded(layer, reading)
+    if dilate is None:
+        dilate = 0 if reading.own else default_dilation(resolution(raster))
+    grown = grow(plain, dilate, rows, columns)
+    record = {"source": source(clouds), "rule": reading.rule, **reading.record, "dilate": int(dilate)}
+    masked = None if found is None else codes.share(found, reading)
+    if found is None and (counted or not isinstance(plain.data, da.Array)):
+        masked = _shares(plain)
+    after = masked if masked is None or not dilate else _shares(grown)
+    dates = cubes.dates(raster)
+    shares = [
+        {"date": date, "masked": before, "grown": then}
+        for date, before, then in zip(dates, _rounded(masked, len(dates)), _rounded(after, len(dates)), strict=True)
+    ]
+    record["dates"] = shares
+    notes = _notes(shares, reading, [] if found is None else codes.never_seen(reading, tuple(classes or ()), found))
+    if probability != 0.5 and reading.at_least is None:
+        notes.append(
+            f"The mask is read by the rule {reading.rule}, which knows no probabilities: {probability:g} changes nothing."
+        )
+    time = next((d for d in grown.dims if str(d).lower() in TIME_NAMES), None)
+    order = [*([time] if time is not None else []), rows, columns]
+    return Masked(grown.transpose(*order).rename("cloud"), record, notes, plain.transpose(*order))
+
+
+def _layer(raster: xr.DataArray | xr.Dataset, clouds: Any) -> xr.DataArray:
+    """Return the mask that was given or named, of several bands of Planet's UDM2 one layer of bits."""
+    if isinstance(clouds, str):
+        if isinstance(raster, xr.DataArray) or clouds not in raster.variables:
+            have = (
+                ", ".join(map(str, raster.data_vars))
+                if isinstance(raster, xr.Dataset)
+                else "no variables: it is a DataArray"
+            )
+            msg = f"Found no variable {clouds!r} for the clouds; the raster has {have}."
+            raise MaskError(
+                msg, call="Pass one of them or a boolean DataArray.", option="Name one of them, or mask files: --clouds"
+            )
+        clouds = raster[clouds]
+    if not isinstance(clouds, xr.DataArray):
+        clouds = labelled(np.asarray(clouds), raster)
+    return packed(clouds)
+
+
+def packed(mask: xr.DataArray) -> xr.DataArray:
+    """Return the bands of Planet's UDM2 as the bits of one layer, named "UDM2_PACKED"; any other mask as it is.
+
+    Bits 0 to 5 are clear, snow, shadow, light haze, heavy haze, cloud; bit 7 is set where the eighth band is not 0.
+    """
+    band = next((d for d in mask.dims if str(d).lower() == "band"), None)
+    if band is None or mask.sizes[band] != len(products.UDM2_BANDS) or products.known_name(str(mask.name)) != "UDM2":
+        return mask
+    names = [str(n).lower() for n in mask[band].values] if band in mask.coords else []
+    order = [names.index(n) for n in products.UDM2_BANDS] if set(products.UDM2_BANDS) <= set(names) else range(8)
+    parts = [
+        (mask.isel({band: i}, drop=True) != 0).astype(np.uint8) << bit
+        for bit, i in enumerate(order)
+        if products.UDM2_BANDS[bit] != "confidence"
+    ]
+    return sum(parts[1:], parts[0]).rename("UDM2_PACKED").drop_attrs(deep=False)
+
+
+def _rounded(shares: NDArray[np.float64] | None, count: int) -> list[float | None]:
+    """Return shares as the record has them: to a millionth, null where they were not counted."""
+    return [None] * count if shares is None else [round(float(s), 6) for s in shares]
+
+
+def _shares(mask: xr.DataArray) -> NDArray[np.float64]:
+    """Return the share of each date of a mask that is True; block by block where it is lazy."""
+    data = _by_date(mask)
+    if not isinstance(data, da.Array):
+        return np.asarray(data.mean((1, 2)), dtype=np.float64)
+    starts = np.cumsum([0, *data.chunks[0]])[:-1]
+    parts = data.to_delayed()
+    first = [int(starts[index[0]]) for index in np.ndindex(parts.shape)]
+    total = np.zeros(data.shape[0], np.int64)
+    for start, some in zip(first, work.compute([dask.delayed(_sums)(part) for part in parts.ravel()]), strict=True):
+        total[start : start + len(some)] += some
+    return total / max(int(np.prod(data.shape[1:])), 1)
+
+
+def _sums(block: NDArray[np.bool_]) -> NDArray[np.int64]:
+    return np.asarray(block.sum((1, 2)), dtype=np.int64)
+
+
+def _notes(shares: list[dict[str, Any]], reading: Reading, unseen: list[int]) -> list[str]:
+    """Return what a user should know of a mask, from its shares."""
+    notes = []
+    for share, meaning in ((0.0, "nothing"), (1.0, "every pixel")):
+        days = [row["date"] for row in shares if row["masked"] == share]
+        if days:
+            some = ", ".join(days[:6]) + (f" and {len(days) - 6} more" if len(days) > 6 else "")
+            notes.append(
+                f"The mask, read by the rule {reading.rule}, marks {meaning} on {some} ({share:.0%}): check that it belongs to "
+                "these dates, and how it is read."
+            )
+    if unknown := reading.record.get("unknown"):
+        notes.append(
+            f"The mask holds a few pixels with the values {', '.join(map(str, unknown))}, which {reading.rule} does not have: they "
+            "count as not clear."
+        )
+    if unseen:
+        kind = "bits" if "bits" in reading.record else "classes"
+        notes.append(f"The mask never holds the {kind} {', '.join(map(str, unseen))} that were asked for.")
+    return notes
+
+
+def source(mask: Any) -> str:
+    """Return in words where a mask is from: the name of a variable, or "array", with its name where it has one."""
+    if isinstance(mask, str):
+        return mask
+    name = getattr(mask, "name", None)
+    return "array" if name is None else f"array {name}"
+
+
+def _grow(mask: NDArray[np.bool_], radius: int) -> NDArray[np.bool_]:
+    """Return each (h, w) mask dilated by a disk: pixels at most `radius` away from a set one.
+
+    The disk is a row of pixels for each of its heights; shifts of the whole array are ten times as fast as distances.
+    """
+    out = mask.copy()
+    if not mask.any():
+        return out
+    reach = [math.isqrt(radius**2 - dy**2) for dy in range(radius + 1)]
+    wide, width = mask.copy(), 0
+    for dy in range(radius, -1, -1):  # the rows widen towards the middle of the disk
+        while width < reach[dy]:
+            width += 1
+            if width < mask.shape[-1]:
+                wide[..., width:] |= mask[..., :-width]
+                wide[..., :-width] |= mask[..., width:]
+        if dy == 0:
+            out |= wide
+        elif dy < mask.shape[-2]:
+            out[..., dy:, :] |= wide[..., :-dy, :]
+            out[..., :-dy, :] |= wide[..., dy:, :]
+    return out
+
+
+def dead_lines(raster: xr.DataArray) -> tuple[xr.DataArray, pd.DataFrame]:
+    """Return the dead lines of a cube: a boolean mask with the raster's dimensions, and a table with a row for each line.
+
+    A line is dead where one value repeats along it for at least 12 pixels and a twentieth of the image, at most five lines
+    wide, and stands out from both sides; or where it is nodata between data. It needs the pixels: a lazy raster is computed.
+
+    Args:
+        raster: DataArray (band, y, x), or (time, band, y, x), in any order; numbers, raw or scaled.
+
+    Returns:
+        The mask, and columns `date`, `band` (names), `direction` ("column" or "row"), `index` of the column or row, `start` and
+        `stop` along it (from 0, stop excluded), `value`, `kind` ("zero", "saturated", "constant", "nodata").
+
+    Raises:
+        InputError: not a DataArray, or no numbers.
+    """
+    if not isinstance(raster, xr.DataArray):
+        msg = f"Found {type(raster).__name__}, expected a DataArray (band, y, x): of a Dataset, pass ds.to_dataarray('band')."
+        raise InputError(msg)
+    cube = cubes.read(raster)
+    values, valid = np.asarray(cube.values), np.asarray(cube.valid)
+    good = ~cubes.bad_bands(cube)
+    found = [deadlines.find(v, ok & good[:, None, None]) for v, ok in zip(values, valid, strict=True)]
+    tables = []
+    for date, lines in zip(cube.dates, found, strict=True):
+        table = pd.DataFrame(lines.table)
+        table["band"] = [cube.bands[b] for b in table["band"]]
+        table.insert(0, "date", date)
+        tables.append(table)
+    dims = [d for d in cube.dims if d is not None]
+    mask = np.stack([f.mask for f in found])[tuple(slice(None) if d is not None else 0 for d in cube.dims)]
+    coords = {n: c for n, c in raster.coords.items() if set(c.dims) <= set(dims)}
+    result = xr.DataArray(mask, dims=dims, coords=coords, name="dead_lines").transpose(*raster.dims)
+    return result, pd.concat(tables, ignore_index=True)

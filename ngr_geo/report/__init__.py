@@ -1,0 +1,1 @@
+"""What is shown of a result: page, pictures, tables, tile map, STAC items."""

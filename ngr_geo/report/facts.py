@@ -1,0 +1,307 @@
+"""What a result's record tells, in words and tables: of its dates, of how far to trust it, of how it was made.
+
+The record may have gone through other hands, as tags of a file: what is not as a verb writes it is shown as text, or left out.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from ..provenance import number, read_json
+from ..raster import cube as cubes
+from ..raster.cube import Cube
+from ..wording import counted, percent
+
+LETTERS, ROWS = 2000, 400
+"""Of a text, and of a table, at most."""
+TITLES = {
+    "decloud": "Clouds removed",
+    "inpaint": "Gaps filled",
+    "denoise": "Noise removed",
+    "destripe": "Stripes removed",
+    "fill_deadlines": "Dead lines filled",
+}
+Pairs = list[tuple[str, list[str]]]
+Table = dict[str, Any]
+
+
+def lead(cube: Cube) -> str:
+    """Return one line on a raster: sizes, grid."""
+    dates, bands, rows, columns = cube.shape
+    words = [f"{columns} x {rows} pixels", counted(bands, "band")]
+    if dated(cube):
+        days = sorted(day for day, number in zip(cube.dates, cube.days, strict=True) if np.isfinite(number))
+        words.append(counted(dates, "date") + (f" from {days[0]} to {days[-1]}" if len(days) > 1 else ""))
+        if len(days) == dates == 1:
+            words[-1] = days[0]
+    crs = cube.raster.rio.crs
+    return ", ".join([*words, crs.to_string() if crs is not None and len(crs.to_string()) < 40 else "own grid"])
+
+
+def cards(rows: Sequence[Mapping[str, Any]], attrs: Mapping[Any, Any]) -> list[tuple[str, str]]:
+    """Return the most important numbers of a result."""
+    told = [share for share in map(_share, rows) if np.isfinite(share)]
+    found = []
+    if any(told):
+        whole = "the area of interest" if "ngr_aoi" in attrs else "all pixels" if "filled" in rows[0] else "all values"
+        found.append((f"made up, of {whole}", f"{np.mean(told):.1%}"))
+    if len(rows) > 1:
+        changed = sum(share > 0 for share in told) if told else sum(_method(row) != "none" for row in rows)
+        found.append(("dates with something filled", f"{changed} of {len(rows)}"))
+    faults = sorted({short(row.get("kind", "")) for row in rows} - {""})
+    if faults:
+        found.append(("found", ", ".join(faults)))
+    kept = sorted({_method(row) for row in rows} - {"none", ""})
+    if kept:
+        found.append(("method kept", ", ".join(kept)))
+    errors = [error for error in map(expected, rows) if np.isfinite(error)]
+    if errors:
+        what = "error expected, mean of bands" + (" and dates" if len(errors) > 1 else "")
+        found.append((what, f"{figure(float(np.sqrt(np.mean(np.square(errors)))))}"))
+    tiles = read_json(attrs.get("ngr_tiles"))
+    if isinstance(tiles, dict) and np.isfinite(number(tiles.get("total"))):
+        found.append(("tiles" if tiles["total"] != 1 else "tile", f"{number(tiles['total']):.0f}"))
+    return found
+
+
+def dated(cube: Cube) -> bool:
+    """Return whether a raster's dates can be told apart."""
+    return cube.shape[0] > 1 or bool(np.isfinite(cube.days).all())
+
+
+def _share(row: Mapping[str, Any]) -> float:
+    """Return how much of a date was made up."""
+    return number(row.get("filled"))
+
+
+def _method(row: Mapping[str, Any]) -> str:
+    return short(row.get("method", ""))
+
+
+def _choice(row: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the figures that the method kept was chosen by."""
+    table = row.get("choice")
+    return table if isinstance(table, Mapping) else {}
+
+
+def expected(row: Mapping[str, Any]) -> float:
+    """Return the error expected in what was made up of a date, mean of its bands; NaN where it is not known."""
+    table = row.get("expected")
+    rmse = table.get("rmse") if isinstance(table, Mapping) else None
+    values = map(number, rmse.values()) if isinstance(rmse, Mapping) else ()
+    known = [value for value in values if np.isfinite(value)]
+    return float(np.mean(known)) if known else float("nan")
+
+
+def notes(cube: Cube, rows: Sequence[Mapping[str, Any]], attrs: Mapping[Any, Any]) -> list[str]:
+    """Return what speaks against trusting a result, as far as its record tells."""
+    found = []
+    verb = attrs.get("ngr_verb")
+    if not rows:
+        found.append("The result carries no record of what was done to each date.")
+    for row in rows:
+        missing, filled = number(row.get("missing")), number(row.get("filled"))
+        texts = []
+        if missing >= 1:
+            texts.append("no clear pixel at all, so all of it is interpolated from the other dates.")
+        elif filled > 0.5:
+            texts.append(f"{percent(filled)} of the pixels are made up.")
+        if missing - filled > 0.0005:
+            texts.append(f"{missing - filled:.1%} of the pixels were missing and are left as they were.")
+        if row.get("method") not in (None, "none", "") and "expected" not in row:
+            texts.append("how far it may be off is not recorded.")
+        day = f"{short(row.get('date', ''))}: " if dated(cube) else ""
+        found += [day + text if day else text[:1].upper() + text[1:] for text in texts]
+    tiles = read_json(attrs.get("ngr_tiles"))
+    lost = number(tiles.get("unsolvable")) if isinstance(tiles, dict) else 0
+    if lost > 0:
+        have = "tile has" if lost == 1 else "tiles have"
+        found.append(f"{lost:.0f} {have} no measured pixel on any date, and nothing was filled there.")
+    if verb in ("decloud", "inpaint") and cube.shape[0] == 1 and cube.shape[1] < 8:
+        found.append("There is one date alone: gaps are filled from their surroundings.")
+    left_out = read_json(attrs.get("ngr_bands_left_out"))
+    if isinstance(left_out, list) and left_out:
+        found.append(
+            f"{counted(len(left_out), 'band')} flagged bad or without values, and left alone: "
+            f"{short(', '.join(map(str, left_out)), 300)}."
+        )
+    if verb == "decloud":
+        found.append("What changed on the ground between the dates, under a cloud, cannot be known.")
+    return found
+
+
+def dates_table(cube: Cube, rows: Sequence[Mapping[str, Any]]) -> Table | None:
+    """Return a line for each date: what was missing and made up, what was kept and by which figures, the error expected of it."""
+    if not rows:
+        return None
+    columns = {
+        "Date": lambda row: short(row.get("date", ""), 80),
+        "Fault": lambda row: short(row.get("kind", ""), 80),
+        "Missing": lambda row: _percent(row.get("missing")),
+        "Filled": lambda row: _percent(row.get("filled")),
+        "Kept": _method,
+        "Chosen by": lambda row: short(_choice(row).get("by", ""), 80),
+        "Guide, RMSE on hidden pixels": lambda row: figure(_choice(row).get("guide")),
+        "NGR, RMSE on hidden pixels": lambda row: figure(_choice(row).get("ngr")),
+        "Seen on no date": lambda row: _percent(row.get("unseen")) if number(row.get("unseen")) > 0 else "",
+        "Expected RMSE": lambda row: figure(expected(row)),
+    }
+    lines = [[tell(row) for tell in columns.values()] for row in rows[:ROWS]]
+    told = [i for i in range(len(columns)) if any(line[i] for line in lines) and (i or dated(cube))]
+    head = [name for i, name in enumerate(columns) if i in told]
+    return _cut({"head": head, "rows": [[line[i] for i in told] for line in lines]}, len(rows))
+
+
+def errors_table(cube: Cube, rows: Sequence[Mapping[str, Any]]) -> Table | None:
+    """Return a line for each date and band with what is expected of it."""
+    lines = []
+    for row in rows:
+        table = row.get("expected")
+        parts = {k: p for k, p in table.items() if isinstance(p, Mapping)} if isinstance(table, Mapping) else {}
+        for band in parts.get("rmse", ()):
+            rmse, bias, psnr, doubt = (number(parts.get(k, {}).get(band)) for k in ("rmse", "bias", "psnr", "doubt"))
+            low, high = rmse * np.exp(-doubt), rmse * np.exp(doubt)
+            reach = f"{figure(low)} to {figure(high)}" if np.isfinite(doubt) else ""
+            name = " ".join([short(row.get("date", ""), 80)] * dated(cube) + [short(band, 80)])
+            lines.append([name, figure(rmse), reach, figure(bias), "" if np.isnan(psnr) else f"{psnr:.1f}"])
+    if not lines:
+        return None
+    head = ["Date and band" if dated(cube) else "Band", "RMSE", "likely between", "Bias", "PSNR, dB"]
+    return _cut({"head": head, "rows": lines[:ROWS]}, len(lines))
+
+
+def _cut(table: Table, count: int) -> Table:
+    if count > len(table["rows"]):
+        table["rows"].append([f"and {count - len(table['rows'])} more"] + [""] * (len(table["head"]) - 1))
+    return table
+
+
+def made(attrs: Mapping[Any, Any]) -> Pairs:
+    """Return how a result was made: verb, version, time, mask, seed, method."""
+    call, settings = (_dict(attrs.get(name)) for name in ("ngr_call", "ngr_settings"))
+    masks = read_json(attrs.get("ngr_masks"))
+    found = {
+        "Verb": attrs.get("ngr_verb"),
+        "Version of ngr_geo": attrs.get("ngr_version"),
+        "Made": attrs.get("ngr_made"),
+        "Method asked for": settings.get("method", call.get("method")),
+        "Seed": settings.get("seed", call.get("seed")),
+        "Mask": masks if masks else call.get("clouds", call.get("missing")),
+        "Inputs": read_json(attrs.get("ngr_inputs")),
+    }
+    return [(name, _lines(value)) for name, value in found.items() if value not in (None, [], "")]
+
+
+def more(attrs: Mapping[Any, Any], cube: Cube) -> list[tuple[str, Pairs]]:
+    """Return the rest of the record, and what else the raster carries, under headings."""
+    call, settings, mask = (_dict(attrs.get(name)) for name in ("ngr_call", "ngr_settings", "ngr_mask"))
+    earlier = read_json(attrs.get("ngr_before"))
+    steps = [part for part in earlier if isinstance(part, dict)] if isinstance(earlier, list) else []
+    carried = {key: value for key, value in attrs.items() if not str(key).startswith("ngr_")}
+    return [
+        ("Keywords of the call", _pairs(call)),
+        ("Settings that it ran with", _pairs(settings)),
+        ("Mask", _mask(mask)),
+        ("Area of interest", _pairs(_dict(attrs.get("ngr_aoi")))),
+        (
+            "Verbs before this one",
+            [(f"{i}. {short(part.get('verb'))}", _lines(part.get("call"))) for i, part in enumerate(steps, 1)],
+        ),
+        ("The raster", _pairs(_raster(cube))),
+        ("Attributes of the raster", _pairs(carried)),
+    ]
+
+
+def _mask(record: Mapping[str, Any]) -> Pairs:
+    """Return what is recorded of a mask: where it is from, how it is read, and how much of each date it marks."""
+    found = _pairs({name: value for name, value in record.items() if name != "dates"})
+    rows = record.get("dates")
+    told = [row for row in rows if isinstance(row, dict)] if isinstance(rows, list) else []
+    shares = [(short(row.get("date")), _percent(row.get("masked")), _percent(row.get("grown"))) for row in told[:ROWS]]
+    lines = [f"{date}: {masked}, {grown} when grown" for date, masked, grown in shares if masked]
+    return [*found, ("marked", lines)] if lines else found
+
+
+def _raster(cube: Cube) -> dict[str, Any]:
+    """Return what a raster is like."""
+    raster, first = cube.raster, _first(cube)
+    nodata = cubes.nodata(first)
+    return {
+        "Size": " x ".join(
+            counted(size, name) for size, name in zip(cube.shape, ("date", "band", "row", "column"), strict=True)
+        ),
+        "Bands": ", ".join(cube.bands),
+        "Kind of numbers": str(first.dtype),
+        "Nodata": "none but NaN" if nodata is None else f"{nodata:g}",
+        "Units": first.attrs.get("units"),
+        "Grid (CRS)": None if raster.rio.crs is None else raster.rio.crs.to_string(),
+        **{str(dim): _reach(raster.coords[dim].values) for dim in cube.dims[2:] if dim in raster.coords},
+    }
+
+
+def _first(cube: Cube) -> xr.DataArray:
+    """Return the raster, or the first of its variables."""
+    return cube.raster[cube.names[0]] if isinstance(cube.raster, xr.Dataset) else cube.raster
+
+
+def _reach(places: Any) -> str:
+    """Return where an axis begins and ends: the middle of its first and last pixel."""
+    return f"{short(places[0], 40)} to {short(places[-1], 40)} (middle of the first and the last pixel)"
+
+
+def repeat(attrs: Mapping[Any, Any]) -> str:
+    """Return the call that makes a result again."""
+    given = [name for name, value in _dict(attrs.get("ngr_call")).items() if isinstance(value, Mapping)]
+    arrays = "".join(f", {short(name, 40)}=..." for name in given)
+    lines = ["import ngr_geo", "", "# result: what this page is about, its attributes, or the tags of a GeoTIFF of it"]
+    lines += (
+        ["# " + ", ".join(short(name, 40) for name in given) + ": given as an array then, and again"] if given else []
+    )
+    return "\n".join([*lines, f"again = raster.ngr.repeat(result{arrays})"])
+
+
+def _dict(text: Any) -> dict[str, Any]:
+    found = read_json(text)
+    return found if isinstance(found, dict) else {}
+
+
+def _pairs(table: Mapping[Any, Any]) -> Pairs:
+    return [(short(name, 200), _lines(value)) for name, value in list(table.items())[:ROWS] if value is not None]
+
+
+def _lines(value: Any) -> list[str]:
+    """Return a value as lines of text."""
+    if isinstance(value, list | tuple):
+        return [short(part) for part in value[:ROWS]] + [f"and {len(value) - ROWS} more"] * (len(value) > ROWS)
+    if isinstance(value, Mapping) and set(value) == {"kind", "digest"}:
+        return [f"{short(value['kind'])}, digest {short(value['digest'])}" if value["digest"] else short(value["kind"])]
+    return [short(value)]
+
+
+def short(value: Any, letters: int = LETTERS) -> str:
+    """Return a value as text of bounded length."""
+    if isinstance(value, np.ndarray):
+        value = np.array2string(value, threshold=50)
+    text = json.dumps(value) if isinstance(value, dict | list | bool) else str(value)
+    return text if len(text) <= letters else text[:letters] + " ..."
+
+
+def _percent(value: Any) -> str:
+    return "" if np.isnan(number(value)) else f"{number(value):.1%}"
+
+
+def figure(value: Any, digits: int = 4) -> str:
+    """Return a number with so many digits that count, "" for what is none."""
+    rounded = float(f"{number(value):.{digits}g}")
+    return "" if np.isnan(rounded) else f"{rounded:.0f}" if 1000 <= abs(rounded) < 1e7 else f"{rounded:g}"
+
+
+def unit(cube: Cube) -> str:
+    """Return in what a raster's values are given."""
+    first = _first(cube)
+    return f"in {short(first.attrs['units'], 60)}" if first.attrs.get("units") else "in the raster's units"

@@ -1,0 +1,384 @@
+"""What a picture of a result is made of: some bands of one date before and after, averaged down block by block.
+
+A scene may be larger than the memory, and computing a lazy result dear. So every block of it is reduced to sums as soon as it is
+there, and all that is to be shown is computed together by one call.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import dask
+import dask.array as da
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from ..errors import InputError
+from ..raster import cube as cubes
+from ..raster.cube import Cube
+
+COLOURS = (
+    ("B04", "B03", "B02"),  # Sentinel-2
+    ("B4", "B3", "B2"),
+    ("SR_B4", "SR_B3", "SR_B2"),  # Landsat 8, 9
+    ("red", "green", "blue"),
+    ("Red", "Green", "Blue"),
+    ("r", "g", "b"),
+)
+NANOMETRES = (650.0, 550.0, 470.0)
+"""Red, green and blue of a spectrometer's cube."""
+PIXELS = 800
+"""Sides of a picture, at most."""
+DATES = 6
+"""Dates to show, unless some are asked for."""
+SPECTRAL_BANDS = 8
+"""A raster with so many bands is a spectral cube: its faults differ from band to band."""
+_BLOCK = 2**22  # values of an array in memory that are looked at together
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What to show: some bands (one or three, by number) of one date."""
+
+    title: str
+    date: int
+    bands: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class View:
+    """Some bands of one date, averaged down. Pixels that are missing are NaN.
+
+    Attributes:
+        title: the date, or what the bands are.
+        date: its number.
+        bands: their names.
+        before: (band, row, column), float32.
+        after: the same.
+        filled: (row, column), True where at least half of the pixels were made up.
+        share: how much of the date was made up, of all its pixels.
+        change: (row, column), after - before, mean of the bands.
+        deviation: (row, column), standard deviation of what was changed, mean of the bands; None where it is not known.
+    """
+
+    title: str
+    date: int
+    bands: tuple[str, ...]
+    before: NDArray[np.float32]
+    after: NDArray[np.float32]
+    filled: NDArray[np.bool_]
+    share: float
+    change: NDArray[np.float32]
+    deviation: NDArray[np.float32] | None
+
+
+@dataclass(frozen=True)
+class Result:
+    """A raster before and after a verb, (time, band, y, x) each, all as Dask arrays; nothing is computed.
+
+    Attributes:
+        before: the raster.
+        after: what the verb made of it.
+        filled: (time, band or 1, y, x), True where it was made up.
+        deviation: (time, band, y, x), standard deviations, or None.
+    """
+
+    before: Cube
+    after: Cube
+    filled: da.Array
+    deviation: da.Array | None
+
+
+def read(before: xr.DataArray | xr.Dataset, after: xr.DataArray | xr.Dataset, filled: xr.DataArray | None) -> Result:
+    """Return a raster and what a verb made of it; `filled` is by default the coordinate of that name.
+
+    Raises:
+        InputError: they do not belong together, or nothing tells what was filled.
+    """
+    old, new = cubes.read(before), cubes.read(after)
+    if old.shape != new.shape:
+        msg = (
+            f"Found a raster of shape {old.shape} and a result of shape {new.shape} (time, band, y, x), expected one shape: "
+            "pass the raster that the result was made of."
+        )
+        raise InputError(msg)
+    if filled is None and "filled" not in after.coords:
+        msg = (
+            "Found no coordinate 'filled', expected the result of a verb: pass what .ngr.decloud() or another returned."
+        )
+        raise InputError(msg)
+    mask = _placed(after.coords["filled"] if filled is None else filled, old)
+    return Result(old, new, mask, _deviation(after, new))
+
+
+def _deviation(after: xr.DataArray | xr.Dataset, cube: Cube) -> da.Array | None:
+    """Return the standard deviations that a result carries, if it does."""
+    if not cube.names:
+        return _placed(after.coords["uncertainty"], cube) if "uncertainty" in after.coords else None
+    names = [f"{name}_uncertainty" for name in cube.names]
+    if not set(names) <= set(after.coords):
+        return None
+    return da.concatenate([_placed(after.coords[name], cube) for name in names], axis=1)
+
+
+def _placed(part: xr.DataArray, cube: Cube) -> da.Array:
+    """Return an array of a result as (time, band or 1, y, x)."""
+    known = [dim for dim in cube.dims if dim is not None and dim in part.dims]
+    data = part.transpose(*known).data
+    return _blocks(data[tuple(slice(None) if dim in known else None for dim in cube.dims)])
+
+
+def _blocks(data: Any) -> da.Array:
+    """Return an array as a Dask array; one in memory is looked at strip by strip."""
+    if isinstance(data, da.Array):
+        return data
+    return da.from_array(data, chunks=(1, 1, max(1, _BLOCK // data.shape[-1]), -1), name=False)
+
+
+def dates(result: Result, wanted: Sequence[str] | None = None) -> list[Choice]:
+    """Return the dates to show in colour: those asked for, or those with most filled pixels.
+
+    Raises:
+        InputError: a date that is not there.
+    """
+    cube = result.before
+    names = [day if np.isfinite(number) else "" for day, number in zip(cube.dates, cube.days, strict=True)]
+    bands = tuple(colours(cube))
+    if wanted is not None:
+        chosen = _named(cube.dates, wanted)
+    elif len(names) <= DATES:
+        chosen = list(range(len(names)))
+    else:
+        shares = np.asarray(result.filled.any(axis=1).mean((1, 2)))
+        chosen = sorted(np.argsort(-shares, kind="stable")[:DATES].tolist())
+    return [Choice(names[date], date, bands) for date in chosen]
+
+
+def _named(days: tuple[str, ...], wanted: Sequence[str]) -> list[int]:
+    asked = {str(date)[:10] for date in wanted}
+    unknown = asked - {day[:10] for day in days}
+    if unknown:
+        msg = f"There is no date {', '.join(sorted(unknown))}; there are {', '.join(days[:12])}. Choose among these."
+        raise InputError(msg)
+    return [index for index, day in enumerate(days) if day[:10] in asked]
+
+
+def colours(cube: Cube) -> list[int]:
+    """Return the numbers of red, green and blue: by name, by wavelength, else the first three; else one band, grey."""
+    for triple in COLOURS:
+        if set(triple) <= set(cube.bands):
+            return [cube.bands.index(name) for name in triple]
+    waves = wavelengths(cube)
+    if waves is not None and waves.min() < 500 and waves.max() > 600:
+        return [int(np.nanargmin(np.abs(waves - colour))) for colour in NANOMETRES]
+    return list(range(3)) if len(cube.bands) >= 3 else [0]
+
+
+def wavelengths(cube: Cube) -> NDArray[np.float64] | None:
+    """Return the bands' wavelengths in nanometres (B,), where the raster tells them."""
+    band = cube.dims[1]
+    names = [name for name in ("wavelength", "wavelengths", band) if name in cube.raster.coords]
+    for name in names:
+        values = cube.raster.coords[name]
+        named = str(name).lower().startswith("wavelength")
+        if (
+            not named
+            or values.dims != (band,)
+            or values.dtype.kind not in "iuf"
+            or not np.isfinite(values.values).all()
+        ):
+            continue
+        waves = values.values.astype(float)
+        return waves * 1000 if waves.max() < 100 else waves  # micrometres
+    return None
+
+
+def look(result: Result, choices: Sequence[Choice]) -> list[View]:
+    """Return views of a result, computed together."""
+    views: list[View] = list(dask.compute(*(view(result, choice) for choice in choices)))
+    return views
+
+
+def view(result: Result, choice: Choice) -> Any:
+    """Return one view as a delayed value, for who computes something else with it."""
+    date, bands = choice.date, list(choice.bands)
+    parts = [_plane(data, date, bands) for data in (result.before.values, result.before.valid)]
+    parts += [_plane(data, date, bands) for data in (result.after.values, result.after.valid)]
+    parts.append(_mask(result, choice))
+    parts += [] if result.deviation is None else [result.deviation[date, bands]]
+    rows, columns = parts[2].chunks[1:]
+    # Each block is summed by itself, also across the edges of the picture's pixels: only sums are kept.
+    blocks = [part.rechunk((-1, rows, columns)).to_delayed(optimize_graph=False)[0] for part in parts]
+    tops, lefts = (np.cumsum([0, *sizes[:-1]]).tolist() for sizes in (rows, columns))
+    corners = itertools.product(enumerate(tops), enumerate(lefts))
+    reduce, names = dask.delayed(_summed), tuple(result.before.bands[band] for band in bands)
+    steps, shape = steps_of(result.before), result.before.shape[-2:]
+    sums = [reduce([block[i, j] for block in blocks], (top, left), steps, shape) for (i, top), (j, left) in corners]
+    return dask.delayed(_assembled)(sums, choice, names, steps, shape)
+
+
+def _plane(data: Any, date: int, bands: list[int]) -> da.Array:
+    """Return some bands of one date (band, y, x)."""
+    if isinstance(data, da.Array):
+        return data[date, bands]
+    return da.concatenate([_blocks(data[date : date + 1, band : band + 1])[0] for band in bands])
+
+
+def _mask(result: Result, choice: Choice) -> da.Array:
+    """Return where something was made up (1, y, x): in any band, of a spectral cube in any that is shown."""
+    shown = result.filled[choice.date]
+    if shown.shape[0] >= SPECTRAL_BANDS:
+        shown = shown[list(choice.bands)]
+    return shown.any(axis=0, keepdims=True)
+
+
+class Sums(NamedTuple):
+    """What one block adds to a picture whose pixels begin at `row` and `column`: sums, counts (layer, h, w) and pixels made up."""
+
+    row: int
+    column: int
+    total: NDArray[np.float64]
+    known: NDArray[np.int64]
+    filled: int
+
+
+def _summed(
+    block: Sequence[NDArray[Any]], corner: tuple[int, int], steps: tuple[int, int], shape: tuple[int, int]
+) -> Sums:
+    """Return the sums of a block: before and after (band, y, x) each with validity, made up (1, y, x), deviations if known."""
+    old, old_seen, new, new_seen, filled = block[:5]
+    both = old_seen & new_seen
+    parts = [*zip(old, old_seen, strict=True), *zip(new, new_seen, strict=True), (filled[0], np.ones_like(filled[0]))]
+    parts.append(_mean([np.subtract(n, o, dtype=np.float32) for n, o in zip(new, old, strict=True)], both))
+    if len(block) > 5:
+        parts.append(_mean(block[5], block[5] > 0))  # 0: as measured
+    size = [max(n // step * step - start, 0) for n, step, start in zip(shape, steps, corner, strict=True)]
+    sums = [
+        _reduced(values[: size[0], : size[1]], known[: size[0], : size[1]], corner, steps) for values, known in parts
+    ]
+    total, count = (np.stack(side) for side in zip(*sums, strict=True))
+    return Sums(corner[0] // steps[0], corner[1] // steps[1], total, count, int(filled.sum()))
+
+
+def _reduced(
+    values: NDArray[Any], known: NDArray[np.bool_], corner: tuple[int, int], steps: tuple[int, int]
+) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """Return sums of what is known (y, x) over the picture's pixels, whose edges lie at multiples of the steps, and counts."""
+    total, count = np.where(known, values, 0).astype(np.float32), known.astype(np.float32)
+    for axis, (start, step) in enumerate(zip(corner, steps, strict=True)):
+        if step > 1 and values.size:
+            cuts = [0, *range(step - start % step, values.shape[axis], step)]
+            total, count = np.add.reduceat(total, cuts, axis=axis), np.add.reduceat(count, cuts, axis=axis)
+    return total.astype(np.float64), count.astype(np.int64)
+
+
+def _mean(
+    values: Sequence[Any] | NDArray[Any], known: NDArray[np.bool_]
+) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    """Return the mean over the bands (y, x) of what is known, and where anything is."""
+    count = known.sum(axis=0, dtype=np.float32)
+    total = sum(np.where(seen, value, 0).astype(np.float32) for value, seen in zip(values, known, strict=True))
+    return np.asarray(total / np.maximum(count, 1)), count > 0
+
+
+def _assembled(
+    sums: Sequence[Sums], choice: Choice, names: tuple[str, ...], steps: tuple[int, int], shape: tuple[int, int]
+) -> View:
+    """Return the view that the sums of all blocks make; a ragged edge is left out."""
+    size = (len(sums[0].total), shape[0] // steps[0], shape[1] // steps[1])
+    total, count = np.zeros(size), np.zeros(size, np.int64)
+    for part in sums:
+        here = (slice(None), *(slice(n, n + m) for n, m in zip(part[:2], part.total.shape[1:], strict=True)))
+        total[here] += part.total
+        count[here] += part.known
+    means = np.where(count > 0, total / np.maximum(count, 1), np.nan).astype(np.float32)
+    bands = len(names)
+    before, after, filled, change = means[:bands], means[bands : 2 * bands], means[2 * bands], means[2 * bands + 1]
+    deviation = means[2 * bands + 2] if len(means) > 2 * bands + 2 else None
+    share = sum(part.filled for part in sums) / (shape[0] * shape[1])
+    return View(choice.title, choice.date, names, before, after, filled >= 0.5, share, change, deviation)
+
+
+def steps_of(cube: Cube) -> tuple[int, int]:
+    """Return how many rows and columns of a raster become one of its picture."""
+    step = max(1, -(-max(cube.shape[-2:]) // PIXELS))
+    return min(step, cube.shape[-2]), min(step, cube.shape[-1])
+
+
+def aspect(cube: Cube) -> float:
+    """Return height over width of a picture's pixel: on the ground where the CRS tells, else in coordinates."""
+    row, column = cube.dims[2:]
+    down, across = steps_of(cube)
+    if row not in cube.raster.coords or column not in cube.raster.coords or min(cube.shape[-2:]) < 2:
+        return down / across
+    height, width = (float(abs(cube.raster[dim][1] - cube.raster[dim][0])) for dim in (row, column))
+    if cube.raster.rio.crs is not None and cube.raster.rio.crs.is_geographic:
+        width *= max(0.05, float(np.cos(np.deg2rad(cube.raster[row].mean()))))
+    return height * down / (width * across) if height > 0 and width > 0 else down / across
+
+
+@dataclass(frozen=True)
+class Spectra:
+    """What each band of one date is like (B,), from pixels spread over it: NaN for a band without any.
+
+    Attributes:
+        before: mean.
+        after: mean.
+        spread: standard deviation, after.
+        change: root mean square of after - before.
+        filled: share that was made up.
+    """
+
+    before: NDArray[np.float64]
+    after: NDArray[np.float64]
+    spread: NDArray[np.float64]
+    change: NDArray[np.float64]
+    filled: NDArray[np.float64]
+
+
+def spectra(result: Result, date: int) -> Spectra:
+    """Return what each band of a date is like, from at most 256 x 256 pixels."""
+    step = max(1, -(-max(result.before.shape[-2:]) // 256))
+    some = slice(step // 2, None, step)
+    arrays = (result.before.values, result.before.valid, result.after.values, result.after.valid, result.filled)
+    parts = [array[date, :, some, some] for array in arrays]
+    # Copied, as a view would keep the whole block that it is of.
+    parts = [da.map_blocks(_copied, part, dtype=part.dtype) if isinstance(part, da.Array) else part for part in parts]
+    old, old_seen, new, new_seen, filled = dask.compute(*parts)
+    both = old_seen & new_seen
+    before, after = _mean_where(old, old_seen), _mean_where(new, new_seen)
+    spread = np.sqrt(_mean_where((new - after[:, None, None]) ** 2, new_seen))
+    change = np.sqrt(_mean_where((new.astype(np.float64) - old) ** 2, both))
+    return Spectra(before, after, spread, change, np.broadcast_to(filled.mean((1, 2)), before.shape))
+
+
+def _copied(block: NDArray[Any]) -> NDArray[Any]:
+    return block.copy()
+
+
+def _mean_where(values: NDArray[Any], seen: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Return the mean of each band where it is seen, (B,)."""
+    count = seen.sum(axis=(1, 2))
+    total = np.where(seen, values, 0).sum(axis=(1, 2), dtype=np.float64)
+    return np.where(count > 0, total / np.maximum(count, 1), np.nan)
+
+
+def most_changed(result: Result, found: Spectra, date: int, count: int = 3) -> list[Choice]:
+    """Return the bands that a verb changed most, beside how much they vary, or filled most."""
+    with np.errstate(invalid="ignore", divide="ignore"):
+        much = np.nan_to_num(found.change / found.spread, posinf=0) + found.filled
+    worst = [int(band) for band in np.argsort(-much, kind="stable")[:count] if much[band] > 0]
+    waves = wavelengths(result.before)
+    titles = [_title(result.before.bands[band], None if waves is None else float(waves[band])) for band in worst]
+    return [Choice(title, date, (band,)) for title, band in zip(titles, worst, strict=True)]
+
+
+def _title(name: str, wave: float | None) -> str:
+    """Return what a band is called: its name, and its wavelength unless the name has it."""
+    named = name if "band" in name.lower() else f"Band {name}"
+    where = "" if wave is None or str(int(wave)) in name else f", {wave:.0f} nm"
+    return f"{named[:1].upper()}{named[1:]}{where}"

@@ -1,0 +1,1 @@
+"""Tiles, where they are solved, and the folder that keeps them."""
