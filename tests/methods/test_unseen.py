@@ -17,7 +17,7 @@ from ngr_geo.methods import holdout as validate
 from ngr_geo.methods import uncertainty
 
 BANDS = ("B02", "B03", "B04", "B08")
-DATA = Path(os.environ.get("NGR_GEO_DATA", Path(__file__).resolve().parents[2] / "shared" / "data"))
+DATA = Path(os.environ.get("NGR_GEO_DATA", Path(__file__).resolve().parents[3] / "shared" / "data"))
 Case = tuple[xr.DataArray, np.ndarray, np.ndarray]
 """A raster (time, band, y, x), what is missing (time, y, x), and what of it is scored: unseen, with a known truth."""
 

@@ -29,7 +29,7 @@ from ngr_geo.cli import main
 from ngr_geo.raster.cube import read
 from ngr_geo.report import stac
 
-SCHEMAS = Path(__file__).parent / "schemas"
+SCHEMAS = Path(__file__).parents[1] / "schemas"
 
 
 @pytest.fixture(autouse=True)

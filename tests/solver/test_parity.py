@@ -19,7 +19,7 @@ STEPS = (1, 2, 5, 20, 40)
 @cache
 def reference() -> dict[str, Tensor]:
     """Return the arrays of the reference file, float64 or bool."""
-    with np.load(Path(__file__).parent / "data" / "ngr_trajectories.npz") as file:
+    with np.load(Path(__file__).parents[1] / "data" / "ngr_trajectories.npz") as file:
         return {name: torch.from_numpy(file[name]) for name in file.files}
 
 
