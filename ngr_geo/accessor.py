@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, cast, overload
 
 import xarray as xr
 
-from .provenance import call_of, recorded
+from .record import call_of, recorded
 
 if TYPE_CHECKING:
     import os
@@ -425,9 +425,9 @@ class _Verbs(Generic[Raster]):
         Where these are still lazy they are computed: filling a stack, the scene is learnt and all masks are read, but no tile is
         solved; the other verbs solve all tiles.
         """
-        from . import columns
+        from . import rows
 
-        return columns.of(self._raster)
+        return rows.of(self._raster)
 
     def tiles(self, work: PathLike) -> GeoDataFrame:
         """Return the finished tiles of a verb's work folder as a GeoDataFrame: polygons, what was done, expected error, seconds.

@@ -1,45 +1,71 @@
-"""What a verb writes on its result beside values, what of an earlier verb's goes when the next one begins, and what stays.
+"""The record of a result: its attributes and coordinates `ngr_*`, the coordinate `filled`, and the layers beside it.
 
-A result carries attributes and coordinates named `ngr_*`, a boolean coordinate `filled`, and layers that were asked for. They
-describe that result, so the next verb drops all of them. Two things stay: the history, `ngr_before`, and `filled`, which is
-cumulative. A verb's own coordinates are recognised by an attribute, `ngr_content`, so that a user's are never taken for them.
+The record describes one result, so the next verb drops all of it (`begun`). Two things stay: the history, `ngr_before`, and
+`filled`, which is cumulative. A verb's own coordinates carry the attribute `ngr_content`, so that a user's are never taken for
+them. What is recorded of each date is in `rows`.
 """
 
 from __future__ import annotations
 
+import inspect
 import json
-from collections.abc import Collection, Hashable, Iterable, Mapping
-from typing import Any
+import os
+from collections.abc import Callable, Collection, Hashable, Iterable, Mapping
+from datetime import UTC, date, datetime
+from functools import wraps
+from importlib.metadata import version
+from typing import Any, NamedTuple, ParamSpec, TypeVar, cast
 
+import numpy as np
+import pandas as pd
 import xarray as xr
 
-from .errors import InputError
+from .errors import InputError, warn
+
+P = ParamSpec("P")
+R = TypeVar("R")
+Raster = xr.DataArray | xr.Dataset
+Row = dict[str, Any]
+"""What is recorded of one date, as JSON can hold it."""
+
+
+class Kind(NamedTuple):
+    """A coordinate that a verb writes beside its values: the kind of its dtype, and its long name."""
+
+    dtype: str
+    about: str
+
 
 PREFIX = "ngr_"
 """How all attributes, and the coordinates that describe dates and bands, begin."""
 BEFORE = "ngr_before"
-"""The history: verb and call of all earlier verbs, which is the only attribute that stays."""
+"""The history: verb and call of all earlier verbs, the only attribute that stays."""
 CONTENT = "ngr_content"
-"""The attribute by which the other coordinates are recognised: one of `KINDS`."""
+"""The attribute by which coordinates of one of `KINDS` are recognised."""
 FILLED = "filled"
 LAYERS = ("uncertainty", "change")
 """What a verb can write for each pixel beside `filled`: its standard deviation, and what was added to it."""
 EXPECTED = "expected_rmse"
 KINDS = {
-    FILLED: "filled by ngr_geo",
-    "uncertainty": "standard deviation of what ngr_geo filled or changed",
-    "change": "what ngr_geo added",
-    EXPECTED: "root mean square error expected in the gaps",
+    FILLED: Kind("b", "filled by ngr_geo"),
+    "uncertainty": Kind("f", "standard deviation of what ngr_geo filled or changed"),
+    "change": Kind("f", "what ngr_geo added"),
+    EXPECTED: Kind("f", "root mean square error expected in the gaps"),
 }
-_DTYPES = {FILLED: "b", "uncertainty": "f", "change": "f", EXPECTED: "f"}
-_FILLING = ("decloud", "inpaint", "fill_deadlines")
 STALE = ("STATISTICS_", "actual_range", "valid_min", "valid_max", "valid_range", PREFIX)
 """Attributes that a verb makes false, by how they begin."""
+VERBS = ("decloud", "inpaint", "denoise", "destripe", "fill_deadlines")
+FILLING = ("decloud", "inpaint", "fill_deadlines")
+UNRECORDED = ("self", "work", "restart", "progress")
+"""Keywords that change nothing in the result."""
+
+
+# What an earlier verb left on a raster.
 
 
 def mark(kind: str) -> dict[str, str]:
     """Return the attributes of a coordinate of one of `KINDS`."""
-    return {CONTENT: kind, "long_name": KINDS[kind]}
+    return {CONTENT: kind, "long_name": KINDS[kind].about}
 
 
 def fresh(attrs: Mapping[Any, Any]) -> dict[Any, Any]:
@@ -47,7 +73,7 @@ def fresh(attrs: Mapping[Any, Any]) -> dict[Any, Any]:
     return {key: value for key, value in attrs.items() if not str(key).startswith(STALE)}
 
 
-def own(raster: xr.DataArray | xr.Dataset) -> list[Hashable]:
+def own(raster: Raster) -> list[Hashable]:
     """Return the variables and coordinates of a raster that an earlier verb wrote, wherever they are by now.
 
     Files that were written before there was a mark count where the raster's own record says that a verb made it.
@@ -61,21 +87,19 @@ def own(raster: xr.DataArray | xr.Dataset) -> list[Hashable]:
 def _is_own(name: str, part: Any, recorded: bool, bands: Iterable[Hashable]) -> bool:
     if name.startswith(PREFIX) or part.attrs.get(CONTENT) in KINDS:
         return True
-    if not recorded:
-        return False
-    names = {FILLED: FILLED, **{layer: layer for layer in LAYERS}}
+    names = {kind: kind for kind in (FILLED, *LAYERS)}
     names |= {f"{band}_{kind}": kind for band in bands for kind in (*LAYERS, EXPECTED)}
-    return name in names and part.dtype.kind == _DTYPES[names[name]]
+    return recorded and name in names and part.dtype.kind == KINDS[names[name]].dtype
 
 
-def with_coordinates(raster: xr.DataArray | xr.Dataset) -> xr.DataArray | xr.Dataset:
+def with_coordinates(raster: Raster) -> Raster:
     """Return a raster with what an earlier verb wrote as coordinates: a file read without them has them among its variables."""
     if isinstance(raster, xr.DataArray):
         return raster
     return raster.set_coords([name for name in own(raster) if name in raster.data_vars])
 
 
-def begun(raster: xr.DataArray | xr.Dataset) -> xr.DataArray | xr.Dataset:
+def begun(raster: Raster) -> Raster:
     """Return a raster without the record, the coordinates and the layers of an earlier verb; only the history stays."""
     bare = raster.copy(deep=False).drop_vars(own(raster))  # its attributes are another object's
     earlier = history(_noted(raster))
@@ -84,7 +108,7 @@ def begun(raster: xr.DataArray | xr.Dataset) -> xr.DataArray | xr.Dataset:
     return bare
 
 
-def _noted(raster: xr.DataArray | xr.Dataset) -> Mapping[Any, Any]:
+def _noted(raster: Raster) -> Mapping[Any, Any]:
     """Return the attributes that hold a raster's record: its own, or a variable's where it was put into a Dataset."""
     parts = [raster, *raster.data_vars.values()] if isinstance(raster, xr.Dataset) else [raster]
     noted: list[Mapping[Any, Any]] = [part.attrs for part in parts if {f"{PREFIX}verb", BEFORE} & set(part.attrs)]
@@ -100,7 +124,7 @@ def history(attrs: Mapping[Any, Any]) -> list[dict[str, Any]]:
     return steps
 
 
-def filled_before(raster: xr.DataArray | xr.Dataset) -> xr.DataArray | None:
+def filled_before(raster: Raster) -> xr.DataArray | None:
     """Return which pixels earlier verbs filled, None where nothing says so."""
     if FILLED not in raster.coords or FILLED not in own(raster):
         return None
@@ -108,17 +132,13 @@ def filled_before(raster: xr.DataArray | xr.Dataset) -> xr.DataArray | None:
     return found if found.dtype.kind == "b" else found != 0
 
 
-def lost_filled(raster: xr.DataArray | xr.Dataset) -> str | None:
+def lost_filled(raster: Raster) -> str | None:
     """Return a warning where a raster was filled by an earlier verb and its coordinate `filled` is gone, else None."""
     noted = _noted(raster)
     verb = str(noted.get(f"{PREFIX}verb", ""))
     present = FILLED in raster.coords or (isinstance(raster, xr.Dataset) and FILLED in raster.variables)
-    if verb not in _FILLING or present:
-        return None
-    rows = read_json(noted.get(f"{PREFIX}dates"))
-    rows = [row for row in (rows if isinstance(rows, list) else [rows]) if isinstance(row, dict)]
-    shares = [row.get("filled") for row in rows]
-    if shares and all(share == 0 for share in shares):
+    shares = [row.get("filled") for row in dates_of(noted)]
+    if verb not in FILLING or present or (shares and all(share == 0 for share in shares)):
         return None
     return (
         f"The raster was made by {verb}, and its coordinate 'filled' is gone, so what was filled then will count as measured. Keep "
@@ -126,7 +146,7 @@ def lost_filled(raster: xr.DataArray | xr.Dataset) -> str | None:
     )
 
 
-def check(raster: xr.DataArray | xr.Dataset, layers: Collection[str] = ()) -> None:
+def check(raster: Raster, layers: Collection[str] = ()) -> None:
     """Raise where the result of a verb would replace a variable or coordinate that is the user's.
 
     Args:
@@ -136,37 +156,145 @@ def check(raster: xr.DataArray | xr.Dataset, layers: Collection[str] = ()) -> No
     Raises:
         InputError: with the name, and how to rename it.
     """
-    ours = own(raster)
+    taken = {*raster.dims, *raster.coords}
     if isinstance(raster, xr.DataArray):
-        taken = {*raster.coords, *raster.dims, raster.name}
-        wanted = [FILLED, *layers]
+        wanted, taken = [FILLED, *layers], taken | {raster.name}
     else:
-        taken = {*raster.variables, *raster.dims}
         wanted = [FILLED, *(f"{name}_{kind}" for name in raster.data_vars for kind in layers)]
+        taken |= set(raster.data_vars)
+    ours = own(raster)
     for name in wanted:
-        if name in taken and name not in ours:
-            what = (
-                "a coordinate"
-                if name in raster.coords
-                else "a variable"
-                if name != getattr(raster, "name", None)
-                else "a raster"
-            )
-            called = (
-                f"raster.rename('my_{name}')" if what == "a raster" else f"raster.rename({{{name!r}: 'my_{name}'}})"
-            )
-            msg = (
-                f"Found {what} named {name!r} that no verb of ngr_geo wrote, and the result of this one has a coordinate of that "
-                "name; expected that it is free. Rename yours:"
-            )
-            raise InputError(
-                msg, call=f"{called}.", option=f"ncrename -v {name},my_{name} FILE (a GeoTIFF's band: rio edit-info)."
-            )
+        if name not in taken or name in ours:
+            continue
+        what, call = "a variable", f"raster.rename({{{name!r}: 'my_{name}'}})"
+        if name in raster.coords:
+            what = "a coordinate"
+        elif name == getattr(raster, "name", None):
+            what, call = "a raster", f"raster.rename('my_{name}')"
+        msg = (
+            f"Found {what} named {name!r} that no verb of ngr_geo wrote, and the result of this one has a coordinate of that "
+            "name; expected that it is free. Rename yours:"
+        )
+        option = f"ncrename -v {name},my_{name} FILE (a GeoTIFF's band: rio edit-info)."
+        raise InputError(msg, call=f"{call}.", option=option)
+
+
+# The call, and how it is repeated.
+
+
+def recorded(verb: Callable[P, R]) -> Callable[P, R]:
+    """Make a verb of the accessors write its keywords, and when it was called, into what it returns.
+
+    `ngr_call` has the keywords as JSON, of an array its digest; `ngr_made` the time, unless the environment asks for reproducible
+    files (SOURCE_DATE_EPOCH: reproducible-builds.org): nothing else distinguishes a call that was interrupted and went on in a work
+    folder from one that was not.
+    """
+    signature = inspect.signature(verb)
+
+    @wraps(verb)
+    def call(*arguments: P.args, **keywords: P.kwargs) -> R:
+        bound = signature.bind(*arguments, **keywords)
+        bound.apply_defaults()
+        given = {name: _as_json(value) for name, value in bound.arguments.items() if name not in UNRECORDED}
+        raster = cast(Any, arguments[0])._raster
+        check(raster, [kind for kind in LAYERS if bound.arguments.get(kind)])
+        if lost := lost_filled(raster):
+            warn(lost)
+        result: Any = verb(*arguments, **keywords)
+        made = {}
+        if "SOURCE_DATE_EPOCH" not in os.environ:
+            made["ngr_made"] = datetime.now(UTC).isoformat(timespec="seconds")
+        return cast(R, result.assign_attrs(ngr_call=json.dumps(given), **made))
+
+    return call
+
+
+def call_of(attrs: Mapping[Any, Any], given: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    """Return the verb and the keywords of a result's attributes; arrays are taken from `given`, which also overrules the rest.
+
+    Raises:
+        InputError: there is no record, an array is missing, or it is another one than then.
+    """
+    if "ngr_call" not in attrs or "ngr_verb" not in attrs:
+        msg = "Found no record of a verb (ngr_verb, ngr_call), expected a result of ngr_geo: pass one, or its attrs or tags."
+        raise InputError(msg)
+    verb, keywords = str(attrs["ngr_verb"]), dict(json.loads(attrs["ngr_call"]))
+    if verb not in VERBS or set(keywords) & set(UNRECORDED):  # tags may say anything: they call and write nothing else
+        msg = f"Found a record that no verb wrote ({verb}, {', '.join(keywords)}), expected one of {', '.join(VERBS)}."
+        raise InputError(msg)
+    if str(attrs.get("ngr_version")) != version("ngr_geo"):
+        warn(
+            f"The result was made by version {attrs.get('ngr_version')}, this is {version('ngr_geo')}: the bits may differ."
+        )
+    for name, value in keywords.items():
+        if not isinstance(value, dict):
+            continue
+        if name not in given:
+            msg = f"The result was made with {name}= given as {value['kind']}: pass it again, .ngr.repeat(result, {name}=...)."
+            raise InputError(msg)
+        found = _as_json(given[name])
+        if value["digest"] and isinstance(found, dict) and found["digest"] and found["digest"] != value["digest"]:
+            msg = f"Found another {name} than the result was made with, expected the same values: pass that one."
+            raise InputError(msg)
+    return verb, {**keywords, **given}
+
+
+def _as_json(value: Any) -> Any:
+    """Return a keyword's value as JSON can hold it; of an array or object a digest, None where that would compute something."""
+    from .tiling.store import digest
+
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    if isinstance(value, np.datetime64):
+        return str(value)
+    if isinstance(value, date):
+        return value.isoformat()
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, xr.DataArray):
+        kind = f"array {value.name}" if value.name else "an array"
+        return {"kind": kind, "digest": None if value.chunks else digest(value.values)}
+    if isinstance(value, np.ndarray) and value.ndim > 1:
+        return {"kind": "an array", "digest": digest(value)}
+    if hasattr(value, "to_wkb"):  # polygons
+        from .raster.aoi import digest_of
+
+        return {"kind": type(value).__name__, "digest": digest_of(value)}
+    if isinstance(value, Mapping) and "type" in value:
+        return {"kind": "GeoJSON", "digest": digest(json.dumps(value, sort_keys=True))}
+    if isinstance(value, list | tuple | np.ndarray | pd.Index):
+        return [_as_json(v) for v in value]
+    return {"kind": type(value).__name__, "digest": None}
+
+
+# What attributes and tags say, which may have gone through other hands.
+
+
+def dates_of(attrs: Mapping[Any, Any]) -> list[Row]:
+    """Return the rows in a result's attributes, or a file's tags (`ngr_dates`); nothing where there are none."""
+    found = read_json(attrs.get("ngr_dates"))
+    return [row for row in (found if isinstance(found, list) else [found]) if isinstance(row, dict)]
 
 
 def read_json(text: Any) -> Any:
-    """Return what a text in JSON says, None where it is none: attributes may have gone through other hands."""
+    """Return what a text in JSON says, None where it is none."""
     try:
         return json.loads(text)
     except (TypeError, ValueError, RecursionError):
         return None
+
+
+def table_of(text: Any) -> dict[str, Any]:
+    """Return the table that a text in JSON holds, an empty one where it holds none."""
+    found = read_json(text)
+    return found if isinstance(found, dict) else {}
+
+
+def number(value: Any) -> float:
+    """Return a number of a record, NaN for what is none."""
+    try:
+        return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else float("nan")
+    except OverflowError:
+        return float("nan")

@@ -22,7 +22,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from . import columns
+from . import rows as records
 from .errors import InputError, MaskError, warn
 from .methods.checkpoint import Prior
 from .methods.checkpoint import load as load_prior
@@ -31,7 +31,9 @@ from .raster import cube as cubes
 from .raster import footprint, maskcheck, masks, plausible, products, selection
 from .raster.aoi import Area
 from .raster.cube import Cube
+from .raster.flags import METHODS
 from .raster.selection import Dates
+from .record import Row
 from .tiling import jobs, store, tiles, work
 from .tiling.store import Slot, Stored
 from .tiling.tiles import Region, Tile
@@ -40,7 +42,6 @@ from .wording import listed
 if TYPE_CHECKING:
     from .methods.temporal import Settings
 
-METHODS = ("auto", "ngr", "guide", "paper")
 SAMPLE_VALUES = 10_000_000
 """Values (dates x bands x pixels) that a scene is learnt from, at most: 40 MB, and about twenty times that while fitting."""
 SAMPLE_SIZE = 256
@@ -472,7 +473,7 @@ def _lazily(job: Job, verb: str, settings: Settings, options: Options) -> xr.Dat
     result = stamped(cubes.write(cube, restored, fill, layers=layers), verb, settings)
     shares = dask.delayed(Shares)(*_shares(job, fill), {})
     rows = dask.delayed(_rows)(cube.dates, cube.bands, prior, shares, settings.method)
-    return columns.written(result, cube, rows, ("missing", *columns.COMMON, *(["unseen"] * (len(cube.dates) > 1))))
+    return records.written(result, cube, rows, ("missing", *records.COMMON, *(["unseen"] * (len(cube.dates) > 1))))
 
 
 def _learn_and_warn(
@@ -935,15 +936,13 @@ def _recorded(
     return stamped(result, verb, settings).assign_attrs(ngr_dates=json.dumps(rows), ngr_tiles=counts, **expected)
 
 
-def _rows(
-    dates: Sequence[str], bands: Sequence[str], prior: Prior | None, shares: Shares, asked: str
-) -> list[columns.Row]:
+def _rows(dates: Sequence[str], bands: Sequence[str], prior: Prior | None, shares: Shares, asked: str) -> list[Row]:
     """Return what was done on each date: what is missing, filled and seen on no date, the method, the errors expected."""
     judged = prior.scene.judgement if prior and prior.scene else {}
     rows = []
     for index, name in enumerate(dates):
         missing, filled = (round(float(s[index]), 6) for s in (shares.missing, shares.filled))
-        row: columns.Row = {"date": name, "missing": missing, "filled": filled, "method": "none"}
+        row: Row = {"date": name, "missing": missing, "filled": filled, "method": "none"}
         if prior and shares.filled[index]:
             row["method"] = judged[index].method if index in judged else "paper"
         if prior and len(dates) > 1:
@@ -986,7 +985,7 @@ def choice(judgement: Any, asked: str) -> dict[str, Any]:
         rmse = rmse[np.isfinite(rmse) & (rmse > 0)]
         if rmse.size:
             figures[member] = float(f"{np.exp(np.log(rmse).mean()):.5g}")
-    return columns.choice({**figures, "blocks": int(np.nanmax(judgement.blocks))}, asked)
+    return records.choice({**figures, "blocks": int(np.nanmax(judgement.blocks))}, asked)
 
 
 def _expectation(judgement: Any, prior: Prior, date: int, bands: Sequence[str]) -> dict[str, Any]:

@@ -20,12 +20,13 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from . import columns, restore
+from . import restore
+from . import rows as records
 from .errors import InputError, MaskError, warn
 from .raster import aoi as areas
 from .raster import cube as cubes
 from .raster import footprint, plausible, selection
-from .raster.cube import Cube
+from .raster.cube import SPECTRAL_BANDS, Cube
 from .restore import Dates, Options, regions, settings_of
 from .tiling import jobs, store, tiles, work
 from .tiling.store import Slot, Stored
@@ -39,8 +40,6 @@ if TYPE_CHECKING:
 NOISES = ("auto", "gaussian", "mixed")
 DIRECTIONS = (None, "columns", "rows")
 QUANTILE = 0.999
-SPECTRAL_BANDS = 8
-"""A single date with at least so many bands is a spectral cube."""
 STATES = ("correction", "made", "deviation")
 """What is blended of a tile, as its record calls it."""
 
@@ -303,7 +302,7 @@ def _lazily(
     band = cube.dims[1]
     if job.verb == "denoise" and band in result.dims:
         result = result.assign_coords(ngr_noise=((band,), da.from_delayed(noise, cube.shape[1:2], float)))
-    return columns.written(result, cube, rows, ("kind", *columns.COMMON))
+    return records.written(result, cube, rows, ("kind", *records.COMMON))
 
 
 def _in_folder(

@@ -14,7 +14,8 @@ from shapely.geometry import box
 from small_cube import raster
 from test_spectral_guides import noisy
 
-from ngr_geo import columns, sample
+from ngr_geo import rows as records
+from ngr_geo import sample
 from ngr_geo.raster import flags
 from ngr_geo.report import stac
 
@@ -78,7 +79,7 @@ def test_a_part_of_a_lazy_result_tells_of_its_own_dates(stack: xr.Dataset) -> No
 def test_nothing_is_computed_for_what_only_describes(stack: xr.Dataset) -> None:
     """A STAC item of a lazy result leaves out what is not known, and needs no null in its place."""
     lazy = stack.chunk(y=24).ngr.decloud(method="guide")
-    rows = columns.of(lazy, compute=False)
+    rows = records.of(lazy, compute=False)
     assert [set(row) for row in rows] == [{"date", "guide_rmse", "ngr_rmse"}] * 3
     pytest.importorskip("pystac")
     assert stac.items(lazy, ["clear.nc"])[0].properties["processing:lineage"]
@@ -130,17 +131,17 @@ def test_a_lazy_result_is_written_without_a_warning_and_read_back_equal(
 
 def test_words_are_numbers_and_back() -> None:
     words = ["none", "guide", "ngr", "guide+ngr", "paper"]
-    numbers = flags.encode(words, flags.METHODS)
+    numbers = flags.encode(words, flags.KEPT)
     assert numbers.tolist() == [0, 1, 2, 3, 4]
-    assert flags.decode(numbers, flags.attributes(flags.METHODS, "method")) == words
+    assert flags.decode(numbers, flags.attributes(flags.KEPT, "method")) == words
     assert flags.decode(np.array(words), {}) == words  # of results that were written as text
     with pytest.raises(KeyError):
-        flags.encode(["magic"], flags.METHODS)
+        flags.encode(["magic"], flags.KEPT)
 
 
 def test_cf_xarray_reads_the_method() -> None:
     pytest.importorskip("cf_xarray")
-    attrs = flags.attributes(flags.METHODS, "method")
-    kept = xr.DataArray(flags.encode(["guide", "guide+ngr", "none"], flags.METHODS), dims="time", attrs=attrs)
+    attrs = flags.attributes(flags.KEPT, "method")
+    kept = xr.DataArray(flags.encode(["guide", "guide+ngr", "none"], flags.KEPT), dims="time", attrs=attrs)
     assert (kept.cf == "guide").values.tolist() == [True, True, False]
     assert (kept.cf == "ngr").values.tolist() == [False, True, False]

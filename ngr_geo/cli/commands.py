@@ -388,7 +388,7 @@ def _kept(job: Job, stack: "Stack") -> list[int] | None:
 
 def _only_dates(result: "xr.DataArray | xr.Dataset", kept: Sequence[int]) -> "xr.DataArray | xr.Dataset":
     """A result with some of its dates, and its record with what tells of these."""
-    from ..provenance import read_json
+    from ..record import read_json
 
     if "time" not in result.dims:
         return result
@@ -515,9 +515,9 @@ def _restore_spectral(verb: str, job: Job, console: Console, **chosen: Any) -> i
     import ngr_geo
 
     from ..io import read_stack
-    from ..provenance import dates_of
     from ..raster import selection
     from ..raster.cube import read
+    from ..record import dates_of
     from ..report.facts import dated
 
     start = time.monotonic()

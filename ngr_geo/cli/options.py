@@ -6,11 +6,11 @@ from typing import Any
 
 import click
 
+from ..raster.flags import METHODS
 from ..raster.products import RULES
 from . import console as terminal
 from .console import Console
 
-METHODS = ("auto", "ngr", "guide", "paper")
 MASK_RULES = (*(rule.name for rule in RULES if rule.name != "UDM2"), "MSK_CLDPRB", "CLP_255", "cloud_mask")
 """Names that a mask can be read by; "cloud_mask": 0 and 1."""
 

@@ -33,7 +33,6 @@ from . import uncertainty
 from .uncertainty import Spread
 
 Method = Literal["auto", "ngr", "guide", "paper"]
-METHODS: tuple[Method, ...] = ("auto", "ngr", "guide", "paper")
 Progress = Callable[[str, int, int], None]
 
 HOLD_STEPS = 16

@@ -39,6 +39,8 @@ _KINDS = {
     "m": "durations",
 }
 METRES_PER_DEGREE = 111_320.0
+SPECTRAL_BANDS = 8
+"""A single date with at least so many bands is a spectral cube: its faults differ from band to band."""
 
 
 @dataclass(frozen=True)

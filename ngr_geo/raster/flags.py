@@ -11,9 +11,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-METHODS = ("guide", "ngr", "paper")
+METHODS = ("auto", "ngr", "guide", "paper")
+"""What a verb can be asked for."""
+KEPT = ("guide", "ngr", "paper")
+"""What it can have kept."""
 KINDS = ("gaussian", "mixed", "stripes", "gaps")
-"""Faults that were found: `spectral_tasks.Kind`."""
+"""Faults that were found: `methods.spectral.Kind`."""
 
 
 def encode(words: Iterable[str], meanings: Sequence[str]) -> NDArray[np.int8]:
@@ -23,7 +26,7 @@ def encode(words: Iterable[str], meanings: Sequence[str]) -> NDArray[np.int8]:
 
 
 def attributes(meanings: Sequence[str], about: str) -> dict[str, Any]:
-    """Return the attributes that tell what the numbers mean."""
+    """Return the attributes that say what the numbers mean."""
     return {
         "long_name": about,
         "flag_masks": np.array([1 << i for i in range(len(meanings))], np.int8),

@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from ..provenance import number, read_json
 from ..raster import cube as cubes
 from ..raster.cube import Cube
+from ..record import number, read_json
 from ..wording import counted, percent
 
 LETTERS, ROWS = 2000, 400

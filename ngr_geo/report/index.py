@@ -13,8 +13,8 @@ import numpy as np
 
 from ..errors import InputError, OutputError, warn
 from ..methods.checkpoint import Prior, load
-from ..provenance import read_json
 from ..raster.cube import Cube
+from ..record import read_json
 from ..tiling import jobs, store, tiles
 from ..wording import counted
 

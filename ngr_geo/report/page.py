@@ -24,11 +24,12 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from PIL import Image, features
 
-from .. import columns
+from .. import rows as records
 from ..io import atomic as whole
-from ..provenance import number, read_json
+from ..raster.cube import SPECTRAL_BANDS
+from ..record import number, read_json
 from . import facts, index, pictures, tilemap, views
-from .views import SPECTRAL_BANDS, Result, Spectra, View
+from .views import Result, Spectra, View
 
 if TYPE_CHECKING:
     from geopandas import GeoDataFrame
@@ -91,12 +92,12 @@ def _page(result: Result, tiles: GeoDataFrame | None, warnings: Sequence[str]) -
     if found is not None:
         choices += views.most_changed(result, found, 0)
     looks, recorded = dask.compute(
-        [views.view(result, choice) for choice in choices], columns.coordinates(result.after)
+        [views.view(result, choice) for choice in choices], records.coordinates(result.after)
     )
     told = read_json(after.attrs.get("ngr_warnings"))
     warnings = list(dict.fromkeys([*warnings, *(map(str, told) if isinstance(told, list) else ())]))
     table = index.of_result(result.after) if tiles is None else tiles
-    rows = columns.rows_of(result.after, recorded)
+    rows = records.merged(result.after, recorded)
     page: dict[str, Any] = {
         "title": facts.TITLES.get(str(after.attrs.get("ngr_verb")), "Restored"),
         "lead": facts.lead(cube),

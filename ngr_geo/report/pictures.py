@@ -17,12 +17,13 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from .. import columns
+from .. import rows as records
 from ..errors import InputError
 from ..io import atomic as whole
-from ..provenance import number
+from ..raster.cube import SPECTRAL_BANDS
+from ..record import number
 from . import views
-from .views import SPECTRAL_BANDS, View
+from .views import View
 
 INK, PAPER, SOFT = "#1b1f24", "#ffffff", "#5b6470"
 FILLED, EMPTY = (0.93, 0.35, 0.22), (0.86, 0.87, 0.89)
@@ -120,7 +121,7 @@ def plot_expected(after: xr.DataArray | xr.Dataset) -> Figure:
     Raises:
         InputError: the result tells no expected error.
     """
-    return expected(columns.of(after), after)
+    return expected(records.of(after), after)
 
 
 def expected(rows: Sequence[Mapping[str, Any]], after: xr.DataArray | xr.Dataset) -> Figure:

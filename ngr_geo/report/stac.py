@@ -25,7 +25,7 @@ from affine import Affine
 from rasterio.crs import CRS
 from rasterio.enums import WktVersion
 
-from .. import columns
+from .. import rows as records
 from ..errors import InputError, OutputError
 from ..io import Written
 from ..io.containers import is_container, is_zarr
@@ -93,7 +93,7 @@ def items(
     _check_names(written.rasters)
     cube = cubes.read(result)
     times = _times(cube)
-    rows = columns.of(result, compute=False) or [{} for _ in times]
+    rows = records.of(result, compute=False) or [{} for _ in times]
     together = is_container(str(written.rasters[0]))
     groups = [(times, rows)] if together else [([t], [row]) for t, row in zip(times, rows, strict=True)]
     if len(groups) != len(written.rasters):

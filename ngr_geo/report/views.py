@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from ..errors import InputError
 from ..raster import cube as cubes
-from ..raster.cube import Cube
+from ..raster.cube import SPECTRAL_BANDS, Cube
 
 COLOURS = (
     ("B04", "B03", "B02"),  # Sentinel-2
@@ -35,8 +35,6 @@ PIXELS = 800
 """Sides of a picture, at most."""
 DATES = 6
 """Dates to show, unless some are asked for."""
-SPECTRAL_BANDS = 8
-"""A raster with so many bands is a spectral cube: its faults differ from band to band."""
 _BLOCK = 2**22  # values of an array in memory that are looked at together
 
 

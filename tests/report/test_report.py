@@ -25,7 +25,7 @@ from small_stack import write_crops, write_masks
 import ngr_geo
 from ngr_geo import InputError, OutputError, sample
 from ngr_geo.cli import main
-from ngr_geo.provenance import dates_of, number
+from ngr_geo.record import dates_of, number
 from ngr_geo.report import page as report
 
 NASTY = "<script>window.hacked=1</script>"

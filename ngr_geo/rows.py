@@ -1,8 +1,8 @@
-"""The record of a lazy result: what is known of each date only once tiles are solved is computed with it, as coordinates.
+"""The rows of a record, one for each date: as the attribute `ngr_dates`, and of a lazy result as coordinates.
 
-A verb on data in memory writes its record, a row for each date, as the attribute `ngr_dates`. Attributes cannot be computed later,
-so a lazy result holds the same rows in coordinates `ngr_*`, numbers all of them, since every format can hold these. `record`
-puts them together again.
+A verb on data in memory writes its rows as the attribute. Attributes cannot be computed later, so a lazy result holds what is
+known only once its tiles are solved in coordinates `ngr_*`: numbers all of them, since every format can hold these. `of` reads
+either form.
 """
 
 from __future__ import annotations
@@ -14,38 +14,32 @@ from typing import Any
 import dask
 import dask.array as da
 import numpy as np
-import xarray as xr
 from numpy.typing import NDArray
 
-from . import record
-from .provenance import dates_of
 from .raster import cube as cubes
 from .raster import flags
 from .raster.cube import Cube
+from .record import EXPECTED, Raster, Row, dates_of, mark, table_of
 from .wording import counted
 
-Row = dict[str, Any]
-"""What is said of one date, as JSON can hold it."""
 WORDS = {
-    "method": (flags.METHODS, flags.attributes(flags.METHODS, "method that was kept")),
+    "method": (flags.KEPT, flags.attributes(flags.KEPT, "method that was kept")),
     "kind": (flags.KINDS, flags.attributes(flags.KINDS, "fault that was found")),
 }
 CHOICE = ("guide", "ngr", "blocks")
 """The figures of a row's `choice`: RMSE of both on hidden blocks, and how many of these there are."""
-NUMBERS = ("missing", "filled", "unseen", "guide_rmse", "ngr_rmse", *(f"choice_{name}" for name in CHOICE))
 COMMON = ("method", "filled", "guide_rmse", "ngr_rmse", *(f"choice_{name}" for name in CHOICE))
-"""What all verbs say of a date."""
+"""The entries of a row that all verbs write."""
+NUMBERS = ("missing", "unseen", *COMMON[1:])
 
 
-def written(
-    result: xr.DataArray | xr.Dataset, cube: Cube, rows: Any, names: Sequence[str]
-) -> xr.DataArray | xr.Dataset:
-    """Return a lazy result with its record in coordinates.
+def written(result: Raster, cube: Cube, rows: Any, names: Sequence[str]) -> Raster:
+    """Return a lazy result with its rows in coordinates.
 
     Args:
         result: of a verb.
         cube: what the verb was called on.
-        rows: the record, delayed.
+        rows: the rows, delayed.
         names: the entries of a row that are written: some of `NUMBERS` and `WORDS`.
     """
     found = {f"ngr_{name}": _column(cube, rows, name) for name in names} | _expected(cube, rows)
@@ -55,7 +49,7 @@ def written(
 
 
 def _column(cube: Cube, rows: Any, name: str) -> tuple[Any, ...]:
-    """Return one entry of the record as a coordinate along time: a scalar where the raster has no time."""
+    """Return one entry of the rows as a coordinate along time: a scalar where the raster has no time."""
     time = cube.dims[0]
     kind, attrs = (np.int8, WORDS[name][1]) if name in WORDS else (np.float64, None)
     values = da.from_delayed(dask.delayed(_entries)(rows, name), (len(cube.dates),), kind)
@@ -66,10 +60,8 @@ def _entries(rows: Sequence[Row], name: str) -> NDArray[Any]:
     """Return one entry of all rows (time,), words as numbers."""
     if name in WORDS:
         return flags.encode([row[name] for row in rows], WORDS[name][0])
-    if name.startswith("choice_"):
-        values = [row.get("choice", {}).get(name.removeprefix("choice_")) for row in rows]
-    else:
-        values = [row.get(name) for row in rows]
+    figure = name.removeprefix("choice_")
+    values = [(row if figure == name else row.get("choice", {})).get(figure) for row in rows]
     return np.array([np.nan if value is None else value for value in values], np.float64)
 
 
@@ -79,11 +71,10 @@ def _expected(cube: Cube, rows: Any) -> dict[str, tuple[Any, ...]]:
     rmse = da.from_delayed(dask.delayed(_expected_rmse)(rows, cube.bands), cube.shape[:2], np.float64)
     along = () if time is None else (time,)
     rmse = rmse[0] if time is None else rmse
-    attrs = record.mark(record.EXPECTED)
     if cube.names:
-        return {f"{name}_{record.EXPECTED}": (along, rmse[..., i], attrs) for i, name in enumerate(cube.names)}
+        return {f"{name}_{EXPECTED}": (along, rmse[..., i], mark(EXPECTED)) for i, name in enumerate(cube.names)}
     dims, values = (along, rmse[..., 0]) if band is None else ((*along, band), rmse)
-    return {f"ngr_{record.EXPECTED}": (dims, values, attrs)}
+    return {f"ngr_{EXPECTED}": (dims, values, mark(EXPECTED))}
 
 
 def _expected_rmse(rows: Sequence[Row], bands: Sequence[str]) -> NDArray[np.float64]:
@@ -92,39 +83,38 @@ def _expected_rmse(rows: Sequence[Row], bands: Sequence[str]) -> NDArray[np.floa
     return np.array([[np.nan if t.get(b) is None else t[b] for b in bands] for t in tables], np.float64)
 
 
-def of(after: xr.DataArray | xr.Dataset, compute: bool = True) -> list[Row]:
-    """Return the record of a result, a row for each date; what a lazy one holds in coordinates is computed, or left out."""
-    cube = cubes.read(after)
-    columns = coordinates(cube)
-    if compute:
-        (columns,) = dask.compute(columns)
-    elif any(isinstance(data, da.Array) for name, data in columns.items() if name != "expected"):
-        columns = {}
-    return rows_of(cube, columns)
-
-
 def coordinates(cube: Cube) -> dict[str, Any]:
-    """Return the coordinates that hold the record of a lazy result, by their entry in a row, not computed."""
+    """Return the coordinates that hold the rows of a lazy result, by their entry in a row, not computed."""
     coords = cube.raster.coords
     columns = {name: coords[f"ngr_{name}"].data for name in (*WORDS, *NUMBERS) if f"ngr_{name}" in coords}
-    names = [f"{name}_{record.EXPECTED}" for name in cube.names] or [f"ngr_{record.EXPECTED}"]
+    names = [f"{name}_{EXPECTED}" for name in cube.names] or [f"ngr_{EXPECTED}"]
     if columns and set(names) <= set(coords):
         columns["expected"] = [coords[name].data for name in names]
     return columns
 
 
-def rows_of(cube: Cube, columns: Mapping[str, Any]) -> list[Row]:
-    """Return the record of a result: its attribute `ngr_dates`, and of a lazy one its computed `coordinates`."""
-    rows = dates_of(cube.raster.attrs)
-    if rows and not any("in_coordinates" in row for row in rows):
-        return rows
-    found = _read(cube, columns) or [{"date": row.get("date")} for row in rows]
-    known = {row.get("date"): row for row in rows}
-    merged = [{**known.get(row["date"], {}), "expected": None, **row} for row in found]
-    empty = [
-        {k for k, v in row.items() if v is None and not k.endswith("_rmse")} | {"in_coordinates"} for row in merged
+def of(result: Raster, compute: bool = True) -> list[Row]:
+    """Return the rows of a result; what a lazy one holds in coordinates is computed, or left out."""
+    cube = cubes.read(result)
+    columns = coordinates(cube)
+    if compute:
+        (columns,) = dask.compute(columns)
+    elif any(isinstance(data, da.Array) for name, data in columns.items() if name != "expected"):
+        columns = {}
+    return merged(cube, columns)
+
+
+def merged(cube: Cube, columns: Mapping[str, Any]) -> list[Row]:
+    """Return the rows of a result: its attribute `ngr_dates`, and of a lazy one its computed `coordinates`."""
+    known = dates_of(cube.raster.attrs)
+    if known and not any("in_coordinates" in row for row in known):
+        return known
+    found = _read(cube, columns) or [{"date": row.get("date")} for row in known]
+    by_date = {row.get("date"): row for row in known}
+    both = [{**by_date.get(row["date"], {}), "expected": None, **row} for row in found]
+    return [
+        {k: v for k, v in r.items() if k != "in_coordinates" and (v is not None or k.endswith("_rmse"))} for r in both
     ]
-    return [{k: v for k, v in row.items() if k not in none} for row, none in zip(merged, empty, strict=True)]
 
 
 def _read(cube: Cube, columns: Mapping[str, Any]) -> list[Row]:
@@ -138,20 +128,19 @@ def _read(cube: Cube, columns: Mapping[str, Any]) -> list[Row]:
             table[name] = [value if np.isfinite(value) else None for value in np.ravel(values).tolist()]
     if not table or any(len(values) != len(days) for values in table.values()):
         return []
-    settings = record.read_json(cube.raster.attrs.get("ngr_settings"))
-    asked = settings.get("method") if isinstance(settings, dict) else None
-    rows = []
+    asked = table_of(cube.raster.attrs.get("ngr_settings")).get("method")
+    found = []
     for index, day in enumerate(days):
         row = {"date": day} | {name: values[index] for name, values in table.items() if not name.startswith("choice_")}
         figures = {name: table[f"choice_{name}"][index] for name in CHOICE if f"choice_{name}" in table}
-        rows.append(row | choice({k: v for k, v in figures.items() if v is not None}, asked))
+        found.append(row | choice({k: v for k, v in figures.items() if v is not None}, asked))
     parts = [np.reshape(part, (len(days), -1)) for part in columns.get("expected", ()) if np.size(part)]
     expected = np.concatenate(parts, axis=1) if parts else np.empty((len(days), 0))
     if expected.shape[1] == len(bands):
-        for row, rmse in zip(rows, expected.tolist(), strict=True):
+        for row, rmse in zip(found, expected.tolist(), strict=True):
             if np.isfinite(rmse).any():
                 row["expected"] = {"rmse": dict(zip(bands, rmse, strict=True))}
-    return rows
+    return found
 
 
 def choice(figures: Mapping[str, float], asked: str | None) -> Row:
