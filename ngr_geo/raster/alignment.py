@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import xarray as xr
 from numpy.typing import NDArray
 
 from ..errors import GridError, MaskError
-from .cube import TIME_NAMES, spatial_dims
+from .grid import TIME_NAMES, named, spatial_dims, time_dim
 
 
 def align(mask: xr.DataArray, raster: xr.DataArray | xr.Dataset) -> xr.DataArray:
@@ -22,34 +22,35 @@ def align(mask: xr.DataArray, raster: xr.DataArray | xr.Dataset) -> xr.DataArray
         GridError: the mask does not cover the raster.
         MaskError: a date of the raster has no mask.
     """
+    import rioxarray  # noqa: F401  # registers .rio; slow to import
+
     rows, columns = spatial_dims(raster)
     mask = _in_time(_squeezed(mask), raster)
     if rows not in mask.dims or columns not in mask.dims:
-        own_rows, own_columns = spatial_dims(mask)
-        mask = mask.rename({own_rows: rows, own_columns: columns})
-    if _other_crs(mask, raster):
+        mask = mask.rename(dict(zip(spatial_dims(mask), (rows, columns), strict=True)))
+    ours, theirs = raster.rio.crs, mask.rio.crs
+    if ours is not None and theirs is not None and ours != theirs:
         return _reprojected(mask, raster, str(rows), str(columns))
     for dim in (rows, columns):
-        has = [dim in a.coords for a in (mask, raster)]
-        if not all(has):
-            if mask.sizes[dim] != raster.sizes[dim]:
-                msg = (
-                    f"Found a mask with {mask.sizes[dim]} pixels along {dim}, without coordinates, for a raster with "
-                    f"{raster.sizes[dim]}: give both coordinates, or cut the mask to the raster's grid."
-                )
-                raise GridError(msg)
-            continue
-        mask = _nearest(mask, raster, str(dim))
+        if dim in mask.coords and dim in raster.coords:
+            mask = _nearest(mask, raster, str(dim))
+        elif mask.sizes[dim] != raster.sizes[dim]:
+            msg = (
+                f"Found a mask with {mask.sizes[dim]} pixels along {dim}, without coordinates, for a raster with "
+                f"{raster.sizes[dim]}: give both coordinates, or cut the mask to the raster's grid."
+            )
+            raise GridError(msg)
     return mask
 
 
 def labelled(mask: NDArray[Any], raster: xr.DataArray | xr.Dataset) -> xr.DataArray:
     """Return a bare array with the raster's dimensions."""
-    rows, columns = spatial_dims(raster)
-    time = next((d for d in raster.dims if str(d).lower() in TIME_NAMES), None)
-    dims = ([time] if time is not None and mask.ndim == 3 else []) + [rows, columns]
-    if mask.ndim != len(dims) or any(mask.shape[i] != raster.sizes[d] for i, d in enumerate(dims)):
-        wanted = tuple(raster.sizes[d] for d in ([time] if time is not None else []) + [rows, columns])
+    time, space = time_dim(raster), spatial_dims(raster)
+    dims = space if time is None else (time, *space)
+    wanted = tuple(raster.sizes[d] for d in dims)
+    if time is not None and mask.ndim == 2:
+        dims = space
+    if mask.shape != tuple(raster.sizes[d] for d in dims):
         msg = f"Found a mask array of shape {mask.shape}, expected {wanted} (time, rows, columns): transpose or cut it."
         raise MaskError(msg)
     return xr.DataArray(mask, dims=dims, coords={d: raster[d] for d in dims if d in raster.coords})
@@ -57,8 +58,7 @@ def labelled(mask: NDArray[Any], raster: xr.DataArray | xr.Dataset) -> xr.DataAr
 
 def _squeezed(mask: xr.DataArray) -> xr.DataArray:
     """Return the mask without a band dimension of length one."""
-    rows, columns = spatial_dims(mask)
-    extra = [d for d in mask.dims if d not in (rows, columns) and str(d).lower() not in TIME_NAMES]
+    extra = [d for d in mask.dims if d not in spatial_dims(mask) and named([d], TIME_NAMES) is None]
     wide = [str(d) for d in extra if mask.sizes[d] > 1]
     if wide:
         msg = f"Found a mask with the dimensions {tuple(mask.dims)}, expected time, y, x:"
@@ -70,8 +70,7 @@ def _squeezed(mask: xr.DataArray) -> xr.DataArray:
 
 def _in_time(mask: xr.DataArray, raster: xr.DataArray | xr.Dataset) -> xr.DataArray:
     """Return the mask of each of the raster's dates: the same moment, or the same day where that is unique."""
-    time = next((d for d in raster.dims if str(d).lower() in TIME_NAMES), None)
-    own = next((d for d in mask.dims if str(d).lower() in TIME_NAMES), None)
+    time, own = time_dim(raster), time_dim(mask)
     count = 1 if time is None else raster.sizes[time]
     if own is None:
         if count > 1:
@@ -87,36 +86,25 @@ def _in_time(mask: xr.DataArray, raster: xr.DataArray | xr.Dataset) -> xr.DataAr
             msg = f"Found {mask.sizes[own]} masks for a raster without time, expected one:"
             raise MaskError(msg, call=f"choose it with .isel({own}=0).", option="name its file with --clouds.")
         return mask.isel({own: 0}, drop=True)
-    if own not in mask.coords or time not in raster.coords:
-        if mask.sizes[own] != count:
-            msg = f"Found {mask.sizes[own]} masks for {count} dates, without times to match them: give both a time coordinate."
-            raise MaskError(msg)
-        return mask.rename({own: time}) if own != time else mask
-    wanted, have = raster[time].values, mask[own].values
-    picked = _matched(wanted, have)
-    chosen = mask.isel({own: picked})
+    matched = own in mask.coords and time in raster.coords
+    if not matched and mask.sizes[own] != count:
+        msg = f"Found {mask.sizes[own]} masks for {count} dates, without times to match them: give both a time coordinate."
+        raise MaskError(msg)
+    chosen = mask.isel({own: _matched(raster[time].values, mask[own].values)}) if matched else mask
     chosen = chosen.rename({own: time}) if own != time else chosen
-    return chosen.assign_coords({time: raster[time].variable})
+    return chosen.assign_coords({time: raster[time].variable}) if matched else chosen
 
 
 def _matched(wanted: NDArray[Any], have: NDArray[Any]) -> list[int]:
-    """Return, for each wanted time, the position of its mask."""
-    if len(wanted) == len(have) and (wanted == have).all():
+    """Return, for each wanted time, the position of its mask: of that moment, else of that day."""
+    if np.array_equal(wanted, have):
         return list(range(len(wanted)))
-
-    def keys(values: NDArray[Any]) -> Sequence[Any]:
-        return (
-            [str(v.astype("datetime64[D]")) for v in values] if values.dtype.kind == "M" else [str(v) for v in values]
-        )
-
-    exact = {v: i for i, v in reversed(list(enumerate(have.tolist())))}
-    if (
-        len(exact) == len(have)
-        and len(set(wanted.tolist())) == len(wanted)
-        and all(v in exact for v in wanted.tolist())
-    ):
-        return [exact[v] for v in wanted.tolist()]
-    days, mine = keys(have), keys(wanted)
+    moments, ours = have.tolist(), wanted.tolist()
+    if len({*moments}) == len(moments) and len({*ours}) == len(ours) and {*ours} <= {*moments}:
+        return [moments.index(v) for v in ours]
+    days, mine = (
+        [str(v.astype("datetime64[D]") if v.dtype.kind == "M" else v) for v in times] for times in (have, wanted)
+    )
     lost = [d for d in mine if d not in days]
     if lost:
         msg = f"Found no mask for {', '.join(lost)}; there are masks for {', '.join(days)}: expected one for each date."
@@ -130,20 +118,11 @@ def _matched(wanted: NDArray[Any], have: NDArray[Any]) -> list[int]:
     return [days.index(d) for d in mine]
 
 
-def _other_crs(mask: xr.DataArray, raster: xr.DataArray | xr.Dataset) -> bool:
-    import rioxarray  # noqa: F401  # registers .rio; slow to import
-
-    ours, theirs = raster.rio.crs, mask.rio.crs
-    return ours is not None and theirs is not None and ours != theirs
-
-
 def _reprojected(mask: xr.DataArray, raster: xr.DataArray | xr.Dataset, rows: str, columns: str) -> xr.DataArray:
     """Return the mask warped to the raster's CRS and grid, nearest pixel; what it does not cover is an error."""
     first = next(iter(raster.data_vars.values())) if isinstance(raster, xr.Dataset) else raster
-    like = first.isel({d: 0 for d in first.dims if d not in (rows, columns)}, drop=True).rio.set_spatial_dims(
-        columns, rows
-    )
-    like = like.rio.write_crs(raster.rio.crs)
+    like = first.isel({d: 0 for d in first.dims if d not in (rows, columns)}, drop=True)
+    like = like.rio.set_spatial_dims(columns, rows).rio.write_crs(raster.rio.crs)
     bare = mask.drop_attrs(deep=False).drop_encoding().rio.set_spatial_dims(columns, rows)
     inside = xr.ones_like(bare, dtype=np.uint8).rio.reproject_match(like, nodata=255)
     if bool((inside == 255).any()):
@@ -156,9 +135,8 @@ def _reprojected(mask: xr.DataArray, raster: xr.DataArray | xr.Dataset, rows: st
             call="Cut the raster with raster.rio.clip_box(...).",
             option="Name the whole mask with --clouds, or cut the rasters (rio clip).",
         )
-    warped = bare.astype(np.float64).rio.reproject_match(
-        like, nodata=np.nan
-    )  # exact for codes of up to 53 bits, and keeps NaN
+    # A double is exact for codes of up to 53 bits, and keeps NaN.
+    warped = bare.astype(np.float64).rio.reproject_match(like, nodata=np.nan)
     if mask.dtype.kind != "f":
         warped = warped.astype(mask.dtype)
     names = {d: n for d, n in zip((warped.rio.y_dim, warped.rio.x_dim), (rows, columns), strict=True) if d != n}
@@ -167,16 +145,20 @@ def _reprojected(mask: xr.DataArray, raster: xr.DataArray | xr.Dataset, rows: st
 
 
 def _nearest(mask: xr.DataArray, raster: xr.DataArray | xr.Dataset, dim: str) -> xr.DataArray:
-    """Return the mask at the raster's pixel centres along one axis."""
-    centres, own = raster[dim].values.astype(float), mask[dim].values.astype(float)
-    if len(centres) == len(own) and np.allclose(centres, own, rtol=0, atol=1e-3 * _step(centres)):
+    """Return the mask at the raster's pixel centres along one axis, of two pixels equally near the first one."""
+    centres = raster[dim].values.astype(float)
+    index = pd.Index(mask[dim].values.astype(float))
+    if not (index.is_unique and (index.is_monotonic_increasing or index.is_monotonic_decreasing)):
+        mask = mask.drop_duplicates(dim).sortby(dim)
+        index = pd.Index(mask[dim].values.astype(float))
+    if len(centres) == len(index) and np.allclose(centres, index, rtol=0, atol=1e-3 * _step(centres)):
         return mask.assign_coords({dim: raster[dim].variable})
-    step = _step(own) if len(own) > 1 else max(_step(own), float(np.ptp(centres)) + _step(centres))
-    distance = np.abs(own[None, :] - centres[:, None])
-    index = distance.argmin(axis=1)
-    if (distance[np.arange(len(centres)), index] > 0.5 * step * (1 + 1e-6)).any():
+    step = _step(index.values) if len(index) > 1 else max(1.0, float(np.ptp(centres)) + _step(centres))
+    sign = -1 if index.is_monotonic_increasing else 1  # pandas takes the greater one of two that are equally near
+    found = (sign * index).get_indexer(sign * centres, method="nearest", tolerance=0.5 * step * (1 + 1e-6))
+    if (found < 0).any():
         msg = (
-            f"Found a mask from {own.min():g} to {own.max():g} along {dim} for a raster from {centres.min():g} to "
+            f"Found a mask from {index.min():g} to {index.max():g} along {dim} for a raster from {centres.min():g} to "
             f"{centres.max():g}, expected one that covers it:"
         )
         raise GridError(
@@ -184,7 +166,7 @@ def _nearest(mask: xr.DataArray, raster: xr.DataArray | xr.Dataset, dim: str) ->
             call="cut the raster with raster.sel(...) or pass the whole mask.",
             option="name the whole mask with --clouds, or cut the rasters (rio clip).",
         )
-    return mask.isel({dim: index}).assign_coords({dim: raster[dim].variable})
+    return mask.isel({dim: found}).assign_coords({dim: raster[dim].variable})
 
 
 def _step(centres: NDArray[np.float64]) -> float:

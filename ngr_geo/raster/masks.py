@@ -24,7 +24,7 @@ from . import codes, counting, products
 from . import cube as cubes
 from .alignment import align, labelled
 from .codes import Reading
-from .cube import TIME_NAMES, resolution, spatial_dims
+from .grid import TIME_NAMES, resolution, spatial_dims
 
 __all__ = [
     "CLOUD_VARIABLES",

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 import ngr_geo
 from ngr_geo import InputError
-from ngr_geo.raster import cube
+from ngr_geo.raster import cube, grid
 
 DIMS = ("time", "band", "y", "x")
 
@@ -128,13 +128,13 @@ def test_dates_are_named_uniquely() -> None:
 
 
 def test_resolution_in_metres() -> None:
-    assert cube.resolution(raster()) == (10.0, 10.0)
+    assert grid.resolution(raster()) == (10.0, 10.0)
     degrees = raster().drop_vars("spatial_ref").rename(y="lat", x="lon").rio.write_crs(4326)
-    size = cube.resolution(degrees.assign_coords(lat=np.arange(5) * 1e-4, lon=np.arange(4) * 1e-4))
+    size = grid.resolution(degrees.assign_coords(lat=np.arange(5) * 1e-4, lon=np.arange(4) * 1e-4))
     assert size is not None
     assert size[1] == pytest.approx(11.13, abs=0.01)
     with pytest.warns(UserWarning, match="write_crs"):
-        assert cube.resolution(raster().drop_vars("spatial_ref")) is None
+        assert grid.resolution(raster().drop_vars("spatial_ref")) is None
 
 
 def test_the_warning_of_no_crs_names_what_was_not_decoded(tmp_path: Path) -> None:
@@ -144,15 +144,15 @@ def test_the_warning_of_no_crs_names_what_was_not_decoded(tmp_path: Path) -> Non
         read = xr.open_zarr(path, consolidated=False, decode_coords=decode)
         if read.rio.crs is None:
             with pytest.warns(UserWarning, match=r"grid mapping 'spatial_ref'.*decode_coords=\"all\".*write_crs"):
-                assert cube.resolution(read) is None
+                assert grid.resolution(read) is None
             with pytest.warns(UserWarning, match=r"decode_coords=\"all\""):
-                assert cube.resolution(read.B02) is None
-        assert cube.resolution(xr.open_zarr(path, consolidated=False, decode_coords="all")) == (10.0, 10.0)
+                assert grid.resolution(read.B02) is None
+        assert grid.resolution(xr.open_zarr(path, consolidated=False, decode_coords="all")) == (10.0, 10.0)
     bare = raster(nodata=None).drop_vars("spatial_ref")
     bare.encoding.pop("grid_mapping", None)
     bare.attrs.pop("grid_mapping", None)
     with pytest.warns(UserWarning, match=r"in pixels\. Set one with raster\.rio\.write_crs"):
-        cube.resolution(bare)
+        grid.resolution(bare)
 
 
 @pytest.mark.parametrize(
