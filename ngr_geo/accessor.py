@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 
     from .methods.checkpoint import Prior
     from .plan import Plan
-    from .restore import Dates, Options, Progress
+    from .progress import Progress
+    from .restore import Dates, Options
     from .tiling.work import Folder
 
     PathLike = str | os.PathLike[str]
@@ -570,9 +571,9 @@ def _options(progress: bool | Progress | None, work: PathLike | Folder | None, r
     from .restore import Options
 
     if progress is True:
-        from .cli.console import progress_bar
+        from .progress import ProgressBar
 
-        progress = progress_bar()
+        progress = ProgressBar()
     folder = None
     if work is not None:
         from .tiling.work import Folder

@@ -26,6 +26,7 @@ from . import rows as records
 from .errors import InputError, MaskError, warn
 from .methods.checkpoint import Prior
 from .methods.checkpoint import load as load_prior
+from .progress import Progress, silent
 from .raster import aoi as areas
 from .raster import cube as cubes
 from .raster import footprint, maskcheck, masks, plausible, products, selection
@@ -49,7 +50,6 @@ MOST_VALUES = 60_000_000
 """Values in the tiles that are solved at one time: each takes about 80 bytes while it is."""
 UNSEEN_WARNED = 0.01
 """Share of a date's gaps that no other date saw from which that is warned of; the record counts all of it."""
-Progress = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True)
@@ -666,10 +666,6 @@ def _check_networks(networks: Sequence[Any], shape: Sequence[int]) -> None:
                 f"{bands} bands and {width} (a stack of {shape[0]} dates): train one on such a stack,"
             )
             raise InputError(msg, call="or leave prior= out.", option="or leave --prior out.")
-
-
-def silent(stage: str, done: int, total: int) -> None:
-    """Tell nobody."""
 
 
 def _window(prior: Prior, values: NDArray[Any], observed: NDArray[np.bool_]) -> Any:

@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from . import restore
 from . import rows as records
 from .errors import InputError, MaskError, warn
+from .progress import silent
 from .raster import aoi as areas
 from .raster import cube as cubes
 from .raster import footprint, plausible, selection
@@ -342,7 +343,7 @@ def _in_folder(
             task = dask.delayed(_solve_and_keep, pure=False)
             return task(parts, scale, job.task, job.find_lines, settings, slot)
 
-        tell = job.options.progress or restore.silent
+        tell = job.options.progress or silent
         folder.solve(pieces, read, solve, tell, restore.side_by_side(cube, pieces, settings))
         slots = folder.slots(pieces)
         told, seals = zip(*(_told(slot) for slot in slots), strict=True)

@@ -8,7 +8,6 @@ import signal
 import sys
 import tempfile
 import threading
-import time
 import traceback
 import warnings
 from collections.abc import Callable, Iterator
@@ -20,6 +19,7 @@ from typing import Any, NoReturn, TextIO
 import click
 
 from ..errors import NgrError, NgrWarning, OutputError, TilesFailedError
+from ..progress import Progress, ProgressBar, silent
 
 OK, UNEXPECTED, BAD_INPUT, BAD_OUTPUT, PARTLY, FAILED_TILES, INTERRUPTED = 0, 1, 2, 3, 4, 5, 130
 
@@ -33,8 +33,6 @@ Exit codes:
   5    some tiles failed and nothing is written; the others are kept: run again
   130  interrupted; nothing half-written is left
 """
-
-Progress = Callable[[str, int, int], None]
 
 # What GDAL and HDF5 print by themselves on a full disk, before they report the error that we turn into one line.
 _NATIVE_NOISE = re.compile(
@@ -86,126 +84,13 @@ class Console:
     def progress(self) -> Iterator[Progress]:
         """A function (stage, done, total) that moves a bar with the time left, on a terminal; silent elsewhere."""
         if self.quiet or not sys.stderr.isatty():
-            yield _silent
+            yield silent
             return
         bar = ProgressBar()
         try:
             yield bar
         finally:
             bar.stop()
-
-
-class ProgressBar:
-    """A bar on stderr, one line per stage, with the time left. Call it with (stage, done, total), from any thread.
-
-    It shows itself at the first call and goes away when all stages are done. In a notebook it is lines of text, which stay.
-    """
-
-    def __init__(self) -> None:
-        """Show nothing yet."""
-        self._lock = threading.Lock()  # tiles report from several threads
-        self._bar: Any = None
-        self._tasks: dict[str, Any] = {}
-
-    def __call__(self, stage: str, done: int, total: int) -> None:
-        """Move the line of a stage."""
-        with self._lock:
-            if self._bar is None:
-                self._bar = _NotebookBar() if _in_notebook() else _rich_bar()
-                self._bar.start()
-            if stage not in self._tasks:
-                self._tasks[stage] = self._bar.add_task(stage, total=total)
-            self._bar.update(self._tasks[stage], completed=done, total=total)
-            finished = self._bar.finished
-        if finished:
-            self.stop()
-
-    def stop(self) -> None:
-        """Take the bar off the terminal."""
-        with self._lock:
-            if self._bar is not None:
-                self._bar.stop()
-                self._bar, self._tasks = None, {}
-
-
-def progress_bar() -> Progress:
-    """A bar for `progress=True`."""
-    return ProgressBar()
-
-
-def _in_notebook() -> bool:
-    """Whether this runs in a kernel that shows what it is told to, such as Jupyter's."""
-    ipython = sys.modules.get("IPython")
-    shell = None if ipython is None else ipython.get_ipython()
-    return shell is not None and getattr(shell, "kernel", None) is not None
-
-
-class _NotebookBar:
-    """What rich has for notebooks needs widgets; these are lines of text, updated in place. Used as rich's own bar is."""
-
-    EVERY = 0.2  # seconds
-    WIDTH = 30
-
-    def __init__(self) -> None:
-        self._stages: dict[str, tuple[int, int, float]] = {}  # done, total, when it began
-        self._handle: Any = None
-        self._shown = 0.0
-
-    def start(self) -> None:
-        from IPython.display import display
-
-        self._handle = display(self._lines(), display_id=True)
-
-    def add_task(self, stage: str, total: int) -> str:
-        self._stages[stage] = 0, total, time.monotonic()
-        return stage
-
-    def update(self, stage: str, completed: int, total: int) -> None:
-        self._stages[stage] = completed, total, self._stages[stage][2]
-        if self.finished or time.monotonic() - self._shown > self.EVERY:
-            self._show()
-
-    @property
-    def finished(self) -> bool:
-        return all(done >= total for done, total, _ in self._stages.values())
-
-    def stop(self) -> None:
-        self._show()
-
-    def _show(self) -> None:
-        self._shown = time.monotonic()
-        self._handle.update(self._lines())
-
-    def _lines(self) -> Any:
-        from IPython.display import Pretty
-
-        lines = []
-        for stage, (done, total, begun) in self._stages.items():
-            full = round(self.WIDTH * done / max(total, 1))
-            spent = time.monotonic() - begun
-            left = f", about {spent / done * (total - done):.0f} s left" if 0 < done < total else ""
-            lines.append(f"{stage:<8} {'█' * full}{'░' * (self.WIDTH - full)} {done}/{total}, {spent:.0f} s{left}")
-        return Pretty("\n".join(lines) or "...")
-
-
-def _rich_bar() -> Any:
-    from rich.console import Console as Terminal
-    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-    from rich.progress import Progress as Bar
-
-    columns = (
-        TextColumn("{task.description:<10}", markup=False),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TextColumn("left"),
-        TimeRemainingColumn(),
-    )
-    return Bar(*columns, console=Terminal(stderr=True), transient=True)
-
-
-def _silent(stage: str, done: int, total: int) -> None:
-    """No progress shown."""
 
 
 def run(command: Callable[[], int], console: Console, debug: bool) -> int:

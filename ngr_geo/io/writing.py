@@ -10,7 +10,7 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Collection, Hashable, Iterator, Sequence
+from collections.abc import Collection, Hashable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -24,6 +24,7 @@ from rasterio.crs import CRS
 from rasterio.enums import ColorInterp
 
 from ..errors import OutputError
+from ..progress import Progress, silent
 from ..raster import cube as cubes
 from . import containers, rasters
 from .endings import TIFF, check
@@ -200,7 +201,7 @@ def write_stack(
     stack: Stack,
     out: PathLike,
     overwrite: bool = False,
-    progress: Callable[[str, int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> Written:
     """The files written: rasters like the inputs, and which pixels were filled.
 
@@ -221,10 +222,10 @@ def write_stack(
     planned = check_output(out, stack, overwrite, _layers(result))
     with _folder(planned.rasters[0].parent):
         if planned.filled:
-            _write_rasters(result, stack, planned, progress or _silent)
+            _write_rasters(result, stack, planned, progress or silent)
         else:
             _write_container(result, stack, planned.rasters[0])
-            (progress or _silent)("write", 1, 1)
+            (progress or silent)("write", 1, 1)
     return planned
 
 
@@ -257,10 +258,6 @@ def _sidecar(headers: Sequence[Header], raster: xr.DataArray) -> xr.DataArray:
     return layers.drop_vars([name for name in layers.coords if name not in layers.dims])
 
 
-def _silent(stage: str, done: int, total: int) -> None:
-    """No progress shown."""
-
-
 @contextmanager
 def _folder(path: Path) -> Iterator[None]:
     """Make a folder and those above it; take away those that were made where writing fails."""
@@ -281,9 +278,7 @@ def _folder(path: Path) -> Iterator[None]:
         raise
 
 
-def _write_rasters(
-    result: xr.DataArray | xr.Dataset, stack: Stack, planned: Written, progress: Callable[[str, int, int], None]
-) -> None:
+def _write_rasters(result: xr.DataArray | xr.Dataset, stack: Stack, planned: Written, progress: Progress) -> None:
     headers = _headers(result, stack)
     array, filled, told = _as_arrays(result)
     layers = [_Layer(array, headers, planned.rasters, stack.carried)]

@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 import threading
 import weakref
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from copy import deepcopy
@@ -23,6 +23,7 @@ from torch import Tensor
 from ..errors import warn
 from ..guides import dates as guides
 from ..guides.dates import Guide, Window
+from ..progress import Progress, silent
 from ..solver import Neumann, Small, hold, iterate, paper_network, published, uniform
 from ..solver.prior import Example, Training, train
 from ..solver.published import Case
@@ -33,7 +34,6 @@ from . import uncertainty
 from .uncertainty import Spread
 
 Method = Literal["auto", "ngr", "guide", "paper"]
-Progress = Callable[[str, int, int], None]
 
 HOLD_STEPS = 16
 CHECK_EVERY = 10
@@ -169,7 +169,7 @@ def fit(
         progress: told of the steps done.
         networks: learnt from another scene or date. They are used as they are, or trained for `settings.steps` more steps.
     """
-    tell = progress or _silent
+    tell = progress or silent
     settings = settings.placed()
     with threads(1):
         stop, score = _hide(windows, dates, settings.seed)
@@ -351,10 +351,6 @@ def _placed(network: Small, device: str) -> Small:
 _TURN, _COPYING = threading.Lock(), threading.Lock()
 _FULL: set[str] = set()
 _COPIES: weakref.WeakKeyDictionary[Small, dict[str, Small]] = weakref.WeakKeyDictionary()
-
-
-def _silent(stage: str, done: int, total: int) -> None:
-    """Tell nobody."""
 
 
 def _problem(guide: Guide, window: Window, seen: Window, date: int) -> Problem:

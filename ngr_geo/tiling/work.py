@@ -31,6 +31,7 @@ from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
 from ..errors import InputError, NgrError, OutputError, TilesFailedError, warn
+from ..progress import Progress
 from ..wording import counted
 from . import jobs, store
 from .store import Slot
@@ -47,7 +48,6 @@ ALLOCATING = {
 }
 """Environment of our worker processes. Distributed's own has every array of more than 128 kB taken from the system and given back:
 three times as slow here."""
-Progress = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True)
