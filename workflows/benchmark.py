@@ -1,6 +1,68 @@
-"""Quality and speed, measured: `python workflows/benchmark.py --help`."""
+"""Measures quality and speed of ngr_geo beside simple methods.
 
-from benchmarks.decloud import main
+python workflows/benchmark.py {decloud,equal-time,hyperspectral,scale,trust} [options]
+
+It needs the development data: the folder that NGR_GEO_DATA names, by default ../shared/data. Tables are printed; `decloud` and
+`hyperspectral` also write them below --out. `python workflows/benchmark.py decloud --help` lists the options of one benchmark.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+from pathlib import Path
+
+from benchmarks import common, decloud, hyperspectral, scale, trust
+from benchmarks.cases import PROTOCOLS
+from benchmarks.faults import CUBES, TASKS
+
+
+def main() -> None:
+    """Run the benchmark that the command line names."""
+    parser = _parser()
+    chosen = parser.parse_args()
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is imported
+    if not common.DATA.is_dir():
+        parser.error(f"the development data is not at {common.DATA}: set NGR_GEO_DATA")
+    if chosen.benchmark == "decloud":
+        decloud.run(chosen.cases, chosen.paper, chosen.out)
+    elif chosen.benchmark == "equal-time":
+        decloud.equal_time(chosen.seconds)
+    elif chosen.benchmark == "hyperspectral":
+        hyperspectral.run(chosen.cubes, chosen.tasks, chosen.seeds, chosen.paper, chosen.out)
+    elif chosen.benchmark == "scale":
+        scale.run(chosen.parts, chosen.sizes, chosen.method, chosen.out)
+    else:
+        trust.of_dates(chosen.cases)
+        trust.of_cubes(chosen.cubes, chosen.tasks, chosen.method, chosen.seeds)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    each = parser.add_subparsers(dest="benchmark", required=True)
+    of_clouds = each.add_parser("decloud", help="clouds on real stacks: PSNR, SAM, seconds and memory")
+    of_time = each.add_parser("equal-time", help="the published algorithm in as many seconds as the default takes")
+    of_faults = each.add_parser("hyperspectral", help="simulated faults on clean cubes: PSNR, SSIM, SAM and ERGAS")
+    of_scenes = each.add_parser("scale", help="how time and memory grow with the scene")
+    of_errors = each.add_parser("trust", help="expected errors and intervals against the true errors")
+
+    for one in (of_clouds, of_errors):
+        one.add_argument("--cases", nargs="*", default=list(PROTOCOLS), choices=list(PROTOCOLS), help="protocols")
+    for one, tasks in ((of_faults, list(TASKS)), (of_errors, [task for task in TASKS if task != "harsh"])):
+        one.add_argument("--cubes", nargs="*", default=list(CUBES), choices=CUBES, help="clean cubes")
+        one.add_argument("--tasks", nargs="+", default=tasks, choices=TASKS, help="faults")
+        one.add_argument("--seeds", type=int, default=3, help="how many draws of each fault")
+    for one in (of_clouds, of_faults):
+        one.add_argument("--paper", type=int, metavar="STEPS", help="also the published algorithm, with so many steps")
+    for one in (of_clouds, of_faults, of_scenes):
+        one.add_argument("--out", type=Path, default=Path("benchmark"), help="folder for tables and temporary scenes")
+    for one in (of_scenes, of_errors):
+        one.add_argument("--method", default="auto", help="how ngr_geo fills")
+    of_time.add_argument("--seconds", type=float, default=0.0, help="the budget; default: what `auto` takes")
+    of_scenes.add_argument("--sizes", nargs="+", type=int, default=[1000, 2000, 4000, 8000], help="sides of the scenes")
+    of_scenes.add_argument("--parts", nargs="+", default=list(scale.PARTS), choices=scale.PARTS, help="what to measure")
+    return parser
+
 
 if __name__ == "__main__":
     main()
