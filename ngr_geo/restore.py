@@ -41,7 +41,7 @@ from .tiling.tiles import Region, Tile
 from .wording import listed
 
 if TYPE_CHECKING:
-    from .methods.temporal import Settings
+    from .methods.filling import Settings
 
 SAMPLE_VALUES = 10_000_000
 """Values (dates x bands x pixels) that a scene is learnt from, at most: 40 MB, and about twenty times that while fitting."""
@@ -331,7 +331,7 @@ def _learn(
 
     `fill` is empty where the windows are not the whole scene: then every date is learnt, as it may have gaps outside of them.
     """
-    from .methods.temporal import fit
+    from .methods.filling import fit
 
     if not any(o.any() for o in observed):
         msg = (
@@ -379,7 +379,7 @@ def _solve_tile(
 
     A function of its arguments alone: it does not matter where and when it runs.
     """
-    from .methods.temporal import solve, solve_as_published
+    from .methods.filling import solve, solve_as_published
 
     targets = [int(t) for t in np.flatnonzero(fill.any(axis=(1, 2, 3)))]
     if not targets:
@@ -672,7 +672,7 @@ def _window(prior: Prior, values: NDArray[Any], observed: NDArray[np.bool_]) -> 
     """Return a standardised window for the task. A pixel with a band missing is a gap of its whole date."""
     import torch
 
-    from .methods.temporal import Window
+    from .methods.filling import Window
 
     center, spread = prior.center, prior.spread
     if prior.bands is not None:
@@ -841,7 +841,7 @@ def settings_of(options: Options) -> Settings:
     check(options)
     import torch
 
-    from .methods.temporal import Settings
+    from .methods.filling import Settings
 
     try:
         if options.device is not None and work.active_client() is None:  # a cluster's workers have devices of their own

@@ -35,8 +35,8 @@ from .tiling.tiles import Tile
 from .wording import counted, listed
 
 if TYPE_CHECKING:
-    from .methods.spectral import Task
-    from .methods.temporal import Judgement, Settings
+    from .methods.faults import Task
+    from .methods.filling import Judgement, Settings
 
 NOISES = ("auto", "gaussian", "mixed")
 DIRECTIONS = (None, "columns", "rows")
@@ -77,7 +77,7 @@ def denoise(
     raster: xr.DataArray | xr.Dataset, noise: str, bad_bands: Sequence[Any] | None, change: bool, options: Options
 ) -> xr.DataArray | xr.Dataset:
     """Return the raster with less noise; see `accessor`."""
-    from .methods.spectral import Task
+    from .methods.faults import Task
 
     if noise not in NOISES:
         msg = f"Found the noise {noise!r}, expected one of {', '.join(NOISES)}:"
@@ -96,7 +96,7 @@ def destripe(
     options: Options,
 ) -> xr.DataArray | xr.Dataset:
     """Return the raster without stripes; see `accessor`."""
-    from .methods.spectral import Task
+    from .methods.faults import Task
 
     if direction not in DIRECTIONS:
         msg = f"Found the direction {direction!r}, expected columns, rows,"
@@ -109,7 +109,7 @@ def fill_deadlines(
     raster: xr.DataArray | xr.Dataset, lines: Any, bad_bands: Sequence[Any] | None, options: Options
 ) -> xr.DataArray | xr.Dataset:
     """Return the raster with its dead lines filled; see `accessor`."""
-    from .methods.spectral import Task
+    from .methods.faults import Task
 
     cube = _read(raster, options)
     gaps = None if lines is None else _lines(cube, lines)
@@ -137,7 +137,7 @@ def inpaint(
             f"Found one date of {counted(cube.shape[1], 'band')}, filled as a spectral cube, expected a stack of dates:"
         )
         raise InputError(msg, call=f"leave {name}= out.", option=f"leave --{name} out.")
-    from .methods.spectral import Task
+    from .methods.faults import Task
 
     restore.date_indices(cube, dates)  # there is one date, so this only finds wrong names
     job = Job("inpaint", Task("inpaint", "gaps"), gaps & found.inside, False, options)
@@ -235,7 +235,7 @@ def _solve_tile(
     import torch
 
     from .guides import deadlines
-    from .methods.spectral import solve, unjudged
+    from .methods.faults import solve, unjudged
 
     states = np.zeros((3 if settings.uncertainty else 2, *values.shape), np.float32)
     noise = np.full(values.shape[:2], np.nan)
@@ -386,7 +386,7 @@ def _solve_and_keep(
 
 def _told(slot: Slot) -> tuple[tuple[Any, ...], str]:
     """Return what the record of a tile says beside its pixels: the fields of its `Piece` after the first; and the record's seal."""
-    from .methods.temporal import Judgement
+    from .methods.filling import Judgement
 
     with store.opened_at(slot) as record:
         names, errors = json.loads(str(record["verdicts"])), record["errors"]

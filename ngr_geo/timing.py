@@ -56,7 +56,7 @@ class Tried(NamedTuple):
 def seconds(job: Job, options: Any, spent: float) -> float:
     """Return how long a command is expected to take that fills a raster; `spent` was taken by looking at it, and will be again."""
     from . import restore
-    from .methods import temporal as tasks
+    from .methods import filling as tasks
 
     cube, busy = job.cube, job.busy
     if options.method == "paper":
@@ -125,7 +125,7 @@ def _shared(prior: Any, values: Any, seen: Any) -> float:
     """Return the time of what is fitted to all dates together: the factors of a stack, which a guide is made of."""
     from . import restore
     from .guides import dates, lowrank
-    from .methods.temporal import threads
+    from .methods.filling import threads
 
     if len(values) == 1:
         return 0.0
@@ -139,7 +139,7 @@ def _step(cube: Cube) -> float:
     import torch
 
     from .guides.dates import REFERENCES
-    from .methods.temporal import threads
+    from .methods.filling import threads
     from .solver.network import Small
     from .solver.prior import Example, Training, train
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from ..solver import Small
-    from .temporal import Scene
+    from .filling import Scene
 
 FORMAT = "4"
 _SPREAD = ("weights", "deviation", "rms", "bias", "limits", "doubt", "reach")
@@ -164,7 +164,7 @@ def _unpacked(tensors: dict[str, NDArray[Any]], notes: dict[str, Any]) -> Prior:
     from ..guides.dates import Guide
     from ..guides.lowrank import Factors
     from ..guides.regression import Regression
-    from .temporal import Judgement, Scene
+    from .filling import Judgement, Scene
     from .uncertainty import Spread
 
     def tensor(name: str) -> Tensor:

@@ -35,7 +35,7 @@ from ..solver.prior import Example, Training, train
 from ..solver.published import Case
 from . import judge as judging
 from . import uncertainty
-from .temporal import Judgement, Settings, judged, solve_as_published, threads
+from .filling import Judgement, Settings, judged, solve_as_published, threads
 from .uncertainty import Spread
 
 Kind = Literal["gaussian", "mixed", "stripes", "gaps"]
