@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from .methods.checkpoint import Prior
     from .plan import Plan
     from .progress import Progress
-    from .restore import Dates, Options
+    from .raster.selection import Dates
+    from .settings import Options
     from .tiling.work import Folder
 
     PathLike = str | os.PathLike[str]
@@ -190,7 +191,7 @@ class _Verbs(Generic[Raster]):
         Raises:
             InputError, MaskError: what was found, what was expected, and the call that mends it.
         """
-        from . import spectral
+        from . import restore
 
         options = _options(
             progress,
@@ -208,7 +209,7 @@ class _Verbs(Generic[Raster]):
             aoi=aoi,
             extent=extent,
         )
-        return cast(Raster, spectral.inpaint(self._raster, missing, dates, options))
+        return cast(Raster, restore.inpaint(self._raster, missing, dates, options))
 
     @recorded
     def denoise(
@@ -264,7 +265,7 @@ class _Verbs(Generic[Raster]):
         References:
             Xu et al., arXiv 2308.16612; Bioucas-Dias & Nascimento 2008 (noise level and subspace); Dabov et al. 2007 (sliding DCT).
         """
-        from . import spectral
+        from . import restore
 
         options = _options(
             progress,
@@ -279,7 +280,7 @@ class _Verbs(Generic[Raster]):
             uncertainty=uncertainty,
             aoi=aoi,
         )
-        return cast(Raster, spectral.denoise(self._raster, noise, bad_bands, change, options))
+        return cast(Raster, restore.denoise(self._raster, noise, bad_bands, change, options))
 
     @recorded
     def destripe(
@@ -326,7 +327,7 @@ class _Verbs(Generic[Raster]):
         Raises:
             InputError: what was found, what was expected, and the call that mends it.
         """
-        from . import spectral
+        from . import restore
 
         options = _options(
             progress,
@@ -341,7 +342,7 @@ class _Verbs(Generic[Raster]):
             uncertainty=uncertainty,
             aoi=aoi,
         )
-        return cast(Raster, spectral.destripe(self._raster, direction, bad_bands, change, options))
+        return cast(Raster, restore.destripe(self._raster, direction, bad_bands, change, options))
 
     @recorded
     def fill_deadlines(
@@ -387,7 +388,7 @@ class _Verbs(Generic[Raster]):
         Raises:
             InputError, MaskError: what was found, what was expected, and the call that mends it.
         """
-        from . import spectral
+        from . import restore
 
         options = _options(
             progress,
@@ -402,7 +403,7 @@ class _Verbs(Generic[Raster]):
             uncertainty=uncertainty,
             aoi=aoi,
         )
-        return cast(Raster, spectral.fill_deadlines(self._raster, lines, bad_bands, options))
+        return cast(Raster, restore.fill_deadlines(self._raster, lines, bad_bands, options))
 
     def repeat(self, result: xr.DataArray | xr.Dataset | Mapping[str, str], **keywords: Any) -> Raster:
         """Return this raster restored as it was for a result: the same verb with the same keywords.
@@ -568,7 +569,7 @@ def verbs(raster: xr.DataArray | xr.Dataset) -> DataArrayVerbs | DatasetVerbs:
 
 def _options(progress: bool | Progress | None, work: PathLike | Folder | None, restart: bool, **chosen: Any) -> Options:
     """Return the keywords of a verb as one value."""
-    from .restore import Options
+    from .settings import Options
 
     if progress is True:
         from .progress import ProgressBar

@@ -18,8 +18,11 @@ from numpy.typing import NDArray
 from . import record as records
 from . import restore, timing
 from .raster import aoi as areas
+from .raster import missing as gaps_of
 from .raster import plausible
-from .restore import Dates, Options
+from .raster.selection import Dates
+from .raster.windows import SAMPLE_VALUES, regions
+from .settings import Options, check
 from .tiling import tiles, work
 from .tiling.tiles import Tile
 
@@ -64,19 +67,19 @@ def plan(
     """
     begun = time.perf_counter()
     chosen = options or Options()
-    restore.check(chosen)
+    check(chosen)
     records.check(raster)
     record: dict[str, Any] = {}
     about_mask: list[str] = []
     around = None
     if verb == "decloud":
-        found = restore.clouded(raster, clouds, classes, dilate, probability, counted=True)
-        found = found._replace(cube=plausible.checked(found.cube, restore.regions(found.cube.shape), now=True))
+        found = gaps_of.clouded(raster, clouds, classes, dilate, probability, counted=True)
+        found = found._replace(cube=plausible.checked(found.cube, regions(found.cube.shape), now=True))
         cube, record, about_mask = found.cube, found.record, [*found.notes, *found.inverted()]
         gap = found.mask[:, None] | ~cube.valid
         gap = gap & cube.valid.any(axis=0, keepdims=True)
     else:
-        cube, gap, around = restore.gaps(raster, missing, chosen.extent, now=True)
+        cube, gap, around = gaps_of.gaps(raster, missing, chosen.extent, now=True)
         gap = (gap | ~cube.valid) & around.inside
     take_part = restore.taking_part(cube, cube.valid & ~gap, now=True)
     gap = gap & take_part[:, None, None]
@@ -174,5 +177,5 @@ def _memory(shape: tuple[int, int, int, int], options: Options, lazy: bool) -> i
     window = shape[0] * shape[1] * min(options.tile, shape[-2]) * min(options.tile, shape[-1])
     block = min(values, shape[0] * shape[1] * 1024**2)
     raster = 12 * (block * 4 if lazy else values)
-    learning = (20 if options.method == "guide" else 70) * min(values, restore.SAMPLE_VALUES)
+    learning = (20 if options.method == "guide" else 70) * min(values, SAMPLE_VALUES)
     return int(400e6 + raster + learning + 200 * window * (os.cpu_count() or 1))

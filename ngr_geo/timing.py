@@ -13,6 +13,8 @@ import dask
 import numpy as np
 
 from .raster.cube import Cube
+from .raster.windows import regions
+from .settings import settings_of
 from .tiling import tiles
 from .tiling.tiles import Region, Tile
 
@@ -55,7 +57,6 @@ class Tried(NamedTuple):
 
 def seconds(job: Job, options: Any, spent: float) -> float:
     """Return how long a command is expected to take that fills a raster; `spent` was taken by looking at it, and will be again."""
-    from . import restore
     from .methods import filling as tasks
 
     cube, busy = job.cube, job.busy
@@ -68,7 +69,7 @@ def seconds(job: Job, options: Any, spent: float) -> float:
     tried = _tried(job, options)
     if tried is None:
         return fixed
-    sample = sum((r.stop - r.start) * (c.stop - c.start) for r, c in restore.regions(cube.shape))
+    sample = sum((r.stop - r.start) * (c.stop - c.start) for r, c in regions(cube.shape))
     dates = len(job.targets)
     learning = tried.shared + dates * (tried.learning + 2 * tried.solving * max(sample - tried.pixels, 0))
     refined = options.method != "guide" and options.prior is None and len(cube.dates) > 1
@@ -76,7 +77,7 @@ def seconds(job: Job, options: Any, spent: float) -> float:
         most = min(max(60 * (sample * dates / 128**2) ** 0.5, 60), tasks.MOST_STEPS)
         steps = options.steps or STOPPED * most
         checks = 0 if options.steps else steps / tasks.CHECK_EVERY
-        first = restore.regions(cube.shape)[0]
+        first = regions(cube.shape)[0]
         (rows, columns), *_ = tasks._cells((first[0].stop - first[0].start, first[1].stop - first[1].start))
         checked = max(tasks.MOST_TRIALS, dates) * (rows.stop - rows.start) * (columns.stop - columns.start)
         learning += steps * tried.step + checks * CHECKING * tried.solving * checked
@@ -94,7 +95,8 @@ def _imports() -> float:
 
 def _tried(job: Job, options: Any) -> Tried | None:
     """Return the time of the parts of the work on a window of the raster; None where nothing of it is observed."""
-    from . import restore
+    from .methods.base import Part, Sample
+    from .methods.stacks import Stack
 
     here = _window(job.cube.shape[-2:])
     values, seen, fill = dask.compute(*(a[(..., *here)] for a in (job.cube.values, job.observed, job.gaps)))
@@ -107,15 +109,16 @@ def _tried(job: Job, options: Any) -> Tried | None:
     rows, columns = (size // 2 for size in values.shape[-2:])
     if not few.any():  # a hole like those elsewhere
         fill[target, :, :rows, :columns], seen[target, :, :rows, :columns] = True, False
-    settings = replace(restore.settings_of(replace(options, prior=None, uncertainty=False)), method="guide").placed()
+    settings = replace(settings_of(replace(options, prior=None, uncertainty=False)), method="guide").placed()
     (tile,) = tiles.grid(values.shape[-2:], max(values.shape[-2:]), 0)
     only = np.zeros_like(fill)
     only[target] = fill[target]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        prior, learning = _timed(lambda: restore._learn([values], [seen], [only], [target], job.cube.days, settings))
+        method = Stack(settings, (target,), job.cube.dates, job.cube.bands, job.cube.days, True)
+        prior, learning = _timed(lambda: method.fit(Sample([values], [seen], [only], None)))
         shared = min(2 * _shared(prior, values, seen), 0.9 * learning)
-        _, solving = _timed(lambda: restore._solve_tile(prior, values, seen, only, tile, settings))
+        _, solving = _timed(lambda: method.solve(prior, Part(values, seen, only, None), tile))
     step = 0.0 if options.method == "guide" or len(job.cube.dates) == 1 else _step(job.cube)
     pixels = int(np.prod(values.shape[-2:]))
     return Tried(shared, learning - shared, solving / pixels, step, pixels)
@@ -123,14 +126,14 @@ def _tried(job: Job, options: Any) -> Tried | None:
 
 def _shared(prior: Any, values: Any, seen: Any) -> float:
     """Return the time of what is fitted to all dates together: the factors of a stack, which a guide is made of."""
-    from . import restore
     from .guides import dates, lowrank
     from .methods.filling import threads
+    from .methods.stacks import window
 
     if len(values) == 1:
         return 0.0
     with threads(1):
-        sample = dates._sample([restore._window(prior, values, seen)])
+        sample = dates._sample([window(prior, values, seen)])
         return _timed(lambda: lowrank.fit(*sample, dates.RANK))[1]
 
 

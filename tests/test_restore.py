@@ -17,7 +17,7 @@ import ngr_geo
 from ngr_geo import GridError, InputError, MaskError
 from ngr_geo.plan import plan
 from ngr_geo.raster import flags
-from ngr_geo.restore import Options
+from ngr_geo.settings import Options
 from ngr_geo.tiling import tiles
 
 BANDS = ["B02", "B03", "B04", "B08"]

@@ -732,7 +732,7 @@ def _check_page(path: Path, option: str, job: Job, stack: "Stack") -> None:
 
 def _plan(verb: str, job: Job, stack: "Stack", mask: "xr.DataArray | str | None", timed: bool = True) -> "Plan":
     from ..plan import plan
-    from ..restore import Options
+    from ..settings import Options
 
     return plan(
         stack.raster,

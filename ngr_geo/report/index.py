@@ -135,7 +135,7 @@ def _row(file: store.Record, cube: Cube, prior: Prior | None) -> dict[str, Any]:
     """Return what a tile's record tells."""
     told = file.notes
     row: dict[str, Any] = {"missing": np.nan, "filled": np.nan, "outcome": "solved", "method": "", "steps": 0}
-    row |= {"expected_rmse": np.nan, "uncertainty": told.get("uncertainty", np.nan)}
+    row |= {"expected_rmse": np.nan, "uncertainty": float(file.get("uncertainty", np.nan))}
     if "outcome" in file:
         size, filled = max(int(file["pixels"]), 1), file["filled"]
         row |= {"missing": float(file["missing"].mean() / size), "filled": float(filled.mean() / size)}
@@ -144,7 +144,7 @@ def _row(file: store.Record, cube: Cube, prior: Prior | None) -> dict[str, Any]:
         verdicts = json.loads(str(file["verdicts"]))
         methods = [v[1] for v in verdicts]
         row |= {
-            "filled": float(np.mean(file["made_up"]) / max(int(file["size"]), 1)),
+            "filled": float(np.mean(file["filled"]) / max(int(file["pixels"]), 1)),
             "method": "+".join(dict.fromkeys(methods)),
             "steps": np.nan,
         }

@@ -1,0 +1,233 @@
+"""Noise, stripes, dead lines and gaps of spectral cubes, date by date: the other bands and the neighbours tell what is right.
+
+The method scales a scene by one number and leaves the rest to `faults.solve`, tile by tile. What it blends is the correction, so
+that what was measured stays as it was but for that.
+"""
+
+from __future__ import annotations
+
+import json
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import dask.array as da
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from .. import rows as records
+from ..errors import InputError
+from ..raster import cube as cubes
+from ..raster.cube import Cube
+from ..tiling import work
+from ..tiling.tiles import Tile
+from . import expected
+from .base import Part, Progress, Row, Sample, Solved
+
+if TYPE_CHECKING:
+    from .faults import Task
+    from .filling import Judgement, Settings
+
+QUANTILE = 0.999
+
+
+@dataclass(frozen=True)
+class Spectra:
+    """The method for spectral cubes. `find_lines`: dead lines are looked for in each tile; `change`: show what was added."""
+
+    task: Task
+    settings: Settings
+    dates: tuple[str, ...]
+    bands: tuple[str, ...]
+    find_lines: bool = False
+    change: bool = False
+    entries = ("kind", *records.COMMON)
+    """What a row of the record holds."""
+
+    @property
+    def layers(self) -> tuple[str, ...]:
+        """What is blended: what is added to the raster, 1 where a value is filled, and the standard deviation."""
+        return ("correction", "filled", "uncertainty") if self.settings.uncertainty else ("correction", "filled")
+
+    def fit(self, sample: Sample, progress: Progress | None = None) -> float:
+        """Return the 99.9 % quantile of the magnitude of what is observed: the scene's unit.
+
+        Raises:
+            InputError: nothing is observed.
+        """
+        parts = [np.abs(v[o].astype(np.float64)) for v, o in zip(sample.values, sample.observed, strict=True)]
+        seen = np.concatenate(parts)
+        if not seen.size:
+            raise nothing_usable({})
+        value = float(np.quantile(seen, QUANTILE))
+        return value if value > 0 else max(float(seen.max(initial=0.0)), 1.0)
+
+    def kept(self, folder: work.Work, learn: Callable[[], float]) -> tuple[float, float]:
+        """Return the scene's unit, of which a work folder keeps the digits, twice: it is small enough to go with each task."""
+        scale = learn()
+        folder.learn(scale.hex())
+        return scale, scale
+
+    def notes(self, scale: float, sample: Sample) -> list[str]:
+        """Return nothing: all that is to be known is known beforehand."""
+        return []
+
+    def solve(self, scale: float, part: Part, tile: Tile) -> Solved:
+        """Return one tile solved, date by date, in the raster's units, and changed inside the area of interest."""
+        import torch
+
+        from ..guides import deadlines
+        from .faults import solve, unjudged
+
+        values, observed, gaps, inside = part
+        states = np.zeros((len(self.layers), *values.shape), np.float32)
+        noise = np.full(values.shape[:2], np.nan)
+        judged = []
+        inside = np.ones(values.shape[-2:], bool) if inside is None else inside
+        for date in range(len(values)):
+            seen = observed[date]
+            cube = np.where(seen, values[date].astype(np.float64) / scale, 0).astype(np.float32)
+            gap = None if gaps is None else np.broadcast_to(gaps[date], cube.shape)
+            if self.find_lines:
+                gap = deadlines.find(cube, seen).mask
+                seen = seen & ~gap
+                cube = np.where(seen, cube, 0)
+            if not seen.any() or not (inside if gap is None else gap & inside).any():
+                judged.append(("none", unjudged("none", len(cube))))
+                continue
+            # What is neither observed nor to be filled (nodata) takes no part: it is as unknown as the gaps, and left alone.
+            answer = solve(self.task, torch.from_numpy(cube), torch.from_numpy(seen.copy()), self.settings)
+            image = answer.image.numpy()
+            change = (image.astype(np.float64) - cube) * scale
+            where = seen if gap is None else gap & seen.any(axis=(1, 2), keepdims=True)
+            where = where & inside
+            original = values[date].astype(np.float64) if gap is None else np.where(observed[date], values[date], 0)
+            change = change if gap is None else image.astype(np.float64) * scale - original
+            states[0, date] = np.where(where, change, 0)
+            states[1, date] = (answer.made.numpy() if gap is None else gap) & where
+            if self.settings.uncertainty:
+                states[2, date] = np.where(where, answer.deviation.numpy() * scale, 0)
+            noise[date] = answer.noise.numpy() * scale
+            judged.append((answer.note, answer.judgement.scaled(scale)))
+        stats = {
+            "pixels": np.array(int(inside.sum()) * values.shape[1]),
+            "filled": states[1].sum((1, 2, 3), dtype=np.float64),
+            "noise": noise,
+            "verdicts": np.array(json.dumps([[note, judgement.method] for note, judgement in judged])),
+            "errors": np.array([judgement[1:] for _, judgement in judged], float),  # (time, 8, band)
+        }
+        if self.settings.uncertainty and (states[2] != 0).any():
+            stats["uncertainty"] = states[2][states[2] != 0].mean(dtype=np.float64)
+        return Solved(states, {name: np.asarray(value) for name, value in stats.items()})
+
+    def written(self, cube: Cube, layers: Any, gaps: Any) -> xr.DataArray | xr.Dataset:
+        """Return the raster with the corrections added; `filled` says which values were filled."""
+        xp = da if cube.lazy else np
+        correction, made = layers[0], layers[1] > 0.5
+        base = xp.where(cube.valid, cube.values, 0).astype(np.float64)
+        changed = correction != 0
+        if gaps is not None:
+            changed = changed | (made & gaps)  # a gap may be filled with a true 0
+        more = {"uncertainty": layers[2]} if len(self.layers) > 2 else {}
+        if self.change:
+            more["change"] = correction
+        return cubes.write(cube, base + correction, changed, made, more)
+
+    def rows(self, scale: float, stats: Sequence[dict[str, NDArray[Any]]]) -> list[Row]:
+        """Return the record of each date: which fault was found, what was kept and filled, the errors expected.
+
+        Errors of a date are root mean squares over its tiles, which count by what is filled there, if anything is.
+        """
+        judged = [_judgements(s) for s in stats]
+        size = max(sum(int(s["pixels"]) for s in stats), 1)
+        rows = []
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", RuntimeWarning)  # bands that took no part have no noise and no error
+            for index, name in enumerate(self.dates):
+                found = [(*tile[index], float(s["filled"][index])) for tile, s in zip(judged, stats, strict=True)]
+                found = [tile for tile in found if tile[1].method != "none"]
+                row: Row = {"date": name, "method": "+".join(sorted({j.method for _, j, _ in found})) or "none"}
+                row["kind"] = "+".join(sorted({kind for kind, _, _ in found}))
+                row["filled"] = round(sum(float(s["filled"][index]) for s in stats) / size, 6)
+                row |= _expected_of([(j, count) for _, j, count in found], scale, self.bands)
+                rows.append(row | _choice_of([j for _, j, _ in found], self.settings.method))
+        return rows
+
+    def notes_on(self, scale: float, rows: Sequence[Row]) -> list[str]:
+        """Return nothing: all that is to be known is known beforehand."""
+        return []
+
+    def noise(self, stats: Sequence[dict[str, NDArray[Any]]]) -> NDArray[np.float64]:
+        """Return the noise of each band (B,), mean over tiles and dates."""
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", RuntimeWarning)
+            level: NDArray[np.float64] = np.nanmean([s["noise"] for s in stats], axis=(0, 1))
+            return level
+
+    def peak(self, scale: float) -> float:
+        """Return the range of values, for PSNR."""
+        return scale
+
+    def done(self, scale: float) -> Settings:
+        """Return the settings."""
+        return self.settings
+
+
+def _judgements(stats: Mapping[str, NDArray[Any]]) -> list[tuple[str, Judgement]]:
+    """Return which fault a tile found on each date, and the errors expected there."""
+    from .filling import Judgement
+
+    verdicts = json.loads(str(stats["verdicts"]))
+    tables = zip(verdicts, stats["errors"], strict=True)
+    return [(kind, Judgement(method, *map(tuple, table.tolist()))) for (kind, method), table in tables]
+
+
+def _expected_of(found: Sequence[tuple[Judgement, float]], peak: float, bands: Sequence[str]) -> dict[str, Any]:
+    """Return what is expected of a date by the judgements of its tiles, and how many values of each are filled."""
+    if not any(j.method in ("guide", "ngr") for j, _ in found):
+        return {"guide_rmse": None, "ngr_rmse": None}
+    weights = np.array([count for _, count in found])
+    weights = weights if weights.any() else np.ones(len(found))
+
+    def mean(values: Any, power: int = 1) -> NDArray[np.float64]:
+        table = np.asarray(values, float) ** power  # (tiles, bands)
+        known = np.isfinite(table) * weights[:, None]
+        average: NDArray[np.float64] = (np.where(known > 0, table, 0) * known).sum(0) / known.sum(0)
+        return average ** (1 / power)
+
+    def errors(name: str) -> dict[str, NDArray[np.float64]]:
+        methods = [j.method if name == "kept" else name for j, _ in found]
+        rmse, bias = (
+            [getattr(j, f"{m}_{k}") for (j, _), m in zip(found, methods, strict=True)] for k in ("rmse", "bias")
+        )
+        return {"rmse": mean(rmse, 2), "bias": mean(bias)}
+
+    kept = errors("kept") | {"doubt": mean([j.doubt for j, _ in found])}
+    return expected.expectation({m: errors(m) for m in ("guide", "ngr")}, kept, peak, bands)
+
+
+def _choice_of(found: Sequence[Judgement], asked: str) -> dict[str, Any]:
+    """Return the figures that tiles kept guide or NGR by: of all tiles that hid something, which count by their blocks."""
+    some = [j for j in found if np.nansum(j.blocks) > 0]
+    if not some:
+        return {}
+    blocks = np.nan_to_num(np.array([j.blocks for j in some]))  # (tiles, bands)
+    hidden: dict[str, Any] = {}
+    for name in ("guide_hidden", "ngr_hidden"):
+        square = np.array([getattr(j, name) for j in some], float) ** 2
+        weight = np.where(np.isfinite(square), blocks, 0)
+        with np.errstate(invalid="ignore"):
+            hidden[name] = tuple(np.sqrt((np.nan_to_num(square) * weight).sum(0) / weight.sum(0)).tolist())
+    return expected.choice(some[0]._replace(blocks=tuple(blocks.sum(0).tolist()), **hidden), asked)
+
+
+def nothing_usable(sizes: Mapping[Any, int]) -> InputError:
+    """Return the error for a raster without a value that can be used."""
+    where = f" {dict(sizes)}" if sizes else ", where it was looked at,"
+    return InputError(
+        f"No value of the raster{where} can be used, expected some: all are nodata, NaN or in bad bands.",
+        call="Check the nodata value, the bad-band list and bad_bands=[...].",
+        option="Check the nodata value, the bad-band list (bbl) and --bad-bands.",
+    )

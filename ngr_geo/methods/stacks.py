@@ -1,0 +1,319 @@
+"""Filling a stack of dates: each is predicted from the others, by a guide and the networks that refine it (`filling`).
+
+The method learns scaling, guide, networks and expected errors from a sample of the scene, as a `Prior`; it solves a tile in the
+raster's units; its stats are counts of the pixels that each tile owns.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from .. import rows as records
+from ..errors import InputError, MaskError, warn
+from ..raster import cube as cubes
+from ..raster.cube import Cube
+from ..tiling import work
+from ..tiling.tiles import Tile
+from . import expected
+from .base import Part, Progress, Row, Sample, Solved
+from .checkpoint import Prior
+from .checkpoint import load as load_prior
+
+if TYPE_CHECKING:
+    from .filling import Settings
+
+UNSEEN_WARNED = 0.01
+"""Share of a date's gaps that no other date saw from which that is warned of; the record counts all of it."""
+
+
+@dataclass(frozen=True)
+class Stack:
+    """The method for stacks of dates: the `targets` are filled; `whole`: the sample is all of the scene.
+
+    `networks` were learnt elsewhere: they are used, or trained further, in place of new ones.
+    """
+
+    settings: Settings
+    targets: tuple[int, ...]
+    dates: tuple[str, ...]
+    bands: tuple[str, ...]
+    days: NDArray[np.float64]
+    whole: bool
+    networks: tuple[Any, ...] = ()
+
+    @property
+    def layers(self) -> tuple[str, ...]:
+        """What is blended."""
+        return ("values", "uncertainty") if self.settings.uncertainty else ("values",)
+
+    @property
+    def entries(self) -> tuple[str, ...]:
+        """What a row of the record holds."""
+        return ("missing", *records.COMMON, *(["unseen"] if len(self.dates) > 1 else []))
+
+    def fit(self, sample: Sample, progress: Progress | None = None) -> Prior:
+        """Return what there is to learn of the scene.
+
+        Raises:
+            MaskError: no pixel is observed.
+        """
+        from .filling import fit
+
+        values, observed = sample.values, sample.observed
+        if not any(o.any() for o in observed):
+            msg = "No pixel is observed on any date, expected some clear ones: check the mask (True means cloud) and nodata."
+            raise MaskError(msg)
+        take_part = observed_bands(observed)
+        center, spread = _scaling(values, observed, self.days)
+        low = min(float(v[o].min()) for v, o in zip(values, observed, strict=True) if o.any())
+        high = max(float(v[o].max()) for v, o in zip(values, observed, strict=True) if o.any())
+        prior = Prior(center, spread, (low, high), None, None if take_part.all() else take_part)
+        if self.settings.method == "paper":
+            return prior
+        windows = [window(prior, v, o) for v, o in zip(values, observed, strict=True)]
+        # Of a whole scene, a date without gaps has nothing to teach or to judge.
+        gaps = sample.gaps if self.whole and sample.gaps is not None else None
+        wanted = [t for t in self.targets if gaps is None or any(g[t].any() for g in gaps)]
+        _check_networks(self.networks, windows[0].values.shape)
+        scene = fit(windows, wanted, self.days.tolist(), self.settings, progress, self.networks)
+        if prior.bands is not None:
+            scene = replace(scene, judgement={d: _for_all(j, prior.bands) for d, j in scene.judgement.items()})
+        return replace(prior, scene=scene)
+
+    def kept(self, folder: work.Work, learn: Callable[[], Prior]) -> tuple[Prior, Any]:
+        """Return the prior that a work folder keeps, learnt where it has none or a damaged one; and as tasks are to load it."""
+        import dask
+
+        if folder.learnt is not None:
+            try:
+                load_prior(folder.prior, folder.learnt)
+            except InputError as error:
+                warn(f"What was learnt of the scene is learnt again: {error}")
+                folder.learn(learn().save(folder.prior))
+        else:
+            folder.learn(learn().save(folder.prior))
+        # Delayed: it is loaded once for the tiles of a computation.
+        handle = dask.delayed(load_prior, pure=True)(str(folder.prior), folder.learnt)
+        return load_prior(folder.prior, folder.learnt), handle
+
+    def notes(self, prior: Prior, sample: Sample) -> list[str]:
+        """Return warnings of what no date saw in the sample."""
+        if sample.gaps is None:
+            return []
+        shares = []
+        for index, (observed, gaps) in enumerate(zip(sample.observed, sample.gaps, strict=True)):
+            fill = gaps if sample.inside is None else gaps & sample.inside[index]
+            missing = missing_in(observed, prior.bands)
+            maps = missing, fill.any(axis=1), _seen_on_no_date(missing, fill)
+            shares.append([part.mean((1, 2)) for part in maps])
+        missing, filled, unseen = np.mean(shares, axis=0)
+        stats = [{"pixels": np.array(1), "missing": missing, "filled": filled, "unseen": unseen}]
+        return self.notes_on(replace(prior, scene=None), self.rows(replace(prior, scene=None), stats))
+
+    def solve(self, prior: Prior, part: Part, tile: Tile) -> Solved:
+        """Return one tile solved, in the raster's units: NaN where it cannot be."""
+        values, observed, gaps, inside = part
+        assert gaps is not None
+        fill = gaps if inside is None else gaps & inside
+        layers = self._solved(prior, values, np.broadcast_to(observed, values.shape), fill, tile)
+        core = (slice(None), *tile.core)
+        counted = np.ones(values.shape[-2:], bool) if inside is None else inside
+        missing = missing_in(observed, prior.bands)
+        stats = {
+            "pixels": counted[tile.core].sum(),
+            "missing": np.asarray(missing & counted)[core].sum((1, 2)),
+            "filled": np.asarray(fill.any(axis=1))[core].sum((1, 2)),
+            "unseen": np.asarray(_seen_on_no_date(missing, fill))[core].sum((1, 2)),
+            "outcome": np.array("nothing" if layers is None else "unsolvable" if np.isnan(layers).all() else "solved"),
+        }
+        if layers is not None:
+            here = np.broadcast_to(fill, values.shape)
+            if self.settings.uncertainty:
+                stats["uncertainty"] = layers[1][here].mean(dtype=np.float64)
+            layers[:, ~here] = 0  # nothing is asked of it there
+        return Solved(layers, {name: np.asarray(value) for name, value in stats.items()})
+
+    def _solved(
+        self, prior: Prior, values: NDArray[Any], observed: NDArray[np.bool_], fill: NDArray[np.bool_], tile: Tile
+    ) -> NDArray[np.float32] | None:
+        """Return the layers (layer, time, band, h, w) of a tile; None if it has nothing to fill, NaN if it cannot be solved."""
+        from .filling import solve, solve_as_published
+
+        targets = [int(t) for t in np.flatnonzero(fill.any(axis=(1, 2, 3)))]
+        if not targets:
+            return None
+        count = len(self.layers)
+        if not observed.any():
+            return np.full((count, *values.shape), np.nan, np.float32)
+        if prior.bands is not None and not prior.bands.all():
+            bands = prior.bands
+            some = replace(prior, center=prior.center[:, bands], spread=prior.spread[:, bands], bands=None)
+            gaps = np.broadcast_to(fill, values.shape)[:, bands]
+            answer = self._solved(some, values[:, bands], observed[:, bands], gaps, tile)
+            if answer is None:
+                return None
+            wide = np.full((count, *values.shape), np.nan, np.float32)
+            wide[:, :, bands] = answer
+            return wide
+        if prior.scene is None:
+            low, high = prior.limits
+            unit = max(high - low, 1e-12)
+            scaled = np.where(observed, (values.astype(np.float64) - low) / unit, 0).astype(np.float32)
+            settings = replace(self.settings, seed=tile.seed(self.settings.seed))
+            published = solve_as_published(scaled, observed, settings)
+            return (published.astype(np.float64) * unit + low).astype(np.float32)[None]
+        part = window(prior, values, observed)
+        filled, deviation = (a.numpy() for a in solve(prior.scene, part, targets, self.settings))
+        found = [(filled * prior.spread + prior.center).astype(np.float32), deviation * prior.spread]
+        return np.stack(found[:count])
+
+    def written(self, cube: Cube, layers: Any, gaps: Any) -> xr.DataArray | xr.Dataset:
+        """Return the raster with its gaps filled."""
+        more = {name: layers[i] for i, name in enumerate(self.layers) if i}
+        return cubes.write(cube, layers[0], gaps, layers=more)
+
+    def rows(self, prior: Prior | None, stats: Sequence[dict[str, NDArray[Any]]]) -> list[Row]:
+        """Return what was done on each date: what is missing, filled and seen on no date, the method, the errors expected."""
+        total = {n: np.sum([s[n] for s in stats], axis=0) for n in ("pixels", "missing", "filled", "unseen")}
+        shares = {n: total[n] / np.maximum(total["pixels"], 1) for n in ("missing", "filled", "unseen")}
+        judged = prior.scene.judgement if prior and prior.scene else {}
+        rows = []
+        for index, name in enumerate(self.dates):
+            missing, filled, unseen = (float(share[index]) for share in shares.values())
+            row: Row = {"date": name, "missing": round(missing, 6), "filled": round(filled, 6), "method": "none"}
+            if prior and filled:
+                row["method"] = judged[index].method if index in judged else "paper"
+            if prior and len(self.dates) > 1:
+                row["unseen"] = round(unseen, 6)
+            if prior and index in judged and filled:
+                scaled = judged[index].scaled(prior.spread[index, :, 0, 0].astype(float))
+                row |= expected.of_judgement(scaled, self.peak(prior), self.bands)
+                row |= expected.choice(scaled, self.settings.method)
+            rows.append(row)
+        return rows
+
+    def notes_on(self, prior: Prior | None, rows: Sequence[Row]) -> list[str]:
+        """Return a warning for each date of which a part that counts was filled though no date saw it, or nobody knows how well."""
+        notes = []
+        measured = prior.scene.unseen_spread if prior and prior.scene else {}
+        for index, row in enumerate(rows):
+            share = row.get("unseen", 0.0) / max(row["filled"], 1e-9)
+            unknown = share > 0 and prior is not None and prior.scene is not None and index not in measured
+            if share < UNSEEN_WARNED and not unknown:
+                continue
+            part = f"{share:.1%}" if share >= 0.001 else "Less than 0.1%"
+            text = f"{part} of the gaps of {row['date']} were seen on no other date: they are interpolated from their surroundings."
+            unknown_text = (
+                " How far off that may be could not be measured: too little can be hidden in the same situation."
+            )
+            notes.append(text + unknown_text * unknown)
+        return notes
+
+    def peak(self, prior: Prior | None) -> float:
+        """Return the range of the values observed, for PSNR."""
+        return prior.limits[1] - prior.limits[0] if prior else float("nan")
+
+    def done(self, prior: Prior | None) -> Settings:
+        """Return the settings with the number of steps that were taken."""
+        return replace(self.settings, steps=prior.scene.steps) if prior and prior.scene else self.settings
+
+
+def missing_in(observed: Any, take_part: Any) -> Any:
+    """Return which pixels are missing (time, y, x): those without a value in one of the bands that take part (band,), or None."""
+    return (~observed if take_part is None else ~observed & take_part[:, None, None]).any(axis=1)
+
+
+def observed_bands(observed: Sequence[NDArray[np.bool_]]) -> NDArray[np.bool_]:
+    """Return which bands (B,) are observed anywhere in windows (time, band, h, w); all where none is."""
+    found: NDArray[np.bool_] = np.any([o.any(axis=(0, 2, 3)) for o in observed], axis=0)
+    return found if found.any() else ~found
+
+
+def _seen_on_no_date(missing: Any, fill: Any) -> Any:
+    """Return what is filled (time, y, x) though it is `missing` (time, y, x) on all dates; nowhere with one date alone."""
+    return fill.any(axis=1) & missing.all(axis=0) & (len(missing) > 1)
+
+
+def _for_all(judgement: Any, bands: NDArray[np.bool_]) -> Any:
+    """Return a judgement with NaN for the bands that took no part."""
+    wide = {}
+    for name in judgement._fields[1:]:
+        column = np.full(len(bands), np.nan)
+        column[bands] = getattr(judgement, name)
+        wide[name] = tuple(column.tolist())
+    return judgement._replace(**wide)
+
+
+def window(prior: Prior, values: NDArray[Any], observed: NDArray[np.bool_]) -> Any:
+    """Return a standardised window for the task. A pixel with a band missing is a gap of its whole date."""
+    import torch
+
+    from .filling import Window
+
+    center, spread = prior.center, prior.spread
+    if prior.bands is not None:
+        values, observed = values[:, prior.bands], observed[:, prior.bands]
+        center, spread = center[:, prior.bands], spread[:, prior.bands]
+    known = np.asarray(observed.all(axis=1))  # (time, h, w)
+    scaled = (values.astype(np.float64) - center) / spread
+    clean = np.where(known[:, None], scaled, 0).astype(np.float32)
+    return Window(torch.from_numpy(clean), torch.from_numpy(known))
+
+
+def _scaling(
+    values: Sequence[NDArray[Any]], observed: Sequence[NDArray[np.bool_]], days: NDArray[np.float64]
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Return mean and standard deviation of each date and band, (time, band, 1, 1); a date unseen takes its neighbours'."""
+    shape = values[0].shape[:2]
+    center, spread = np.full(shape, np.nan), np.full(shape, np.nan)
+    for t in range(shape[0]):
+        for b in range(shape[1]):
+            seen = np.concatenate([v[t, b][o[t, b]] for v, o in zip(values, observed, strict=True)]).astype(np.float64)
+            if seen.size:
+                center[t, b], spread[t, b] = seen.mean(), seen.std()
+    when = np.where(np.isfinite(days), days, np.arange(len(days), dtype=float))
+    order = np.argsort(when, kind="stable")
+    for b in range(shape[1]):
+        for table in (center, spread):
+            known = [t for t in order if np.isfinite(table[t, b])]
+            if known:
+                table[:, b] = np.where(
+                    np.isfinite(table[:, b]), table[:, b], np.interp(when, when[known], table[known, b])
+                )
+    fallback = np.nanmean(center) if np.isfinite(center).any() else 0.0
+    center = np.where(np.isfinite(center), center, fallback)
+    least = 1e-6 * np.maximum(np.abs(center), 1e-6)
+    spread = np.maximum(np.where(np.isfinite(spread), spread, 0), least)
+    return center[..., None, None].astype(np.float32), spread[..., None, None].astype(np.float32)
+
+
+def networks_of(given: Any) -> tuple[Any, ...]:
+    """Return the networks of the prior that was given, if one was."""
+    if given is None:
+        return ()
+    given = given if isinstance(given, Prior) else load_prior(given)
+    if not given.networks:
+        msg = "Found a prior without networks, as the method guide or one date alone leaves it: expected one with something learnt."
+        raise InputError(msg, call="Leave prior= out.", option="Leave --prior out.")
+    return given.networks
+
+
+def _check_networks(networks: Sequence[Any], shape: Sequence[int]) -> None:
+    """Raise where networks learnt elsewhere do not fit a stack (time, band, h, w)."""
+    from ..guides.dates import REFERENCES
+
+    bands, width = shape[1], min(REFERENCES, shape[0] - 1)
+    for network in networks:
+        inputs, outputs = network.stem.convolution.in_channels, network.head.out_channels
+        if (inputs, outputs) != (bands + width * (bands + 1), bands):
+            msg = (
+                f"Found a prior for {outputs} bands and {(inputs - outputs) // (outputs + 1)} reference dates, expected one for "
+                f"{bands} bands and {width} (a stack of {shape[0]} dates): train one on such a stack,"
+            )
+            raise InputError(msg, call="or leave prior= out.", option="or leave --prior out.")

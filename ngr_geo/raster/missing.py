@@ -1,0 +1,122 @@
+"""What of a raster is missing: its clouds, a mask of the user's, or nodata, as arrays of its cube."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import dask
+import dask.array as da
+import numpy as np
+import xarray as xr
+
+from ..errors import MaskError
+from ..wording import listed
+from . import cube as cubes
+from . import footprint, maskcheck, masks, plausible
+from .cube import Cube
+from .windows import regions
+
+
+class Clouded(NamedTuple):
+    """A cube and its cloud mask (time, y, x), grown; what that was made of and what to know of it; the mask before it was grown."""
+
+    cube: Cube
+    mask: Any
+    record: dict[str, Any]
+    notes: list[str]
+    plain: Any
+
+    def inverted(self) -> list[str]:
+        """Return a warning where what the mask calls clear looks like cloud; it reads the windows a scene is learnt from."""
+        arrays = self.cube.values, self.cube.valid, self.plain[:, None]
+        values, valid, masked = dask.compute(*([a[(..., *r)] for r in regions(self.cube.shape)] for a in arrays))
+        return maskcheck.inverted(values, valid, masked, self.cube.bands)
+
+
+def clouded(
+    raster: xr.DataArray | xr.Dataset,
+    clouds: Any,
+    classes: Sequence[int] | None,
+    dilate: int | None,
+    probability: float = 0.5,
+    counted: bool = False,
+) -> Clouded:
+    """Return the cube, the cloud mask on its grid, and what it was made of (`masks.with_record`)."""
+    name = clouds
+    if clouds is None and isinstance(raster, xr.Dataset):
+        name = masks.find(raster)
+    found = masks.with_record(raster, clouds, classes, dilate, probability, counted)
+    cube = cubes.read(raster, exclude=[name] if isinstance(name, str) else ())
+    return Clouded(cube, _on_cube(cube, found.mask), found.record, found.notes, _on_cube(cube, found.plain))
+
+
+def _on_cube(cube: Cube, mask: xr.DataArray) -> Any:
+    """Return a mask's data as (time, y, x), of the cube's kind: the verb is lazy exactly where the raster is."""
+    time, _, row, column = cube.dims
+    data = mask.transpose(*(d for d in (time, row, column) if d is not None and d in mask.dims)).data
+    data = data if data.ndim == 3 else data[None]
+    if isinstance(data, da.Array) and not cube.lazy:
+        return data.compute()
+    return (
+        data.rechunk({-2: cube.values.chunks[-2], -1: cube.values.chunks[-1]}) if isinstance(data, da.Array) else data
+    )
+
+
+def gaps(
+    raster: xr.DataArray | xr.Dataset, missing: Any, extent: str, now: bool
+) -> tuple[Cube, Any, footprint.Footprint]:
+    """Return the cube of a raster, what of it is missing (time, band, y, x), and how far it is filled: all of a mask."""
+    cube = cubes.read(raster, exclude=[missing] if isinstance(missing, str) else ())
+    cube = plausible.checked(cube, regions(cube.shape), now)
+    if missing is None:
+        return cube, ~cube.valid, footprint.of(cube, extent, now)
+    footprint.check(extent)
+    return cube, missing_mask(cube, missing), footprint.Footprint(np.ones((1, 1, 1, 1), bool), 0)
+
+
+def mask_record(missing: Any, otherwise: str = "nodata", extent: str | None = None) -> str:
+    """Return as JSON where a mask of missing pixels is from; `otherwise`: what counts where none was given, and its extent."""
+    if missing is not None:
+        return json.dumps({"source": masks.source(missing)})
+    return json.dumps({"source": otherwise, **({} if extent is None else {"extent": extent})})
+
+
+def missing_mask(cube: Cube, missing: Any) -> Any:
+    """Return a boolean mask of missing pixels as (time, band or 1, y, x)."""
+    if isinstance(missing, str):
+        if isinstance(cube.raster, xr.DataArray) or missing not in cube.raster:
+            have = [str(v) for v in getattr(cube.raster, "data_vars", {})]
+            msg = f"Found no variable {missing!r} for what is missing; there are {listed(have) or 'none'}."
+            raise MaskError(
+                msg,
+                call="Pass one of them, or a boolean DataArray.",
+                option="Name one of them, or mask files: --missing",
+            )
+        missing = cube.raster[missing]
+    shape = cube.shape
+    if not isinstance(missing, xr.DataArray):
+        missing = np.asarray(missing)
+        names = [d for d in cube.dims if d is not None]
+        for wanted in (names, [d for d in cube.dims[:1] + cube.dims[2:] if d is not None], list(cube.dims[2:])):
+            if len(wanted) == missing.ndim:
+                missing = xr.DataArray(missing, dims=wanted)
+                break
+        else:
+            msg = f"Found a mask of shape {missing.shape}, expected the shape of the raster, {dict(cube.raster.sizes)}."
+            raise MaskError(msg)
+    if missing.dtype.kind != "b":
+        msg = f"Found a mask of dtype {missing.dtype}, expected booleans, True where a pixel is missing:"
+        raise MaskError(msg, call="pass for example mask == 1.", option="write a mask of 0 and 1.")
+    here = [d for d in cube.dims if d is not None and d in missing.dims]
+    if set(missing.dims) - set(here) or not set(cube.dims[2:]) <= set(here):
+        msg = f"Found a mask with dimensions {tuple(missing.dims)}, expected some of {[d for d in cube.dims if d is not None]}."
+        raise MaskError(msg)
+    for axis, dim in enumerate(cube.dims):
+        if dim in here and missing.sizes[dim] not in (shape[axis], 1):
+            msg = f"Found a mask with {missing.sizes[dim]} along {dim!r}, expected {shape[axis]}: cut it to the raster's grid."
+            raise MaskError(msg)
+    data = missing.transpose(*here).data
+    data = data.compute() if isinstance(data, da.Array) and not cube.lazy else data
+    return data[tuple(slice(None) if d in here else None for d in cube.dims)]
