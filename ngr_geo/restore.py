@@ -1,9 +1,9 @@
 """From a raster to a restored raster: the whole story, for every verb. Read `_restored` from top to bottom.
 
 raster -> cube (time, band, y, x) -> what is missing -> a sample of the scene, from which a method learns (`fit`) -> tiles,
-each solved by itself (`solve`) -> blended -> the raster, with everything else as it was -> its record. Stacks of dates go to the method
-`stacks.Stack`, spectral cubes to `spectra.Spectra`. Where the tiles are solved is up to an executor: in threads for a raster in
-memory, later and as a Dask graph for a lazy one, or in a work folder.
+each solved by itself (`solve`) -> blended -> the raster, with everything else as it was -> its record. Stacks of dates go to the
+method `stacks.Stack`, spectral cubes to `spectra.Spectra`. Where the tiles are solved is up to an executor: in threads for a raster
+in memory, later and as a Dask graph for a lazy one, or in a work folder.
 """
 
 from __future__ import annotations

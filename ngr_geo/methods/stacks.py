@@ -121,7 +121,7 @@ class Stack:
         values, observed, gaps, inside = part
         assert gaps is not None
         fill = gaps if inside is None else gaps & inside
-        layers = self._solved(prior, values, np.broadcast_to(observed, values.shape), fill, tile)
+        layers = self._solved(prior, values, np.array(np.broadcast_to(observed, values.shape)), fill, tile)
         core = (slice(None), *tile.core)
         counted = np.ones(values.shape[-2:], bool) if inside is None else inside
         missing = missing_in(observed, prior.bands)

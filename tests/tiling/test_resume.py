@@ -20,12 +20,13 @@ from small_cube import clean_cube, raster
 from small_stack import write_crops, write_masks
 from test_cli import invoke
 
-from ngr_geo import InputError, restore
+from ngr_geo import InputError
 from ngr_geo.cli import console
 from ngr_geo.io import read_stack
 from ngr_geo.methods.checkpoint import load
+from ngr_geo.raster import windows
 from ngr_geo.samples import sample
-from ngr_geo.tiling import jobs, store, work
+from ngr_geo.tiling import executors, jobs, store, work
 
 QUICK: dict[str, Any] = {"method": "guide", "tile": 24, "overlap": 4, "seed": 1}
 SPECTRAL: dict[str, Any] = {"method": "guide", "tile": 40, "overlap": 4}
@@ -54,8 +55,8 @@ def expected(stack: xr.Dataset) -> xr.Dataset:
 @pytest.fixture
 def small_sample(monkeypatch: pytest.MonkeyPatch) -> None:
     """A scene is learnt from two windows far from its lower right corner, as from some windows of a large one."""
-    monkeypatch.setattr(restore, "SAMPLE_VALUES", 6_200)
-    monkeypatch.setattr(restore, "SAMPLE_SIZE", 16)
+    monkeypatch.setattr(windows, "SAMPLE_VALUES", 6_200)
+    monkeypatch.setattr(windows, "SAMPLE_SIZE", 16)
 
 
 def spectral_pair() -> list[xr.DataArray]:
@@ -177,18 +178,18 @@ def test_a_change_that_no_finished_tile_has_read_is_no_other_job(tmp_path: Path)
 @pytest.mark.usefixtures("small_sample")
 def test_the_command_names_the_file_that_changed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A run in which a tile fails keeps its folder; the next finds another file."""
-    solve_and_keep = restore._solve_and_keep
+    solve_and_keep = executors._solve_and_keep
 
-    def fail(prior: Any, read: Any, tile: Any, *more: Any) -> None:
+    def fail(method: Any, model: Any, read: Any, tile: Any, *more: Any) -> None:
         if tile.number == 3:
             raise ValueError("a cosmic ray")
-        solve_and_keep(prior, read, tile, *more)
+        solve_and_keep(method, model, read, tile, *more)
 
     files, masks = write_crops(tmp_path / "in"), write_masks(tmp_path / "in")
     command = ["decloud", *files, "--clouds", *masks, "-o", tmp_path / "out", "--work", tmp_path / "work"]
     command += ["--method", "guide", "--tile", "24", "--overlap", "4"]
     with monkeypatch.context() as patch:
-        patch.setattr(restore, "_solve_and_keep", fail)
+        patch.setattr(executors, "_solve_and_keep", fail)
         assert invoke(*command).exit_code == console.FAILED_TILES
     _brighter(files[0], 60, 60)
     refused = invoke(*command)
@@ -262,8 +263,8 @@ def test_gaps_beyond_a_sample_of_one_window_are_filled(
     stack: xr.Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As of a long series: so many dates and bands that one window is all that the scene is learnt from."""
-    monkeypatch.setattr(restore, "SAMPLE_VALUES", 4_000)
-    monkeypatch.setattr(restore, "SAMPLE_SIZE", 16)
+    monkeypatch.setattr(windows, "SAMPLE_VALUES", 4_000)
+    monkeypatch.setattr(windows, "SAMPLE_SIZE", 16)
     clouds = xr.zeros_like(stack["SCL"], dtype=bool).drop_attrs()
     clouds[0, 40:50, 30:40] = True
     clear = stack.drop_vars("SCL")

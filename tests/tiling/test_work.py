@@ -24,18 +24,18 @@ from rasterio.windows import Window
 from small_stack import damage, hidden_files, pixels, write_crops, write_masks
 from test_cli import invoke, ngr_geo
 
-from ngr_geo import restore
 from ngr_geo.cli import console
 from ngr_geo.errors import InputError, OutputError, TilesFailedError
 from ngr_geo.io import read_stack
 from ngr_geo.methods.checkpoint import load
+from ngr_geo.raster import windows
 from ngr_geo.samples import sample
-from ngr_geo.tiling import work
+from ngr_geo.tiling import executors, work
 from ngr_geo.tiling.tiles import grid
 
 distributed = pytest.importorskip("distributed")
 SOLVERS: list[str] = []
-_solve_and_keep = restore._solve_and_keep
+_solve_and_keep = executors._solve_and_keep
 QUICK: dict[str, Any] = {"method": "guide", "tile": 40, "overlap": 6, "seed": 1}
 
 
@@ -195,8 +195,8 @@ def test_a_disk_that_fills_up_keeps_what_is_finished(stack: xr.Dataset, expected
 
 def test_a_damaged_input_spares_the_other_tiles(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It is met halfway: the sample that the scene is learnt from does not reach the damage."""
-    monkeypatch.setattr(restore, "SAMPLE_VALUES", 30_000)
-    monkeypatch.setattr(restore, "SAMPLE_SIZE", 32)
+    monkeypatch.setattr(windows, "SAMPLE_VALUES", 30_000)
+    monkeypatch.setattr(windows, "SAMPLE_SIZE", 32)
     monkeypatch.setattr("ngr_geo.io.rasters._CHUNK", 32)
     files, masks = write_crops(tmp_path / "in"), write_masks(tmp_path / "in")
     whole = read_stack(files, masks, lazy=True)
@@ -223,7 +223,7 @@ def test_the_command_tells_of_tiles_that_failed(tmp_path: Path, monkeypatch: pyt
     def fail(*_: Any) -> None:
         raise ValueError("a cosmic ray")
 
-    monkeypatch.setattr(restore, "_solve_and_keep", fail)
+    monkeypatch.setattr(executors, "_solve_and_keep", fail)
     files = tmp_path / "in" / "S2_*.tif", "--clouds", tmp_path / "in" / "SCL_*.tif"
     result = invoke("decloud", *files, "-o", tmp_path / "out", "--work", tmp_path / "work", "--json")
     assert result.exit_code == console.FAILED_TILES
@@ -284,7 +284,7 @@ def test_tiles_go_to_workers_with_gpus_where_there_are_any(
     stack: xr.Dataset, expected: xr.Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One worker declares `GPU`, the other does not; what is behind it makes no difference to where tiles go."""
-    monkeypatch.setattr(restore, "_solve_and_keep", _noted)
+    monkeypatch.setattr(executors, "_solve_and_keep", _noted)
     kinds = {"with": {"resources": {"GPU": 1}}, "without": {}}
     workers = {
         name: {"cls": distributed.Worker, "options": {"nthreads": 1, "dashboard": False, **kind}}
@@ -394,7 +394,7 @@ def test_a_landsat_mosaic_through_the_command_line(shared_data: Path, tmp_path: 
         image.update_tags(SENSOR="OLI")
         shape, profile, data = image.shape, image.profile, image.read().any(axis=0)
     mask = np.zeros(shape, np.uint8)
-    for number, (row, column) in enumerate((r, c) for r in range(100, 640, 300) for c in range(60, 840, 300)):
+    for number, (row, column) in enumerate((r, c) for r in range(40, 640, 256) for c in range(40, 840, 256)):
         mask[row : row + 256, column : column + 256] = clouds[number % len(clouds)]
     mask &= data
     profile.update(count=1, dtype="uint8", nodata=None)
