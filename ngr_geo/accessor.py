@@ -424,8 +424,7 @@ class _Verbs(Generic[Raster]):
         """Return the record of this result, a row for each date: what was filled, the method kept, the errors expected.
 
         That is `json.loads(result.attrs["ngr_dates"])`, and for a result that was lazy also its coordinates `ngr_*` along time.
-        Where these are still lazy they are computed: filling a stack, the scene is learnt and all masks are read, but no tile is
-        solved; the other verbs solve all tiles.
+        Where these are still lazy they are computed, and that solves all tiles: call it on a result that is computed.
         """
         from . import rows
 
