@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from ..solver import Neumann
+from ..solver import Neumann, conjugate_gradients
 
 POWERS = (0.7, 0.85, 1.0, 1.25, 1.5)
 SIZE = 192
@@ -28,31 +28,21 @@ def interpolate(values: Tensor, observed: Tensor, power: float, steps: int = 40)
     Conjugate gradients over the missing pixels, with the inverse of Lᵖ on the whole window as preconditioner.
     """
     boundary = Neumann()
+    basis = boundary.basis(values)
     spectrum = (boundary.spectrum(values, (1.0, 1.0, 0.0)) + SHIFT**2) ** power
+    inverse = 1 / (spectrum + SHIFT**power)
     missing = (~observed).to(values.dtype)
-    start = values * observed
 
     def through(image: Tensor, eigenvalues: Tensor) -> Tensor:
-        return missing * boundary.inverse(boundary.transform(image) * eigenvalues, like=image)
+        return missing * basis.inverse(basis.transform(image) * eigenvalues)
 
-    def dot(a: Tensor, b: Tensor) -> Tensor:
-        return (a * b).sum(dim=(-2, -1), keepdim=True)
-
-    inverse = 1 / (spectrum + SHIFT**power)
-    change = torch.zeros_like(values)
-    residual = -through(start, spectrum)
-    direction = through(residual, inverse)
-    slope = dot(residual, direction)
-    tiny = torch.finfo(values.dtype).tiny
-    for _ in range(steps):
-        applied = through(direction, spectrum)
-        length = slope / dot(direction, applied).clamp(min=tiny)
-        change = change + length * direction
-        residual = residual - length * applied
-        preconditioned = through(residual, inverse)
-        previous, slope = slope, dot(residual, preconditioned)
-        direction = preconditioned + slope / previous.clamp(min=tiny) * direction
-    return torch.where(observed, values, change)
+    filled = conjugate_gradients(
+        lambda image: through(image, spectrum),
+        lambda residual: through(residual, inverse),
+        -through(values * observed, spectrum),
+        steps,
+    )
+    return torch.where(observed, values, filled)
 
 
 def fit(windows: Sequence[tuple[Tensor, Tensor, Tensor]]) -> float:

@@ -317,7 +317,7 @@ def _loop(kind: Kind, estimate: Estimate, observed: Tensor, settings: Settings) 
     target, start = space.down(known), space.down(estimate.image)
     rest = estimate.image - space.mean - space.up(start)  # what the guide keeps outside the subspace stays
     fidelity: Fidelity = Stripes(1e-3, 1e-2, estimate.axis) if kind == "stripes" else Gaussian(0.5)
-    loop = Loop(weights=(50.0, 50.0, 0.0), learning_rate=1e-3, hold_steps=0, seed=settings.seed)
+    loop = Loop(weights=(50.0, 50.0, 0.0), learning_rate=1e-3, seed=settings.seed)
     network = _Fields(Small(len(start), len(start), seed=settings.seed), (target - start).flatten(1).std(1))
     device = settings.placed().device or "cpu"
     states = iterate(

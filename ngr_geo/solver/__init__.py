@@ -1,10 +1,10 @@
 """The solver: tensors in, tensors out. It knows nothing of rasters, files or tasks. Start reading in `admm.py`."""
 
 from .admm import Settings, State, advance, begin, iterate, misfit
-from .constraint import hold
 from .fidelity import Exact, Fidelity, Gaussian, Masked, Sparse, Stripes
 from .gradient import Boundary, Neumann, Periodic, Weights, column
 from .network import HourGlass, Small, ThreeNetworks, paper_network, seeded
+from .poisson import conjugate_gradients, hold
 from .published import Published, published, spectral_norm, uniform
 
 __all__ = [
@@ -27,6 +27,7 @@ __all__ = [
     "advance",
     "begin",
     "column",
+    "conjugate_gradients",
     "hold",
     "iterate",
     "misfit",

@@ -1,21 +1,37 @@
 """The Neural Gradient Regularizer (Xu et al., arXiv 2308.16612) as one loop for every task. Start reading here.
 
-The observation is Y = X + E: the image wanted plus a residual. An untrained network with parameters Θ predicts the
-three gradient fields F = (F₁, F₂, F₃) of X, and X is made to have these gradients:
+The paper states the model as equation (7), derives the updates as (10) to (17) and lists them as Algorithm 1. The letters
+are those of this module: each line of the loop names the one that it carries out.
 
-    minimise  φ(E)   subject to   Y = X + E,   DₖX = Fₖ = network(input; Θ)ₖ,   k = rows, columns, channels
+(a) the model: the observation is the image and a residual, and an untrained network with parameters Θ predicts the
+    gradients of the image
+        minimise  φ(E)   subject to   Y = X + E,   DₖX = Fₖ = network(input; Θ)ₖ,   k = rows, columns, channels
+(b) its augmented Lagrangian; the denoising tasks add the last term, which keeps the fields near the observed gradients
+        φ(E) + <Γ, Y - X - E> + μ/2 ‖Y - X - E‖²  +  Σₖ <Γₖ, DₖX - Fₖ> + wₖ/2 ‖DₖX - Fₖ‖²  +  a Σₖ ‖Fₖ - DₖY‖²
+(c) Θ: one step of Adam on  Σₖ wₖ/2 ‖DₖX - Fₖ + Γₖ/wₖ‖² + a Σₖ ‖Fₖ - DₖY‖²
+(d) X: (μI + Σₖ wₖ DₖᵀDₖ) X = μ(Y - E) + Γ + Σₖ Dₖᵀ(wₖFₖ - Γₖ), by one division under the FFT (periodic) or the DCT
+(e) E: the proximal operator of φ/μ at Y - X + Γ/μ, in closed form for each fidelity (`fidelity.py`)
+(f) Γ ← Γ + μ(Y - X - E)
+(g) Γₖ ← Γₖ + wₖ(DₖX - Fₖ); inpainting keeps Γₖ = 0
+(h) μ ← min(growth · μ, cap),  wₖ ← min(growth · wₖ, cap)
 
-The augmented Lagrangian has a multiplier Γ and a penalty μ for the first constraint, Γₖ and wₖ for the others; the
-denoising tasks add a term that keeps the fields near the observed gradients:
+Algorithm 1 repeats them in this order: the network predicts F, Θ takes its step (c), and (d) to (h) use the F from before
+that step.
 
-    φ(E) + <Γ, Y - X - E> + μ/2 ‖Y - X - E‖²  +  Σₖ <Γₖ, DₖX - Fₖ> + wₖ/2 ‖DₖX - Fₖ‖²  +  a Σₖ ‖Fₖ - DₖY‖²
+| paper | here           | in the code                    |   | paper | here    | in the code                |
+|-------|----------------|--------------------------------|---|-------|---------|----------------------------|
+| Y, X  | Y, X           | `observation`, `State.image`   |   | λᵢ    | wₖ      | `State.weights`            |
+| K     | E              | `State.residual`               |   | μ     | μ       | `State.penalty`            |
+| Λ     | Γ              | `State.multiplier`             |   | ∇     | D, Dₖ   | `Boundary.gradient`        |
 
-Each step of `iterate` minimises it over Θ (`misfit`, one step of Adam), then `advance` minimises it over X and over E
-and moves the multipliers. What a task may choose is its fidelity φ and its `Settings`.
+What the verbs run:
 
-It is used in two ways. As published (`published.py`), the network's input is random and it predicts the gradients.
-*Guided*, the input and a first estimate come from a `guide`, the network predicts the correction to the guide's
-gradients, and the X step holds the observed pixels exactly (`Settings.hold_steps`), so that Γ stays 0.
+- `method="paper"`, all verbs: this loop, with the settings of `published.py` (random input, three hour-glass networks).
+- `denoise` and `destripe` with "ngr" or "auto": this loop with a `guide`. The fields are F = D·guide + network(guide), and
+  X, Y and the guide are coefficients of the leading spectra; μ = 1 and wₖ do not grow, and Γₖ = 0 (`methods/spectral.py`).
+- `decloud`, `inpaint` and `fill_deadlines` with "ngr" or "auto": not this loop. Where the observed pixels are exact, the Θ
+  steps can run without the X steps: `prior.py` trains one network for the scene, and `poisson.hold` then solves for X once.
+  `docs/method.md` derives this form from (b), and says what it changes.
 """
 
 from __future__ import annotations
@@ -26,8 +42,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
-from .constraint import hold
-from .fidelity import Exact, Fidelity, Masked
+from .fidelity import Fidelity
 from .gradient import Boundary, Neumann, Weights, column
 
 UNLIMITED = float("inf")
@@ -35,24 +50,24 @@ UNLIMITED = float("inf")
 
 @dataclass(frozen=True)
 class Settings:
-    """What a task may choose beside its fidelity. The defaults are for the guided solver: nothing grows, Y is held."""
+    """What a task may choose beside its fidelity. With the defaults nothing grows, and every Γₖ stays 0."""
 
     weights: Weights = (1.0, 1.0, 0.03)
     """w₁, w₂, w₃ >= 0 at the start: how strongly row, column and channel differences follow the fields."""
     weight_caps: Weights = (UNLIMITED, UNLIMITED, UNLIMITED)
     """What each w may grow to; the starting weight itself for a constant one."""
     penalty: float = 1.0
-    """μ > 0 at the start. Without effect where the observed pixels are held."""
+    """μ > 0 at the start."""
     penalty_cap: float = UNLIMITED
     """What μ may grow to."""
     growth: float = 1.0
-    """What μ and wₖ are multiplied with after each step, >= 1 (rho in the paper)."""
+    """What μ and wₖ are multiplied by after each step, >= 1 (rho in the paper)."""
     multiplier: float = 0.0
     """Γ starts as this number times Y."""
     update_field_multipliers: bool = False
     """True: Γₖ starts equal to Γ and is updated. False: it stays 0."""
     data_weight: float = 0.0
-    """a >= 0."""
+    """a >= 0: how strongly the fields are kept near the observed gradients."""
     learning_rate: float = 0.01
     """Of Adam."""
     weight_decay: float = 0.0
@@ -62,11 +77,7 @@ class Settings:
     seed: int = 0
     """Of that noise."""
     boundary: Boundary = field(default_factory=Neumann)
-    """What differences do at the rim."""
-    hold_steps: int = 4
-    """n > 0: X = Y exactly where observed, by n conjugate-gradient steps per X step. 0: by Γ and μ, as published."""
-    tether: float = 1e-6
-    """ε of `hold`."""
+    """What differences do at the edge of the image."""
 
 
 @dataclass(frozen=True)
@@ -116,7 +127,6 @@ def iterate(
     settings: Settings,
     *,
     guide: Tensor | None = None,
-    loss_weight: Tensor | None = None,
     start: State | None = None,
 ) -> Iterator[State]:
     """Yield the start, then the state after each step, for as long as it is asked. The network is trained in place.
@@ -132,76 +142,60 @@ def iterate(
         network_input: (1, C_in, H, W).
         fidelity: what the residual may be; `Masked(Exact(), observed)` to fill missing pixels.
         settings: the rest of the task.
-        guide: (C, H, W), a first estimate of every pixel, the observed ones too: from where it is wrong about those the
-            network learns. The fields are then its gradients plus what the network says.
-        loss_weight: >= 0, broadcastable to (3, C, H, W): how much each gradient counts in the training of the network.
-        start: the state to begin at; by default that of `begin` for the guide, with held pixels already in place.
+        guide: (C, H, W), a first estimate of every pixel: the fields are then its gradients plus what the network says.
+        start: the state to begin at; by default that of `begin` for the guide.
 
     Raises:
-        ValueError: `hold_steps` > 0 with a fidelity other than `Masked(Exact(), observed)`, or a network whose answer
-            has another shape.
+        ValueError: the network's answer has another shape.
     """
     optimizer = torch.optim.Adam(network.parameters(), settings.learning_rate, weight_decay=settings.weight_decay)
     generator = torch.Generator(observation.device).manual_seed(settings.seed)
     observed_gradient = settings.boundary.gradient(observation)
     guide_gradient = observation.new_zeros(()) if guide is None else settings.boundary.gradient(guide)
 
-    state = start or begin(observation, settings, _combined(observation, guide, fidelity, settings))
+    state = start or begin(observation, settings, guide)
     yield state
     while True:
         with torch.enable_grad():
             predicted = network(disturbed(network_input, settings.input_noise, generator))
-            fields = guide_gradient + _single(predicted, observed_gradient)
-            loss = misfit(fields, state, observed_gradient, settings, loss_weight)
+            fields = guide_gradient + _single(predicted, observed_gradient)  # F
+            loss = misfit(fields, state, observed_gradient, settings)  # (c)
             optimizer.zero_grad()
             loss.backward()
-        optimizer.step()  # the fields below are still those from before this step, as published
-        state = advance(state, fields.detach(), observation, fidelity, settings, guide)
+        optimizer.step()  # (c); the fields below are still those from before this step, as published
+        state = advance(state, fields.detach(), observation, fidelity, settings)  # (d) to (h)
         yield state
 
 
-def misfit(
-    fields: Tensor, state: State, observed_gradient: Tensor, settings: Settings, loss_weight: Tensor | None = None
-) -> Tensor:
-    """Return the part of the Lagrangian that depends on the network, a scalar; with `loss_weight` inside the sums.
+def misfit(fields: Tensor, state: State, observed_gradient: Tensor, settings: Settings) -> Tensor:
+    """Return (c), the part of the Lagrangian (b) that depends on the network, a scalar.
 
-    Σₖ <Γₖ, DₖX - Fₖ> + wₖ/2 ‖DₖX - Fₖ‖² + a Σₖ ‖Fₖ - DₖY‖². Up to a constant the first two terms are
-    wₖ/2 ‖DₖX - Fₖ + Γₖ/wₖ‖², as the paper has it, but without the division, so that wₖ may be 0.
+    It is written as in (b): up to a constant the square in (c), but without a division by wₖ, so that wₖ may be 0.
     """
-    gap = settings.boundary.gradient(state.image) - fields  # (3, C, H, W)
+    gap = settings.boundary.gradient(state.image) - fields  # DX - F, (3, C, H, W)
     terms = state.field_multipliers * gap + column(state.weights, gap) / 2 * gap.square()
     if settings.data_weight:
         terms = terms + settings.data_weight * (fields - observed_gradient).square()
-    return (terms if loss_weight is None else loss_weight * terms).sum()
+    return terms.sum()
 
 
 @torch.no_grad()
-def advance(
-    state: State,
-    fields: Tensor,
-    observation: Tensor,
-    fidelity: Fidelity,
-    settings: Settings,
-    guide: Tensor | None = None,
-) -> State:
-    """Return the next state, for the fields F (3, C, H, W) that the network has just predicted."""
+def advance(state: State, fields: Tensor, observation: Tensor, fidelity: Fidelity, settings: Settings) -> State:
+    """Return the next state, by (d) to (h), for the fields F (3, C, H, W) that the network has just predicted."""
     boundary, penalty, w = settings.boundary, state.penalty, column(state.weights, fields)
 
-    # X: (μI + Σₖ wₖ DₖᵀDₖ) X = μ(Y - E) + Γ + Σₖ Dₖᵀ(wₖFₖ - Γₖ); or X = Y where observed, and the rest follows F
-    if settings.hold_steps:
-        observed = _observed(fidelity)
-        image = torch.where(observed, observation, state.image)
-        image = hold(image, fields, observed, state.weights, boundary, settings.hold_steps, guide, settings.tether)
-    else:
-        pull = penalty * (observation - state.residual) + state.multiplier
-        pull = pull + boundary.adjoint(w * fields - state.field_multipliers)
-        image = boundary.solve(pull, state.weights, penalty)
+    # (d)  X = (μI + Σₖ wₖ DₖᵀDₖ)⁻¹ [μ(Y - E) + Γ + Σₖ Dₖᵀ(wₖFₖ - Γₖ)]
+    pull = penalty * (observation - state.residual) + state.multiplier
+    pull = pull + boundary.adjoint(w * fields - state.field_multipliers)
+    image = boundary.solve(pull, state.weights, penalty)
 
-    # E: minimise φ(E) + μ/2 ‖E - (Y - X + Γ/μ)‖²
+    # (e)  E = argmin φ(E) + μ/2 ‖E - (Y - X + Γ/μ)‖²
     residual = fidelity.prox(observation - image + state.multiplier / penalty, penalty)
 
-    # Γ += μ(Y - X - E),  Γₖ += wₖ(DₖX - Fₖ)
+    # (f)  Γ += μ(Y - X - E)
     multiplier = state.multiplier + penalty * (observation - image - residual)
+
+    # (g)  Γₖ += wₖ(DₖX - Fₖ)
     field_multipliers = state.field_multipliers
     if settings.update_field_multipliers:
         field_multipliers = field_multipliers + w * (boundary.gradient(image) - fields)
@@ -213,13 +207,13 @@ def advance(
         multiplier=multiplier,
         fields=fields,
         field_multipliers=field_multipliers,
-        penalty=min(settings.growth * penalty, settings.penalty_cap),
-        weights=grown(state.weights, settings),
+        penalty=min(settings.growth * penalty, settings.penalty_cap),  # (h)
+        weights=grown(state.weights, settings),  # (h)
     )
 
 
 def grown(weights: Weights, settings: Settings) -> Weights:
-    """Return the weights for the next step: each times the growth, at most its cap."""
+    """Return the weights for the next step, by (h): each times the growth, at most its cap."""
     rows, columns, channels = (
         min(settings.growth * w, cap) for w, cap in zip(weights, settings.weight_caps, strict=True)
     )
@@ -240,18 +234,3 @@ def _single(predicted: Tensor, like: Tensor) -> Tensor:
         msg = f"the network must answer with fields of shape {(1, *like.shape)}, not {tuple(predicted.shape)}"
         raise ValueError(msg)
     return predicted[0]
-
-
-def _combined(observation: Tensor, guide: Tensor | None, fidelity: Fidelity, settings: Settings) -> Tensor | None:
-    """Return the guide, with the observation in the pixels that are held."""
-    if guide is None or not settings.hold_steps:
-        return guide
-    return torch.where(_observed(fidelity), observation, guide)
-
-
-def _observed(fidelity: Fidelity) -> Tensor:
-    """Return the mask of `Masked(Exact(), observed)`: the only fidelity whose observed pixels can be held."""
-    if not (isinstance(fidelity, Masked) and isinstance(fidelity.fidelity, Exact)):
-        msg = f"pixels can be held only for the fidelity Masked(Exact(), observed), not {fidelity!r}: set hold_steps=0"
-        raise ValueError(msg)
-    return fidelity.observed

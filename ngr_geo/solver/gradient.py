@@ -1,8 +1,8 @@
-"""The gradient D of an image, its adjoint, and the linear system of the X step, for two kinds of rim.
+"""The gradient D of an image, its adjoint, and the linear system of the X step, for two kinds of boundary.
 
-D = (D₁, D₂, D₃) takes forward differences between rows, between columns and between channels. At the rim the image
+D = (D₁, D₂, D₃) takes forward differences between rows, between columns and between channels. At its edges the image
 either wraps around (`Periodic`, the published algorithm) or is mirrored (`Neumann`, no artificial step between opposite
-rims). In both cases DₖᵀDₖ is diagonal in a fast transform, the FFT and the DCT-II, so that μI + Σ wₖ DₖᵀDₖ is inverted
+edges). In both cases DₖᵀDₖ is diagonal in a fast transform, the FFT and the DCT-II, so that μI + Σ wₖ DₖᵀDₖ is inverted
 by one transform, one division and the transform back.
 """
 
@@ -11,8 +11,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from functools import lru_cache
-from typing import final
+from typing import Protocol, final
 
 import torch
 from torch import Tensor
@@ -27,9 +26,21 @@ DENSE_UP_TO = 1024
 """Up to this size the cosine transform is a product with its matrix: four times as fast as the FFT at 256, on a CPU."""
 
 
+class Basis(Protocol):
+    """The basis in which every DₖᵀDₖ is diagonal, for images of one shape. It is made once for many transforms."""
+
+    def transform(self, image: Tensor) -> Tensor:
+        """Return the coefficients of an image (..., C, H, W) in this basis."""
+        ...
+
+    def inverse(self, coefficients: Tensor) -> Tensor:
+        """Return the image that has these coefficients."""
+        ...
+
+
 @dataclass(frozen=True)
 class Boundary(ABC):
-    """How an image goes on beyond its rim. Images are float32 or float64 (..., C, H, W), any size from 1."""
+    """How an image continues beyond its edges. Images are float32 or float64 (..., C, H, W), any size from 1."""
 
     def gradient(self, image: Tensor) -> Tensor:
         """Return DX: (..., C, H, W) -> (..., 3, C, H, W)."""
@@ -49,7 +60,7 @@ class Boundary(ABC):
         return total
 
     def spectrum(self, like: Tensor, weights: Weights) -> Tensor:
-        """Return the eigenvalues of Σₖ wₖ DₖᵀDₖ, (C, H, W), in the order of `transform`, for images such as `like`."""
+        """Return the eigenvalues of Σₖ wₖ DₖᵀDₖ, (C, H, W), in the order of `basis`, for images such as `like`."""
         total = like.new_zeros(())
         for weight, axis in zip(weights, AXES, strict=True):
             size = like.shape[axis]
@@ -59,7 +70,8 @@ class Boundary(ABC):
 
     def solve(self, rhs: Tensor, weights: Weights, penalty: float) -> Tensor:
         """Return (μI + Σₖ wₖ DₖᵀDₖ)⁻¹ rhs, for a penalty μ > 0 and weights >= 0; rhs is (..., C, H, W)."""
-        return self.inverse(self.transform(rhs) / (penalty + self.spectrum(rhs, weights)), like=rhs)
+        basis = self.basis(rhs)
+        return basis.inverse(basis.transform(rhs) / (penalty + self.spectrum(rhs, weights)))
 
     @abstractmethod
     def difference(self, image: Tensor, axis: int) -> Tensor:
@@ -74,12 +86,8 @@ class Boundary(ABC):
         """Return θ with eigenvalues 2 - 2 cos θ = 4 sin²(θ/2) of the second difference along an axis of this size."""
 
     @abstractmethod
-    def transform(self, image: Tensor) -> Tensor:
-        """Return the coefficients of an image in the basis where every DₖᵀDₖ is diagonal."""
-
-    @abstractmethod
-    def inverse(self, coefficients: Tensor, like: Tensor) -> Tensor:
-        """Return the image that has these coefficients, of the shape and dtype of `like`."""
+    def basis(self, like: Tensor) -> Basis:
+        """Return the basis that makes every DₖᵀDₖ diagonal, for images such as `like`."""
 
 
 @final
@@ -99,15 +107,9 @@ class Periodic(Boundary):
         """Return 2πk/n, k = 0 … n-1."""
         return torch.arange(size, dtype=like.dtype, device=like.device) * (2 * math.pi / size)
 
-    def transform(self, image: Tensor) -> Tensor:
-        """Return the discrete Fourier transform over channels, rows, columns."""
-        coefficients: Tensor = torch.fft.fftn(image, dim=(-3, -2, -1))
-        return coefficients
-
-    def inverse(self, coefficients: Tensor, like: Tensor) -> Tensor:
-        """Return the real image with this discrete Fourier transform."""
-        image: Tensor = torch.fft.ifftn(coefficients, dim=(-3, -2, -1)).real
-        return image
+    def basis(self, like: Tensor) -> Basis:
+        """Return the discrete Fourier transform."""
+        return Fourier()
 
 
 @final
@@ -130,35 +132,77 @@ class Neumann(Boundary):
         """Return πk/n, k = 0 … n-1."""
         return torch.arange(size, dtype=like.dtype, device=like.device) * (math.pi / size)
 
+    def basis(self, like: Tensor) -> Basis:
+        """Return the cosine transform."""
+        rows, columns, channels = (cosines(like.shape[axis], like) for axis in AXES)
+        return Cosine((rows, columns, channels))
+
+
+@final
+@dataclass(frozen=True)
+class Fourier:
+    """The discrete Fourier transform over channels, rows, columns."""
+
     def transform(self, image: Tensor) -> Tensor:
-        """Return the cosine transform over channels, rows, columns."""
-        return dct(dct(dct(image, -1), -2), -3)
+        """Return the Fourier coefficients."""
+        coefficients: Tensor = torch.fft.fftn(image, dim=(-3, -2, -1))
+        return coefficients
 
-    def inverse(self, coefficients: Tensor, like: Tensor) -> Tensor:
-        """Return the image with this cosine transform."""
-        return idct(idct(idct(coefficients, -3), -2), -1)
+    def inverse(self, coefficients: Tensor) -> Tensor:
+        """Return the real image with these coefficients."""
+        image: Tensor = torch.fft.ifftn(coefficients, dim=(-3, -2, -1)).real
+        return image
 
 
-def dct(signal: Tensor, axis: int) -> Tensor:
-    """Return the orthonormal DCT-II along one axis: `scipy.fft.dct(signal, axis=axis, norm="ortho")`."""
+@final
+@dataclass(frozen=True)
+class Cosine:
+    """The cosine transform over channels, rows, columns; `matrices` are those of `cosines` for the axes in `AXES`."""
+
+    matrices: tuple[Tensor | None, Tensor | None, Tensor | None]
+
+    def transform(self, image: Tensor) -> Tensor:
+        """Return the cosine coefficients."""
+        rows, columns, channels = self.matrices
+        return dct(dct(dct(image, -1, columns), -2, rows), -3, channels)
+
+    def inverse(self, coefficients: Tensor) -> Tensor:
+        """Return the image with these coefficients."""
+        rows, columns, channels = self.matrices
+        return idct(idct(idct(coefficients, -3, channels), -2, rows), -1, columns)
+
+
+def cosines(size: int, like: Tensor) -> Tensor | None:
+    """Return the orthonormal DCT-II as a matrix (frequency, sample) of the dtype and device of `like`.
+
+    None for a size beyond `DENSE_UP_TO`: the FFT takes its place.
+    """
+    if size > DENSE_UP_TO:
+        return None
+    sample = torch.arange(size, dtype=torch.float64)
+    matrix = torch.cos(torch.outer(sample, 2 * sample + 1) * (math.pi / (2 * size))) * math.sqrt(2 / size)
+    matrix[0] *= math.sqrt(1 / 2)
+    return matrix.to(like.device, like.dtype)
+
+
+def dct(signal: Tensor, axis: int, matrix: Tensor | None) -> Tensor:
+    """Return the orthonormal DCT-II along one axis, `scipy.fft.dct(signal, axis=axis, norm="ortho")`, by `cosines` or FFT."""
     signal = signal.movedim(axis, -1)
-    size = signal.shape[-1]
-    if size <= DENSE_UP_TO:
-        coefficients = signal @ _cosines(size, signal.dtype, signal.device).T
-    else:
-        # Even samples forwards, then odd samples backwards, make one FFT of the same length do (Makhoul, 1980).
-        folded = torch.cat([signal[..., ::2], signal[..., 1::2].flip(-1)], dim=-1)
-        coefficients = (torch.fft.fft(folded) * _quarter_turn(signal, -1)).real * math.sqrt(2 / size)
-        coefficients[..., 0] *= math.sqrt(1 / 2)
+    if matrix is not None:
+        return (signal @ matrix.T).movedim(-1, axis)
+    # Even samples forwards, then odd samples backwards, make one FFT of the same length do (Makhoul, 1980).
+    folded = torch.cat([signal[..., ::2], signal[..., 1::2].flip(-1)], dim=-1)
+    coefficients = (torch.fft.fft(folded) * _quarter_turn(signal, -1)).real * math.sqrt(2 / signal.shape[-1])
+    coefficients[..., 0] *= math.sqrt(1 / 2)
     return coefficients.movedim(-1, axis)
 
 
-def idct(coefficients: Tensor, axis: int) -> Tensor:
+def idct(coefficients: Tensor, axis: int, matrix: Tensor | None) -> Tensor:
     """Return the signal whose `dct` along `axis` is given."""
     coefficients = coefficients.movedim(axis, -1)
     size = coefficients.shape[-1]
-    if size <= DENSE_UP_TO:
-        return (coefficients @ _cosines(size, coefficients.dtype, coefficients.device)).movedim(-1, axis)
+    if matrix is not None:
+        return (coefficients @ matrix).movedim(-1, axis)
     # With y[n] = 0, y[k] - i y[n-k] is the spectrum of the real, folded signal after its quarter turn.
     mirrored = torch.cat([torch.zeros_like(coefficients[..., :1]), coefficients[..., 1:].flip(-1)], dim=-1)
     spectrum = torch.complex(coefficients, -mirrored) * _quarter_turn(coefficients, +1)
@@ -168,15 +212,6 @@ def idct(coefficients: Tensor, axis: int) -> Tensor:
     signal[..., ::2] = folded[..., : (size + 1) // 2]
     signal[..., 1::2] = folded[..., (size + 1) // 2 :].flip(-1)
     return signal.movedim(-1, axis)
-
-
-@lru_cache(maxsize=16)
-def _cosines(size: int, dtype: torch.dtype, device: torch.device) -> Tensor:
-    """Return the orthonormal DCT-II as a matrix (frequency, sample)."""
-    sample = torch.arange(size, dtype=torch.float64)
-    matrix = torch.cos(torch.outer(sample, 2 * sample + 1) * (math.pi / (2 * size))) * math.sqrt(2 / size)
-    matrix[0] *= math.sqrt(1 / 2)
-    return matrix.to(device, dtype)
 
 
 def _quarter_turn(like: Tensor, sign: int) -> Tensor:

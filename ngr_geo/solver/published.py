@@ -76,7 +76,6 @@ def _inpaint(norm: float, channels: int, seed: int) -> Settings:
         input_noise=0.03,
         seed=seed,
         boundary=Periodic(),
-        hold_steps=0,
     )
 
 
@@ -98,7 +97,6 @@ def _denoise(
         input_noise=0.03,
         seed=seed,
         boundary=Periodic(),
-        hold_steps=0,
     )
 
 

@@ -15,7 +15,6 @@ from ngr_geo.solver import (
     Periodic,
     Settings,
     Sparse,
-    State,
     advance,
     begin,
     column,
@@ -36,7 +35,6 @@ FREE = Settings(
     data_weight=1.0,
     input_noise=0.03,
     boundary=Periodic(),
-    hold_steps=0,
 )
 
 
@@ -61,17 +59,6 @@ class Toy(nn.Module):
         """Return the fields."""
         fields: Tensor = self.head(nn.functional.leaky_relu(self.body(x)))
         return fields.unflatten(1, (3, -1))
-
-
-def filled(truth: Tensor, steps: int, **changes: object) -> tuple[list[State], Tensor]:
-    """Return the states of a guided fill of a hole, and the mask of what was observed."""
-    observed = torch.ones(truth.shape, dtype=torch.bool)
-    observed[0, 3:8, 2:7] = False
-    guide = truth + 0.1 * normal(*truth.shape, seed=9)
-    settings = replace(Settings(), **changes)  # type: ignore[arg-type]
-    fidelity = Masked(Exact(), observed)
-    states = iterate(truth * observed, Toy(truth.shape[0]), guide[None], fidelity, settings, guide=guide)
-    return list(islice(states, steps + 1)), observed
 
 
 @pytest.mark.parametrize("boundary", [Periodic(), Neumann()])
@@ -151,69 +138,31 @@ def test_same_seed_same_answer_whatever_the_global_state() -> None:
     assert not torch.equal(one, last(2))
 
 
-def test_guided_starts_at_the_guide_and_holds_the_observed_pixels() -> None:
-    """Bit for bit, at every step, while the missing ones move and Γ stays 0."""
-    truth = normal(*SHAPE, seed=0).cumsum(1)
-    states, observed = filled(truth, steps=5)
-    assert torch.equal(states[0].image[~observed], (truth + 0.1 * normal(*SHAPE, seed=9))[~observed])
-    for state in states:
-        assert torch.equal(state.image[observed], truth[observed])
-        assert not state.multiplier.any()
-        assert not state.residual[observed].any()
-    assert not torch.equal(states[1].image[~observed], states[5].image[~observed])
-
-
-def test_guided_first_step_integrates_the_guides_gradients() -> None:
-    """The network is zero at the start, so step 1 is the Poisson fill of the guide."""
-    states, _ = filled(normal(*SHAPE, seed=0), steps=1, hold_steps=60)
-    guide = normal(*SHAPE, seed=0) + 0.1 * normal(*SHAPE, seed=9)
-    assert torch.allclose(states[1].fields, Neumann().gradient(guide))
-
-
-def test_loss_weight_zero_teaches_nothing() -> None:
-    """Gradients that do not count leave the network as it is."""
-    truth = normal(*SHAPE, seed=0)
-    fidelity = Masked(Exact(), torch.ones(SHAPE, dtype=torch.bool))
-    for trust, moves in ((torch.zeros(SHAPE), False), (torch.ones(12, 10), True)):
-        network = Toy()
-        states = iterate(
-            truth,
-            network,
-            truth[None],
-            fidelity,
-            Settings(),
-            guide=truth + 1.0 * normal(*SHAPE, seed=1),
-            loss_weight=trust,
-        )
-        *_, last = islice(states, 3)
-        assert bool(network.head.weight.any()) is moves
-        assert last.step == 2
+def test_guided_starts_at_the_guide() -> None:
+    """The network is zero at the start: the first fields are the guide's gradients."""
+    observation, guide = normal(*SHAPE, seed=0), normal(*SHAPE, seed=9)
+    start, first = islice(iterate(observation, Toy(), guide[None], Gaussian(1.0), Settings(), guide=guide), 2)
+    assert torch.equal(start.image, guide)
+    assert torch.allclose(first.fields, Neumann().gradient(guide))
 
 
 def test_channel_weight_zero_and_no_grad_around() -> None:
     """w₃ = 0 is fine; so is a caller's no_grad."""
-    truth = normal(*SHAPE, seed=0)
+    cube, settings = normal(*SHAPE, seed=0), Settings(weights=(1.0, 1.0, 0.0))
     with torch.no_grad():
-        states, _ = filled(truth, steps=3, weights=(1.0, 1.0, 0.0))
-    assert states[-1].image.isfinite().all()
+        *_, last = islice(iterate(cube, Toy(), cube[None], Gaussian(1.0), settings, guide=cube), 4)
+    assert last.image.isfinite().all()
 
 
 @pytest.mark.parametrize("shape", [(1, 1, 1), (1, 1, 5), (2, 6, 1), (4, 2, 2)])
 def test_tiny_sizes(shape: tuple[int, int, int]) -> None:
-    """Guided, with nothing observed, and free."""
+    """With nothing observed, and with everything."""
     cube = normal(*shape, seed=0)
     nothing = Masked(Exact(), torch.zeros(shape, dtype=torch.bool))
     for fidelity, settings in ((nothing, Settings()), (Gaussian(1.0), FREE)):
         *_, last = islice(iterate(cube, Toy(shape[0]), cube[None], fidelity, settings, guide=cube), 4)
         assert last.image.isfinite().all()
         assert last.image.shape == shape
-
-
-def test_holding_noisy_pixels_is_an_error() -> None:
-    """It names the remedy."""
-    cube = normal(*SHAPE, seed=0)
-    with pytest.raises(ValueError, match="hold_steps=0"):
-        list(islice(iterate(cube, Toy(), cube[None], Sparse(1.0), Settings()), 2))
 
 
 def test_network_of_the_wrong_shape_is_an_error() -> None:
