@@ -479,10 +479,10 @@ class _Verbs(Generic[Raster]):
             InputError: the two do not belong together, or nothing tells what was filled.
             OutputError: the file is there, or cannot be written.
         """
-        from .io import atomic as whole
+        from . import atomic
         from .report import page as report
 
-        whole.check(path, overwrite, "overwrite=True", "another path")
+        atomic.check(path, overwrite, "overwrite=True", "another path")
         return report.save(self._raster, result, path, tiles)
 
     def cloud_mask(

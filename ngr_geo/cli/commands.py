@@ -722,7 +722,7 @@ def _check_others(job: Job, stack: "Stack", planned: "Written") -> None:
 
 def _check_page(path: Path, option: str, job: Job, stack: "Stack") -> None:
     """Raise where a picture or a page could not be written, or would replace something."""
-    from ..io.atomic import check
+    from ..atomic import check
 
     if path.exists() and any(os.path.samefile(path, name) for name in stack.inputs if os.path.exists(name)):
         msg = f"{path} is an input, and inputs are never overwritten. Choose another {option}."

@@ -1,11 +1,9 @@
 """One GeoTIFF written under a temporary name: like a given header, block by block, from any thread."""
 
 import errno
-import glob
 import math
 import os
 import shutil
-import socket
 import threading
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
@@ -21,6 +19,7 @@ from rasterio.enums import ColorInterp, Resampling
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
 from rasterio.windows import Window
 
+from .. import atomic
 from ..errors import InputError, OutputError
 from . import envi
 from .geotiff import Header, first_line, read_header, read_window, spectral, windows
@@ -63,7 +62,7 @@ class Target:
         self.header = header
         self.carried = tuple(carried)
         self.written = tuple(band for band in range(1, header.count + 1) if band not in self.carried)
-        self.temporary = temporary_name(path)
+        self.temporary = atomic.temporary_name(path)
         self._lock = threading.Lock()  # Dask stores blocks from several threads
         self._closed = True
         try:
@@ -112,7 +111,7 @@ class Target:
         with naming_errors(self.path):
             if self.path.suffix.lower() in ENVI:
                 os.replace(self._translated.with_suffix(".hdr"), self.path.with_suffix(".hdr"))
-            os.replace(self.temporary, self.path)
+            atomic.put(self.temporary, self.path)
 
     def discard(self) -> None:
         """Remove the temporary file, whatever state it is in."""
@@ -166,26 +165,6 @@ class Target:
             **options,
         )
         os.replace(self._translated, self.temporary)
-
-
-def temporary_name(path: Path) -> Path:
-    """The hidden name beside its place under which a file is written; those that killed runs left there are removed."""
-    host = "".join(letter for letter in socket.gethostname() if letter.isalnum())
-    for leftover in path.parent.glob(f".{glob.escape(path.name)}.{host}-*.part*"):
-        number = leftover.name.rsplit(f"{host}-", 1)[1].split(".")[0]
-        if number.isdigit() and not _running(int(number)):
-            shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink(missing_ok=True)
-    return path.with_name(f".{path.name}.{host}-{os.getpid()}.part")
-
-
-def _running(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except OSError:
-        return True
-    return True
 
 
 @contextmanager

@@ -7,9 +7,7 @@ error, a full disk or Ctrl-C at any moment leaves neither half a file nor half a
 import json
 import math
 import os
-import shutil
 import tempfile
-import time
 from collections.abc import Collection, Hashable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -23,6 +21,7 @@ import xarray as xr
 from rasterio.crs import CRS
 from rasterio.enums import ColorInterp
 
+from .. import atomic
 from ..errors import OutputError
 from ..progress import Progress, silent
 from ..raster import cube as cubes
@@ -41,7 +40,6 @@ from .target import (
     layer_header,
     naming_errors,
     subset,
-    temporary_name,
 )
 
 
@@ -220,6 +218,8 @@ def write_stack(
         OutputError: see `check_output`; or the disk is full. Nothing is left behind then.
     """
     planned = check_output(out, stack, overwrite, _layers(result))
+    for path in planned.all:
+        atomic.sweep(path)
     with _folder(planned.rasters[0].parent):
         if planned.filled:
             _write_rasters(result, stack, planned, progress or silent)
@@ -460,39 +460,8 @@ def _stem(name: str) -> str:
 def _write_container(result: xr.DataArray | xr.Dataset, stack: Stack, path: Path) -> None:
     """A NetCDF file or Zarr store, under a temporary name until it is whole."""
     dataset = containers.assemble(result, stack.dataset)
-    temporary = temporary_name(path)
-    try:
-        with naming_errors(path):
-            if path.suffix.lower() == ".zarr":
-                containers.save_zarr(dataset, temporary, stack.inputs[0])
-                _replace_folder(temporary, path)
-            else:
-                containers.save_netcdf(dataset, temporary)
-                os.replace(temporary, path)
-    finally:
-        _remove(temporary)
-
-
-def _remove(path: Path) -> None:
-    """Remove a file or folder, also one that threads which have not noticed a full disk yet still write into."""
-    for _ in range(50):
-        if not path.is_dir():
-            path.unlink(missing_ok=True)
-            return
-        shutil.rmtree(path, ignore_errors=True)
-        time.sleep(0.1)
-
-
-def _replace_folder(new: Path, path: Path) -> None:
-    """Put a folder where another is: a rename cannot do that in one step, so the old one steps aside first."""
-    if not path.exists():
-        os.replace(new, path)
-        return
-    aside = path.with_name(f".{path.name}.{os.getpid()}.old")
-    os.replace(path, aside)
-    try:
-        os.replace(new, path)
-    except BaseException:
-        os.replace(aside, path)
-        raise
-    shutil.rmtree(aside)
+    with naming_errors(path), atomic.replacing(path) as temporary:
+        if path.suffix.lower() == ".zarr":
+            containers.save_zarr(dataset, temporary, stack.inputs[0])
+        else:
+            containers.save_netcdf(dataset, temporary)

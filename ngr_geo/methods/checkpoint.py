@@ -8,16 +8,15 @@ from __future__ import annotations
 
 import json
 import os
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import InputError, OutputError
+from .. import atomic
+from ..errors import InputError
 from ..tiling.store import digest as digest_of
 
 if TYPE_CHECKING:
@@ -60,22 +59,8 @@ class Prior:
         tensors, notes = _packed(self)
         text = json.dumps(notes)
         found = _digest(tensors, text)
-        target = Path(path)
-        try:
-            target.parent.mkdir(parents=True, exist_ok=True)
-            with tempfile.NamedTemporaryFile(dir=target.parent, prefix=f".{target.name}.", delete=False) as handle:
-                temporary = Path(handle.name)
-                try:
-                    handle.write(save(tensors, metadata={"ngr_geo_prior": FORMAT, "notes": text, "digest": found}))
-                    handle.flush()
-                    os.fsync(handle.fileno())
-                    temporary.chmod(0o644)
-                    os.replace(temporary, target)
-                finally:
-                    temporary.unlink(missing_ok=True)
-        except OSError as error:
-            msg = f"{target} could not be written: {error.strerror or error}. Choose another place for the prior."
-            raise OutputError(msg) from error
+        content = save(tensors, metadata={"ngr_geo_prior": FORMAT, "notes": text, "digest": found})
+        atomic.write(path, content, "Choose another place for the prior.")
         return found
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import dask.array as da
 import numpy as np
 
+from .. import atomic
 from ..errors import InputError, OutputError, warn
 from ..methods.checkpoint import Prior, load
 from ..raster.cube import Cube
@@ -41,19 +42,12 @@ def check(path: str | os.PathLike[str], overwrite: bool = False) -> None:
 def save(table: GeoDataFrame, path: str | os.PathLike[str]) -> None:
     """Write a table as GeoParquet or GeoPackage, by the name's ending, whole or not at all."""
     target = Path(path)
-    temporary = target.with_name(f".{target.stem}.{os.getpid()}.part{target.suffix}")
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
+    with atomic.replacing(target, "Choose another place with --index.", target.suffix) as temporary:
+        temporary.parent.mkdir(parents=True, exist_ok=True)
         if target.suffix.lower() == ".gpkg":
             table.to_file(temporary, driver="GPKG", layer="tiles")
         else:
             table.to_parquet(temporary)
-        os.replace(temporary, target)
-    except OSError as error:
-        msg = f"{target} could not be written: {error.strerror or error}. Choose another place with --index."
-        raise OutputError(msg) from error
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def of_folder(cube: Cube, folder: str | os.PathLike[str]) -> GeoDataFrame:

@@ -24,8 +24,8 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from PIL import Image, features
 
+from .. import atomic
 from .. import rows as records
-from ..io import atomic as whole
 from ..raster.cube import SPECTRAL_BANDS
 from ..record import number, read_json
 from . import facts, index, pictures, tilemap, views
@@ -63,14 +63,17 @@ def save(
         OutputError: the page cannot be written.
     """
     page = _page(views.read(before, after, None), tiles, warnings)
-    whole.write(path, _rendered(page).encode("utf-8", "replace"), "--report")
+    atomic.write(path, _rendered(page).encode("utf-8", "replace"), "Choose another place with --report.")
     return Path(path)
 
 
 def _rendered(page: Mapping[str, Any]) -> str:
     """Return a page as HTML."""
     environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("ngr_geo"), autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True
+        loader=jinja2.PackageLoader("ngr_geo.report"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
     )
     folder = resources.files("ngr_geo.report") / "templates"
     style, script = ((folder / name).read_text(encoding="utf-8") for name in ("report.css", "report.js"))

@@ -17,9 +17,9 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from .. import atomic
 from .. import rows as records
 from ..errors import InputError
-from ..io import atomic as whole
 from ..raster.cube import SPECTRAL_BANDS
 from ..record import number
 from . import views
@@ -63,7 +63,7 @@ def quicklook(
     looks = views.look(result, views.dates(result, dates))
     figure = _side_by_side(looks, stretch(looks), views.aspect(result.before))
     if path is not None:
-        whole.write(path, png(figure), "--quicklook")
+        atomic.write(path, png(figure), "Choose another place with --quicklook.")
     return figure
 
 

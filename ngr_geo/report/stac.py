@@ -11,7 +11,6 @@ from __future__ import annotations
 import json
 import math
 import os
-import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -25,6 +24,7 @@ from affine import Affine
 from rasterio.crs import CRS
 from rasterio.enums import WktVersion
 
+from .. import atomic
 from .. import rows as records
 from ..errors import InputError, OutputError
 from ..io import Written
@@ -135,19 +135,8 @@ def save(items: Iterable[pystac.Item], overwrite: bool = False) -> tuple[Path, .
     texts = {Path(item.self_href): item.to_dict(include_self_link=False) for item in items}
     _check_free(list(texts), overwrite)
     for path, content in texts.items():
-        try:
-            handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
-            temporary = Path(name)
-            try:
-                with os.fdopen(handle, "w", encoding="utf-8") as file:
-                    file.write(json.dumps(content, indent=2, allow_nan=False) + "\n")
-                temporary.chmod(0o644)
-                os.replace(temporary, path)
-            finally:
-                temporary.unlink(missing_ok=True)
-        except OSError as error:
-            msg = f"{path} could not be written: {error.strerror or error}. Free some space, or choose another place."
-            raise OutputError(msg) from error
+        text = json.dumps(content, indent=2, allow_nan=False) + "\n"
+        atomic.write(path, text.encode("utf-8"), "Free some space, or choose another place.")
     return tuple(texts)
 
 

@@ -17,6 +17,7 @@ from typing import Any
 import xarray as xr
 from filelock import FileLock, Timeout
 
+from .. import atomic
 from ..errors import InputError
 from .store import Slot, digest, unwritable
 from .tiles import Tile
@@ -101,9 +102,8 @@ def begin(folder: Path, restart: bool, job: Job, files: Sequence[str]) -> Job:
 def write(folder: Path, job: Mapping[str, Any]) -> None:
     """Write what the job is, whole or not at all."""
     try:
-        temporary = folder / f"{_TEMPORARY}{os.getpid()}"
-        temporary.write_text(json.dumps(job, indent=1), encoding="utf-8")
-        os.replace(temporary, folder / FILE)
+        with atomic.replacing(folder / FILE) as temporary:
+            temporary.write_text(json.dumps(job, indent=1), encoding="utf-8")
     except OSError as error:
         raise unwritable(folder, error) from error
 

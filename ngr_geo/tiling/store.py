@@ -11,7 +11,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -20,6 +19,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from .. import atomic
 from ..errors import InputError, OutputError
 
 READ = ("values", "observed", "fill", "inside")
@@ -157,14 +157,8 @@ def keep(slot: Slot, read: Sequence[Any], arrays: Mapping[str, Any], notes: Mapp
     content: dict[str, Any] = {LABEL: json.dumps(label), NOTES: json.dumps(notes), **plain}
     target = Path(slot.path)
     try:
-        with tempfile.NamedTemporaryFile(dir=target.parent, prefix=f".{target.stem}.", delete=False) as handle:
-            temporary = Path(handle.name)
-            try:
-                np.savez(handle, **content)
-                handle.close()
-                os.replace(temporary, target)
-            finally:
-                temporary.unlink(missing_ok=True)
+        with atomic.replacing(target) as temporary, temporary.open("xb") as file:
+            np.savez(file, **content)
     except OSError as error:
         raise unwritable(target.parent, error) from error
 
