@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import dask
@@ -46,17 +45,29 @@ class Found(NamedTuple):
     dtype: np.dtype[Any]
 
 
+def in_memory(data: Any) -> NDArray[Any]:
+    """Return a small array, computed where it is Dask."""
+    if not isinstance(data, da.Array):
+        return np.asarray(data)
+    (found,) = work.compute([data.rechunk(-1).to_delayed().item()])
+    return np.asarray(found)
+
+
+def shares(data: Any) -> NDArray[np.float64]:
+    """Return the share of each date (time,) of a boolean mask (time, y, x), NumPy or Dask, that is True."""
+    return np.asarray(in_memory(data.sum((1, 2), dtype=np.int64)) / max(int(np.prod(data.shape[1:])), 1))
+
+
 def look(data: Any, probability: float) -> Found:
     """Return what a mask (time, y, x), NumPy or Dask, holds; block by block, so that it need not fit into memory."""
-    if isinstance(data, da.Array):
-        starts = np.cumsum([0, *data.chunks[0]])[:-1]
-        parts = data.to_delayed()
-        where = [int(starts[index[0]]) for index in np.ndindex(parts.shape)]
-        jobs = [dask.delayed(_counted)(part, probability) for part in parts.ravel()]
-        blocks = list(zip(where, work.compute(jobs), strict=True))
-    else:
-        blocks = [(0, _counted(np.asarray(data), probability))]
-    return _merged(blocks, data.shape, data.dtype)
+    firsts, blocks = [0], [_counted(data, probability)] if isinstance(data, np.ndarray) else []
+    if not blocks:
+        starts = np.cumsum([0, *data.chunks[0]]).tolist()
+        lazy = data.to_delayed()
+        firsts = [starts[time] for time, *_ in np.ndindex(lazy.shape)]
+        blocks = list(work.compute([dask.delayed(_counted)(block, probability) for block in lazy.ravel()]))
+    dates = [(first + i, date) for first, block in zip(firsts, blocks, strict=True) for i, date in enumerate(block)]
+    return _merged(dates, data.shape, data.dtype)
 
 
 class _Part(NamedTuple):
@@ -73,38 +84,27 @@ class _Part(NamedTuple):
 
 def _counted(block: NDArray[Any], probability: float) -> list[_Part]:
     """Return what each date of a block (time, y, x) holds."""
-    return [_counted_date(date.ravel(), probability) for date in block]
+    return [_counted_date(date.ravel(), thresholds(probability)) for date in block]
 
 
-def _counted_date(values: NDArray[Any], probability: float) -> _Part:
-    nothing = np.zeros(0, np.int64)
-    if values.dtype.kind != "f":
-        if values.dtype.kind == "u" and values.dtype.itemsize <= 2:
-            many = np.bincount(values)
-            codes = np.flatnonzero(many).astype(np.int64)
-            counts = many[codes].astype(np.int64)
-        else:
-            codes, counts = _distinct(values.astype(np.int64))
-        low, high = (float(codes[0]), float(codes[-1])) if codes.size else (np.nan, np.nan)
-        above = [counts[codes >= at].sum() for at in thresholds(probability)]
-        return _Part(codes, counts, 0, low, high, True, np.array(above, np.int64))
-    known = values[~np.isnan(values)].astype(np.float64)
+def _counted_date(values: NDArray[Any], limits: Sequence[float]) -> _Part:
+    known = values[~np.isnan(values)].astype(np.float64) if values.dtype.kind == "f" else values
     low, high = (float(known.min()), float(known.max())) if known.size else (np.nan, np.nan)
-    whole = bool((np.abs(known) < _WHOLE).all() and (known == np.floor(known)).all())
-    codes, counts = _distinct(known.astype(np.int64)) if whole else (nothing, nothing)
-    above = [(known >= at).sum() for at in thresholds(probability)]
+    whole = values.dtype.kind != "f" or bool((np.abs(known) < _WHOLE).all() and (known == np.floor(known)).all())
+    codes = counts = np.zeros(0, np.int64)
+    if whole and values.dtype.kind == "u" and values.dtype.itemsize <= 2:
+        many = np.bincount(known)
+        codes, counts = np.flatnonzero(many), many[many > 0]
+    elif whole:
+        codes, counts = np.unique(known.astype(np.int64), return_counts=True)
+    _check_many(codes)
+    above = [counts[codes >= at].sum() if whole else (known >= at).sum() for at in limits]
     return _Part(codes, counts, values.size - known.size, low, high, whole, np.array(above, np.int64))
 
 
 def thresholds(probability: float) -> tuple[float, ...]:
     """Return a probability as it is written on each of `SCALES`."""
     return tuple(round(probability * scale, 9) for scale in SCALES)
-
-
-def _distinct(values: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    codes, counts = np.unique(values, return_counts=True)
-    _check_many(codes)
-    return codes, counts.astype(np.int64)
 
 
 def _check_many(codes: NDArray[np.int64]) -> None:
@@ -116,24 +116,20 @@ def _check_many(codes: NDArray[np.int64]) -> None:
         raise MaskError(msg, call="Pass the layer that says what is cloud.", option="Give the right one with --clouds.")
 
 
-def _merged(blocks: Iterable[tuple[int, Sequence[_Part]]], shape: Sequence[int], dtype: np.dtype[Any]) -> Found:
-    parts = [(first + i, part) for first, several in blocks for i, part in enumerate(several)]
-    whole = all(part.whole for _, part in parts)
-    codes = np.unique(np.concatenate([np.zeros(0, np.int64), *(part.codes for _, part in parts)]))
+def _merged(dates: Sequence[tuple[int, _Part]], shape: Sequence[int], dtype: np.dtype[Any]) -> Found:
+    """Return what a whole mask holds, from parts of its dates."""
+    parts = [part for _, part in dates]
+    whole = all(part.whole for part in parts)
+    codes = np.unique(np.concatenate([np.zeros(0, np.int64), *(part.codes for part in parts)]))
     _check_many(codes)
     codes = codes if whole else codes[:0]
     counts, lost = np.zeros((shape[0], codes.size), np.int64), np.zeros(shape[0], np.int64)
     above = np.zeros((shape[0], len(SCALES)), np.int64)
-    for date, part in parts:
+    for date, part in dates:
         if whole:
             counts[date, np.searchsorted(codes, part.codes)] += part.counts
         lost[date] += part.lost
         above[date] += part.above
-    lows, highs = ([v for _, part in parts if not np.isnan(v := getattr(part, n))] for n in ("low", "high"))
-    low, high = min(lows, default=np.nan), max(highs, default=np.nan)
+    low = min((part.low for part in parts if not np.isnan(part.low)), default=np.nan)
+    high = max((part.high for part in parts if not np.isnan(part.high)), default=np.nan)
     return Found(codes, counts, lost, int(np.prod(shape[1:])), low, high, whole, above, dtype)
-
-
-def listed(codes: NDArray[np.int64], most: int = 8) -> str:
-    """Return values as text, the first of many."""
-    return ", ".join(str(c) for c in itertools.islice(codes.tolist(), most)) + ("…" if codes.size > most else "")

@@ -1,7 +1,7 @@
 """Cloud masks: found, decoded by the rule of their product, brought to the raster's grid, and grown a little.
 
-And the masks of dead lines of imaging spectrometers. Which product is laid out how is data, in `products`; which rule a mask is
-read by is chosen in `codes`, after all its values were counted.
+And the masks of dead lines of imaging spectrometers. `products` describes as data how each product is laid out; `codes` chooses the
+rule that a mask is read by, after all its values were counted.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ import math
 from collections.abc import Collection, Hashable
 from typing import Any, NamedTuple
 
-import dask
 import dask.array as da
 import numpy as np
 import pandas as pd
@@ -19,12 +18,12 @@ from numpy.typing import NDArray
 
 from ..errors import InputError, MaskError
 from ..guides import deadlines
-from ..tiling import work
+from ..wording import listed
 from . import codes, counting, products
 from . import cube as cubes
 from .alignment import align, labelled
-from .codes import Reading
-from .grid import TIME_NAMES, resolution, spatial_dims
+from .grid import resolution, spatial_dims, time_dim
+from .reading import Reading, never_seen, share
 
 __all__ = [
     "CLOUD_VARIABLES",
@@ -42,7 +41,7 @@ __all__ = [
 CLOUD_VARIABLES = products.SEARCHED
 """Names under which a mask is looked for, whatever their case; the first that is there is taken."""
 GROWTH_METRES = 60.0
-"""What the mask of a product is grown by: those of Sentinel-2 and Landsat miss about so much of a cloud's soft rim."""
+"""By so much the mask of a product is grown: those of Sentinel-2 and Landsat miss about so much of a cloud's soft edge."""
 
 
 class Masked(NamedTuple):
@@ -67,20 +66,22 @@ def find(raster: xr.DataArray | xr.Dataset) -> str:
     Raises:
         MaskError: naming what was searched and what there is.
     """
-    if isinstance(raster, xr.Dataset):
-        lower = {str(n).lower(): str(n) for n in raster.data_vars}
-        for name in CLOUD_VARIABLES:
-            if name.lower() in lower:
-                return lower[name.lower()]
-        have = ", ".join(map(str, raster.data_vars))
-    else:
-        have = "none, since it is a DataArray"
-    msg = f"Found no cloud mask: searched for a variable {', '.join(CLOUD_VARIABLES)}; the raster has {have}. Pass one:"
+    variables = raster.data_vars if isinstance(raster, xr.Dataset) else {}
+    lower = {str(n).lower(): str(n) for n in variables}
+    found = next((lower[name.lower()] for name in CLOUD_VARIABLES if name.lower() in lower), None)
+    if found is not None:
+        return found
+    msg = f"Found no cloud mask: searched for a variable {', '.join(CLOUD_VARIABLES)}; the raster has {_have(raster)}. Pass one:"
     raise MaskError(
         msg,
         call=".ngr.decloud(clouds=mask), a boolean DataArray (True = cloud) or the name of a variable.",
         option="--clouds SCL_*.tif, or --clouds NAME.",
     )
+
+
+def _have(raster: xr.DataArray | xr.Dataset) -> str:
+    """Return the variables of a raster in words."""
+    return ", ".join(map(str, raster.data_vars)) if isinstance(raster, xr.Dataset) else "none: it is a DataArray"
 
 
 def decode(
@@ -110,33 +111,24 @@ def _read(
         if classes:
             msg = f"Found classes={list(classes)} for a boolean mask {mask.name!r}, which has none: leave"
             raise MaskError(msg, call="classes out.", option="--classes out.")
-        return Reading("boolean", "booleans, True is not clear", own=True), None
+        return Reading("boolean", own=True), None
     if mask.dtype.kind not in "iuf":
         msg = f"Found a mask of dtype {mask.dtype}, expected booleans or integer codes:"
         raise MaskError(msg, call="pass for example mask.astype('uint8').", option="convert the files (rio convert).")
     found = counting.look(_by_date(mask), probability)
-    declared = cubes.nodata(mask)
-    return codes.choose(mask.name, mask.attrs, found, classes, probability, declared), found
+    return codes.choose(mask.name, mask.attrs, found, classes, probability, cubes.nodata(mask)), found
 
 
 def _by_date(mask: xr.DataArray) -> Any:
     """Return a mask's data as (time, rows, columns)."""
-    rows, columns = spatial_dims(mask)
-    rest = [d for d in mask.dims if d not in (rows, columns)]
-    data = mask.transpose(*rest, rows, columns).data
+    data = mask.transpose(..., *spatial_dims(mask)).data
     return data.reshape((-1, *data.shape[-2:])) if data.ndim != 3 else data
 
 
 def _decoded(mask: xr.DataArray, reading: Reading) -> xr.DataArray:
     """Return True where a reading says that a pixel is not clear."""
-    data = mask.data
-    if data.dtype.kind != "b":
-        data = (
-            da.map_blocks(reading.not_clear, data, dtype=bool, meta=np.zeros((0,) * data.ndim, bool))
-            if isinstance(data, da.Array)
-            else reading.not_clear(np.asarray(data))
-        )
-    return mask.copy(data=data).drop_attrs(deep=False)  # nodata of the codes is not nodata of the mask
+    plain = xr.apply_ufunc(reading.not_clear, mask, dask="parallelized", output_dtypes=[bool], keep_attrs=True)
+    return plain.drop_attrs(deep=False)  # nodata of the codes is not nodata of the mask
 
 
 def grow(mask: xr.DataArray, pixels: int, rows: Hashable = "y", columns: Hashable = "x") -> xr.DataArray:
@@ -145,20 +137,18 @@ def grow(mask: xr.DataArray, pixels: int, rows: Hashable = "y", columns: Hashabl
     Raises:
         MaskError: a negative radius.
     """
-    radius = int(pixels)
-    if radius < 0:
+    if pixels < 0:
         msg = f"Found dilate={pixels}, expected 0 or more pixels."
         raise MaskError(msg, option="Choose another --dilate.")
-    if radius == 0:
+    if pixels == 0:
         return mask
-    other = [d for d in mask.dims if d not in (rows, columns)]
-    ordered = mask.transpose(*other, rows, columns)
+    ordered = mask.transpose(..., rows, columns)
     data = ordered.data
     if isinstance(data, da.Array):
-        depth = {data.ndim - 2: radius, data.ndim - 1: radius}
-        data = da.map_overlap(_grow, data, depth=depth, boundary=False, dtype=bool, radius=radius)
+        depth = {data.ndim - 2: pixels, data.ndim - 1: pixels}
+        data = da.map_overlap(_grow, data, depth=depth, boundary=False, dtype=bool, radius=pixels)
     else:
-        data = _grow(np.asarray(data), radius)
+        data = _grow(np.asarray(data), pixels)
     return ordered.copy(data=data).transpose(*mask.dims)
 
 
@@ -206,7 +196,7 @@ def with_record(
     a lazy boolean mask, which is not read, unless `counted`.
     """
     codes.check(classes, dilate, probability)
-    rows, columns = spatial_dims(raster)
+    space = spatial_dims(raster)
     if clouds is None:
         clouds = find(raster)
     layer = align(_layer(raster, clouds), raster)
@@ -214,25 +204,24 @@ def with_record(
     plain = _decoded(layer, reading)
     if dilate is None:
         dilate = 0 if reading.own else default_dilation(resolution(raster))
-    grown = grow(plain, dilate, rows, columns)
-    record = {"source": source(clouds), "rule": reading.rule, **reading.record, "dilate": int(dilate)}
-    masked = None if found is None else codes.share(found, reading)
-    if found is None and (counted or not isinstance(plain.data, da.Array)):
-        masked = _shares(plain)
-    after = masked if masked is None or not dilate else _shares(grown)
-    dates = cubes.dates(raster)
-    shares = [
+    grown = grow(plain, int(dilate), *space)
+    masked: list[float | None] = [None] * len(cubes.dates(raster))
+    after = masked
+    if found is not None or counted or not isinstance(plain.data, da.Array):
+        masked = _rounded(share(found, reading) if found is not None else counting.shares(_by_date(plain)))
+        after = _rounded(counting.shares(_by_date(grown))) if dilate else masked
+    rows = [
         {"date": date, "masked": before, "grown": then}
-        for date, before, then in zip(dates, _rounded(masked, len(dates)), _rounded(after, len(dates)), strict=True)
+        for date, before, then in zip(cubes.dates(raster), masked, after, strict=True)
     ]
-    record["dates"] = shares
-    notes = _notes(shares, reading, [] if found is None else codes.never_seen(reading, tuple(classes or ()), found))
+    record = {"source": source(clouds), "rule": reading.rule, **reading.record, "dilate": int(dilate), "dates": rows}
+    notes = _notes(rows, reading, [] if found is None else never_seen(reading, tuple(classes or ()), found))
     if probability != 0.5 and reading.at_least is None:
         notes.append(
             f"The mask is read by the rule {reading.rule}, which knows no probabilities: {probability:g} changes nothing."
         )
-    time = next((d for d in grown.dims if str(d).lower() in TIME_NAMES), None)
-    order = [*([time] if time is not None else []), rows, columns]
+    time = time_dim(grown)
+    order = space if time is None else (time, *space)
     return Masked(grown.transpose(*order).rename("cloud"), record, notes, plain.transpose(*order))
 
 
@@ -240,12 +229,7 @@ def _layer(raster: xr.DataArray | xr.Dataset, clouds: Any) -> xr.DataArray:
     """Return the mask that was given or named, of several bands of Planet's UDM2 one layer of bits."""
     if isinstance(clouds, str):
         if isinstance(raster, xr.DataArray) or clouds not in raster.variables:
-            have = (
-                ", ".join(map(str, raster.data_vars))
-                if isinstance(raster, xr.Dataset)
-                else "no variables: it is a DataArray"
-            )
-            msg = f"Found no variable {clouds!r} for the clouds; the raster has {have}."
+            msg = f"Found no variable {clouds!r} for the clouds; the raster has {_have(raster)}."
             raise MaskError(
                 msg, call="Pass one of them or a boolean DataArray.", option="Name one of them, or mask files: --clouds"
             )
@@ -273,39 +257,20 @@ def packed(mask: xr.DataArray) -> xr.DataArray:
     return sum(parts[1:], parts[0]).rename("UDM2_PACKED").drop_attrs(deep=False)
 
 
-def _rounded(shares: NDArray[np.float64] | None, count: int) -> list[float | None]:
-    """Return shares as the record has them: to a millionth, null where they were not counted."""
-    return [None] * count if shares is None else [round(float(s), 6) for s in shares]
-
-
-def _shares(mask: xr.DataArray) -> NDArray[np.float64]:
-    """Return the share of each date of a mask that is True; block by block where it is lazy."""
-    data = _by_date(mask)
-    if not isinstance(data, da.Array):
-        return np.asarray(data.mean((1, 2)), dtype=np.float64)
-    starts = np.cumsum([0, *data.chunks[0]])[:-1]
-    parts = data.to_delayed()
-    first = [int(starts[index[0]]) for index in np.ndindex(parts.shape)]
-    total = np.zeros(data.shape[0], np.int64)
-    for start, some in zip(first, work.compute([dask.delayed(_sums)(part) for part in parts.ravel()]), strict=True):
-        total[start : start + len(some)] += some
-    return total / max(int(np.prod(data.shape[1:])), 1)
-
-
-def _sums(block: NDArray[np.bool_]) -> NDArray[np.int64]:
-    return np.asarray(block.sum((1, 2)), dtype=np.int64)
+def _rounded(shares: NDArray[np.float64]) -> list[float | None]:
+    """Return shares as the record has them: to a millionth."""
+    return [round(float(share), 6) for share in shares]
 
 
 def _notes(shares: list[dict[str, Any]], reading: Reading, unseen: list[int]) -> list[str]:
     """Return what a user should know of a mask, from its shares."""
     notes = []
-    for share, meaning in ((0.0, "nothing"), (1.0, "every pixel")):
-        days = [row["date"] for row in shares if row["masked"] == share]
+    for part, meaning in ((0.0, "nothing"), (1.0, "every pixel")):
+        days = [row["date"] for row in shares if row["masked"] == part]
         if days:
-            some = ", ".join(days[:6]) + (f" and {len(days) - 6} more" if len(days) > 6 else "")
             notes.append(
-                f"The mask, read by the rule {reading.rule}, marks {meaning} on {some} ({share:.0%}): check that it belongs to "
-                "these dates, and how it is read."
+                f"The mask, read by the rule {reading.rule}, marks {meaning} on {listed(days, 6)} ({part:.0%}): "
+                "check that it belongs to these dates, and how it is read."
             )
     if unknown := reading.record.get("unknown"):
         notes.append(
