@@ -447,8 +447,8 @@ class _Verbs(Generic[Raster]):
         return quicklook(self._raster, result, dates=dates)
 
     def plot_expected(self, result: Raster) -> Figure:
-        """Return a matplotlib figure of the error expected per date and band; see `pictures.plot_expected`."""
-        from .report.pictures import plot_expected
+        """Return a matplotlib figure of the error expected per date and band; see `charts.plot_expected`."""
+        from .report.charts import plot_expected
 
         return plot_expected(result)
 

@@ -1,4 +1,4 @@
-"""What a result's record tells, in words and tables: of its dates, of how far to trust it, of how it was made.
+"""The record of a result in words and tables: its dates, how far to trust it, how it was made.
 
 The record may have gone through other hands, as tags of a file: what is not as a verb writes it is shown as text, or left out.
 """
@@ -14,7 +14,7 @@ import xarray as xr
 
 from ..raster import cube as cubes
 from ..raster.cube import Cube
-from ..record import number, read_json
+from ..record import BEFORE, history, number, read_json, table_of
 from ..wording import counted, percent
 
 LETTERS, ROWS = 2000, 400
@@ -45,13 +45,13 @@ def lead(cube: Cube) -> str:
 
 def cards(rows: Sequence[Mapping[str, Any]], attrs: Mapping[Any, Any]) -> list[tuple[str, str]]:
     """Return the most important numbers of a result."""
-    told = [share for share in map(_share, rows) if np.isfinite(share)]
+    shares = [share for share in (number(row.get("filled")) for row in rows) if np.isfinite(share)]
     found = []
-    if any(told):
+    if any(shares):
         whole = "the area of interest" if "ngr_aoi" in attrs else "all pixels" if "filled" in rows[0] else "all values"
-        found.append((f"made up, of {whole}", f"{np.mean(told):.1%}"))
+        found.append((f"filled, of {whole}", f"{np.mean(shares):.1%}"))
     if len(rows) > 1:
-        changed = sum(share > 0 for share in told) if told else sum(_method(row) != "none" for row in rows)
+        changed = sum(share > 0 for share in shares) if shares else sum(_method(row) != "none" for row in rows)
         found.append(("dates with something filled", f"{changed} of {len(rows)}"))
     faults = sorted({short(row.get("kind", "")) for row in rows} - {""})
     if faults:
@@ -63,20 +63,15 @@ def cards(rows: Sequence[Mapping[str, Any]], attrs: Mapping[Any, Any]) -> list[t
     if errors:
         what = "error expected, mean of bands" + (" and dates" if len(errors) > 1 else "")
         found.append((what, f"{figure(float(np.sqrt(np.mean(np.square(errors)))))}"))
-    tiles = read_json(attrs.get("ngr_tiles"))
-    if isinstance(tiles, dict) and np.isfinite(number(tiles.get("total"))):
-        found.append(("tiles" if tiles["total"] != 1 else "tile", f"{number(tiles['total']):.0f}"))
+    tiles = number(table_of(attrs.get("ngr_tiles")).get("total"))
+    if np.isfinite(tiles):
+        found.append(("tile" if tiles == 1 else "tiles", f"{tiles:.0f}"))
     return found
 
 
 def dated(cube: Cube) -> bool:
-    """Return whether a raster's dates can be told apart."""
+    """Return whether a raster has dates worth naming: several, or one that is known."""
     return cube.shape[0] > 1 or bool(np.isfinite(cube.days).all())
-
-
-def _share(row: Mapping[str, Any]) -> float:
-    """Return how much of a date was made up."""
-    return number(row.get("filled"))
 
 
 def _method(row: Mapping[str, Any]) -> str:
@@ -90,7 +85,7 @@ def _choice(row: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def expected(row: Mapping[str, Any]) -> float:
-    """Return the error expected in what was made up of a date, mean of its bands; NaN where it is not known."""
+    """Return the error expected in what was filled of a date, mean of its bands; NaN where it is not known."""
     table = row.get("expected")
     rmse = table.get("rmse") if isinstance(table, Mapping) else None
     values = map(number, rmse.values()) if isinstance(rmse, Mapping) else ()
@@ -99,7 +94,7 @@ def expected(row: Mapping[str, Any]) -> float:
 
 
 def notes(cube: Cube, rows: Sequence[Mapping[str, Any]], attrs: Mapping[Any, Any]) -> list[str]:
-    """Return what speaks against trusting a result, as far as its record tells."""
+    """Return what speaks against trusting a result, as far as its record says."""
     found = []
     verb = attrs.get("ngr_verb")
     if not rows:
@@ -110,15 +105,14 @@ def notes(cube: Cube, rows: Sequence[Mapping[str, Any]], attrs: Mapping[Any, Any
         if missing >= 1:
             texts.append("no clear pixel at all, so all of it is interpolated from the other dates.")
         elif filled > 0.5:
-            texts.append(f"{percent(filled)} of the pixels are made up.")
+            texts.append(f"{percent(filled)} of the pixels are filled.")
         if missing - filled > 0.0005:
             texts.append(f"{missing - filled:.1%} of the pixels were missing and are left as they were.")
         if row.get("method") not in (None, "none", "") and "expected" not in row:
-            texts.append("how far it may be off is not recorded.")
+            texts.append("its expected error is not recorded.")
         day = f"{short(row.get('date', ''))}: " if dated(cube) else ""
         found += [day + text if day else text[:1].upper() + text[1:] for text in texts]
-    tiles = read_json(attrs.get("ngr_tiles"))
-    lost = number(tiles.get("unsolvable")) if isinstance(tiles, dict) else 0
+    lost = number(table_of(attrs.get("ngr_tiles")).get("unsolvable"))
     if lost > 0:
         have = "tile has" if lost == 1 else "tiles have"
         found.append(f"{lost:.0f} {have} no measured pixel on any date, and nothing was filled there.")
@@ -136,7 +130,7 @@ def notes(cube: Cube, rows: Sequence[Mapping[str, Any]], attrs: Mapping[Any, Any
 
 
 def dates_table(cube: Cube, rows: Sequence[Mapping[str, Any]]) -> Table | None:
-    """Return a line for each date: what was missing and made up, what was kept and by which figures, the error expected of it."""
+    """Return a line for each date: what was missing and filled, what was kept and by which figures, the error expected of it."""
     if not rows:
         return None
     columns = {
@@ -151,10 +145,10 @@ def dates_table(cube: Cube, rows: Sequence[Mapping[str, Any]]) -> Table | None:
         "Seen on no date": lambda row: _percent(row.get("unseen")) if number(row.get("unseen")) > 0 else "",
         "Expected RMSE": lambda row: figure(expected(row)),
     }
-    lines = [[tell(row) for tell in columns.values()] for row in rows[:ROWS]]
-    told = [i for i in range(len(columns)) if any(line[i] for line in lines) and (i or dated(cube))]
-    head = [name for i, name in enumerate(columns) if i in told]
-    return _cut({"head": head, "rows": [[line[i] for i in told] for line in lines]}, len(rows))
+    lines = [[cell(row) for cell in columns.values()] for row in rows[:ROWS]]
+    used = [i for i in range(len(columns)) if any(line[i] for line in lines) and (i or dated(cube))]
+    head = [name for i, name in enumerate(columns) if i in used]
+    return _cut({"head": head, "rows": [[line[i] for i in used] for line in lines]}, len(rows))
 
 
 def errors_table(cube: Cube, rows: Sequence[Mapping[str, Any]]) -> Table | None:
@@ -164,9 +158,9 @@ def errors_table(cube: Cube, rows: Sequence[Mapping[str, Any]]) -> Table | None:
         table = row.get("expected")
         parts = {k: p for k, p in table.items() if isinstance(p, Mapping)} if isinstance(table, Mapping) else {}
         for band in parts.get("rmse", ()):
-            rmse, bias, psnr, doubt = (number(parts.get(k, {}).get(band)) for k in ("rmse", "bias", "psnr", "doubt"))
-            low, high = rmse * np.exp(-doubt), rmse * np.exp(doubt)
-            reach = f"{figure(low)} to {figure(high)}" if np.isfinite(doubt) else ""
+            rmse, bias, psnr, log_sd = (number(parts.get(k, {}).get(band)) for k in ("rmse", "bias", "psnr", "doubt"))
+            low, high = rmse * np.exp(-log_sd), rmse * np.exp(log_sd)
+            reach = f"{figure(low)} to {figure(high)}" if np.isfinite(log_sd) else ""
             name = " ".join([short(row.get("date", ""), 80)] * dated(cube) + [short(band, 80)])
             lines.append([name, figure(rmse), reach, figure(bias), "" if np.isnan(psnr) else f"{psnr:.1f}"])
     if not lines:
@@ -183,7 +177,7 @@ def _cut(table: Table, count: int) -> Table:
 
 def made(attrs: Mapping[Any, Any]) -> Pairs:
     """Return how a result was made: verb, version, time, mask, seed, method."""
-    call, settings = (_dict(attrs.get(name)) for name in ("ngr_call", "ngr_settings"))
+    call, settings = (table_of(attrs.get(name)) for name in ("ngr_call", "ngr_settings"))
     masks = read_json(attrs.get("ngr_masks"))
     found = {
         "Verb": attrs.get("ngr_verb"),
@@ -199,18 +193,17 @@ def made(attrs: Mapping[Any, Any]) -> Pairs:
 
 def more(attrs: Mapping[Any, Any], cube: Cube) -> list[tuple[str, Pairs]]:
     """Return the rest of the record, and what else the raster carries, under headings."""
-    call, settings, mask = (_dict(attrs.get(name)) for name in ("ngr_call", "ngr_settings", "ngr_mask"))
-    earlier = read_json(attrs.get("ngr_before"))
-    steps = [part for part in earlier if isinstance(part, dict)] if isinstance(earlier, list) else []
+    call, settings, mask = (table_of(attrs.get(name)) for name in ("ngr_call", "ngr_settings", "ngr_mask"))
+    steps = history({BEFORE: attrs.get(BEFORE)})
     carried = {key: value for key, value in attrs.items() if not str(key).startswith("ngr_")}
     return [
         ("Keywords of the call", _pairs(call)),
         ("Settings that it ran with", _pairs(settings)),
         ("Mask", _mask(mask)),
-        ("Area of interest", _pairs(_dict(attrs.get("ngr_aoi")))),
+        ("Area of interest", _pairs(table_of(attrs.get("ngr_aoi")))),
         (
             "Verbs before this one",
-            [(f"{i}. {short(part.get('verb'))}", _lines(part.get("call"))) for i, part in enumerate(steps, 1)],
+            [(f"{i}. {short(s.get('verb'))}", _lines(s.get("call"))) for i, s in enumerate(steps, 1)],
         ),
         ("The raster", _pairs(_raster(cube))),
         ("Attributes of the raster", _pairs(carried)),
@@ -221,8 +214,8 @@ def _mask(record: Mapping[str, Any]) -> Pairs:
     """Return what is recorded of a mask: where it is from, how it is read, and how much of each date it marks."""
     found = _pairs({name: value for name, value in record.items() if name != "dates"})
     rows = record.get("dates")
-    told = [row for row in rows if isinstance(row, dict)] if isinstance(rows, list) else []
-    shares = [(short(row.get("date")), _percent(row.get("masked")), _percent(row.get("grown"))) for row in told[:ROWS]]
+    dates = [row for row in rows if isinstance(row, dict)] if isinstance(rows, list) else []
+    shares = [(short(row.get("date")), _percent(row.get("masked")), _percent(row.get("grown"))) for row in dates[:ROWS]]
     lines = [f"{date}: {masked}, {grown} when grown" for date, masked, grown in shares if masked]
     return [*found, ("marked", lines)] if lines else found
 
@@ -256,18 +249,13 @@ def _reach(places: Any) -> str:
 
 def repeat(attrs: Mapping[Any, Any]) -> str:
     """Return the call that makes a result again."""
-    given = [name for name, value in _dict(attrs.get("ngr_call")).items() if isinstance(value, Mapping)]
+    given = [name for name, value in table_of(attrs.get("ngr_call")).items() if isinstance(value, Mapping)]
     arrays = "".join(f", {short(name, 40)}=..." for name in given)
     lines = ["import ngr_geo", "", "# result: what this page is about, its attributes, or the tags of a GeoTIFF of it"]
     lines += (
         ["# " + ", ".join(short(name, 40) for name in given) + ": given as an array then, and again"] if given else []
     )
     return "\n".join([*lines, f"again = raster.ngr.repeat(result{arrays})"])
-
-
-def _dict(text: Any) -> dict[str, Any]:
-    found = read_json(text)
-    return found if isinstance(found, dict) else {}
 
 
 def _pairs(table: Mapping[Any, Any]) -> Pairs:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from geopandas import GeoDataFrame
 
 MOST = 4000
-"""Tiles of a result that are told from its record, at most."""
+"""Tiles of a result in memory that are listed, at most."""
 SUFFIXES = (".parquet", ".geoparquet", ".gpkg")
 
 
@@ -88,9 +88,9 @@ def of_folder(cube: Cube, folder: str | os.PathLike[str]) -> GeoDataFrame:
 
 
 def of_result(cube: Cube) -> GeoDataFrame | None:
-    """Return the tiles of a result in memory, as its record tells them: `tile` and `filled`, the share of its own pixels.
+    """Return the tiles of a result in memory, as far as its record has them: `tile` and `filled`, the share of its own pixels.
 
-    None where the record tells no tiles, or one, where the result is lazy, and without geopandas.
+    None where the record has no tiles, or one, where the result is lazy, and without geopandas.
     """
     call = read_json(cube.raster.attrs.get("ngr_call"))
     sizes: list[Any] = [call.get(key) for key in ("tile", "overlap")] if isinstance(call, dict) else []
@@ -126,8 +126,7 @@ def _on_the_map(rows: Sequence[Mapping[str, Any]], pieces: Sequence[tiles.Tile],
 
 
 def _row(file: store.Record, cube: Cube, prior: Prior | None) -> dict[str, Any]:
-    """Return what a tile's record tells."""
-    told = file.notes
+    """Return what a tile's record holds."""
     row: dict[str, Any] = {"missing": np.nan, "filled": np.nan, "outcome": "solved", "method": "", "steps": 0}
     row |= {"expected_rmse": np.nan, "uncertainty": float(file.get("uncertainty", np.nan))}
     if "outcome" in file:
@@ -145,7 +144,7 @@ def _row(file: store.Record, cube: Cube, prior: Prior | None) -> dict[str, Any]:
         errors = [t[1 if m == "ngr" else 0] for m, t in zip(methods, file["errors"], strict=True)]
         errors = [float(np.nanmean(e)) for e in errors if np.isfinite(e).any()]
         row |= {"expected_rmse": float(np.sqrt(np.mean(np.square(errors)))) if errors else np.nan}
-    return row | {key: told.get(key, None) for key in ("seconds", "worker", "device")}
+    return row | {key: file.notes.get(key) for key in ("seconds", "worker", "device")}
 
 
 def _from_prior(filled: Sequence[int], cube: Cube, prior: Prior | None) -> dict[str, Any]:

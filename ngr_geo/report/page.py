@@ -28,7 +28,7 @@ from .. import atomic
 from .. import rows as records
 from ..raster.cube import SPECTRAL_BANDS
 from ..record import number, read_json
-from . import facts, index, pictures, tilemap, views
+from . import charts, facts, index, pictures, tilemap, views
 from .views import Result, Spectra, View
 
 if TYPE_CHECKING:
@@ -55,11 +55,11 @@ def save(
         before: the raster as it was, DataArray (time, band, y, x) or Dataset, without time for a single date.
         after: what a verb made of it, with its attributes and coordinates.
         path: of the page.
-        tiles: the tiles of the job, as `.ngr.tiles(work)` returns them; None: as far as the result's record tells them.
-        warnings: what was warned of while it was made, beside what the result's record tells of that.
+        tiles: the tiles of the job, as `.ngr.tiles(work)` returns them; None: as far as the result's record has them.
+        warnings: what was warned of while it was made, beside those in the result's record.
 
     Raises:
-        InputError: the two do not belong together, or nothing tells what was filled.
+        InputError: the two do not belong together, or nothing says what was filled.
         OutputError: the page cannot be written.
     """
     page = _page(views.read(before, after, None), tiles, warnings)
@@ -94,13 +94,11 @@ def _page(result: Result, tiles: GeoDataFrame | None, warnings: Sequence[str]) -
     found = views.spectra(result, 0) if cube.shape[0] == 1 and cube.shape[1] >= SPECTRAL_BANDS else None
     if found is not None:
         choices += views.most_changed(result, found, 0)
-    looks, recorded = dask.compute(
-        [views.view(result, choice) for choice in choices], records.coordinates(result.after)
-    )
-    told = read_json(after.attrs.get("ngr_warnings"))
-    warnings = list(dict.fromkeys([*warnings, *(map(str, told) if isinstance(told, list) else ())]))
+    looks, columns = dask.compute([views.view(result, choice) for choice in choices], records.coordinates(result.after))
+    recorded = read_json(after.attrs.get("ngr_warnings"))
+    warnings = list(dict.fromkeys([*warnings, *(map(str, recorded) if isinstance(recorded, list) else ())]))
     table = index.of_result(result.after) if tiles is None else tiles
-    rows = records.merged(result.after, recorded)
+    rows = records.merged(result.after, columns)
     page: dict[str, Any] = {
         "title": facts.TITLES.get(str(after.attrs.get("ngr_verb")), "Restored"),
         "lead": facts.lead(cube),
@@ -156,7 +154,7 @@ def _shown(result: Result, looks: Sequence[View], rows: Sequence[Mapping[str, An
             {
                 "title": facts.short(title, 200),
                 "name": facts.short(title, 200),
-                "facts": _told(look, row),
+                "facts": _line(look, row),
                 "bands": _legend(look.bands),
                 "before": before,
                 "after": after,
@@ -166,9 +164,9 @@ def _shown(result: Result, looks: Sequence[View], rows: Sequence[Mapping[str, An
     return shown
 
 
-def _told(look: View, row: Mapping[str, Any]) -> str:
+def _line(look: View, row: Mapping[str, Any]) -> str:
     """Return one line on a date."""
-    words = [f"{look.share:.1%} made up"] if look.share > 0 else []
+    words = [f"{look.share:.1%} filled"] if look.share > 0 else []
     if row.get("method") not in (None, "", "none"):
         words.append(f"kept: {facts.short(row['method'], 100)}")
     if np.isfinite(facts.expected(row)):
@@ -187,11 +185,11 @@ def _legend(bands: Sequence[str]) -> str:
 def _others(
     look: View, alike: Sequence[View], limits: pictures.Stretch, aspect: float, unit: str
 ) -> list[dict[str, Any]]:
-    """Return the pictures beside the slider: what was made up, how far it may be off, what was changed."""
+    """Return the pictures beside the slider: what was filled, its standard deviation, what was changed."""
     bands = "mean of the three bands, " if len(look.bands) > 1 else ""
-    told = "Red: made up." if look.filled.any() else "Nothing was made up here."
+    filled = "Red: filled." if look.filled.any() else "Nothing was filled here."
     found: list[dict[str, Any]] = [
-        {"name": "Mask", "picture": pictures.marked(look, limits), "bar": None, "caption": f"{told} Grey: no data."}
+        {"name": "Mask", "picture": pictures.marked(look, limits), "bar": None, "caption": f"{filled} Grey: no data."}
     ]
     if look.deviation is not None:
         most = pictures.highest([other.deviation for other in alike])
@@ -209,26 +207,26 @@ def _others(
 
 def _charts(result: Result, rows: Sequence[Mapping[str, Any]], found: Spectra | None) -> list[dict[str, Any]]:
     """Return the charts, as far as there is something to draw."""
-    charts = []
+    drawn = []
     if any(np.isfinite(facts.expected(row)) for row in rows):
         caption = (
-            "The error to expect in what was made up, learnt from data that were hidden for this alone, in the raster's units. "
-            "Whiskers, or the shade: how far off such an expectation is."
+            "The error to expect in what was filled, measured on pixels that were hidden for this alone, in the raster's units. "
+            "Whiskers, or the shade: the uncertainty of such an expectation."
         )
         if (
             any(isinstance(row.get("choice"), Mapping) and "ngr" in row["choice"] for row in rows)
             and result.before.shape[1] < SPECTRAL_BANDS
         ):
             caption += " Below: guide and NGR on the hidden pixels that one was chosen by, full where it was kept."
-        charts.append(_chart(pictures.expected(rows, result.after.raster), "Expected error per band", caption))
+        drawn.append(_chart(charts.expected(rows, result.after.raster), "Expected error per band", caption))
     if found is not None:
         noise = read_json(result.after.raster.attrs.get("ngr_noise"))
         levels = [number(level) for level in noise] if isinstance(noise, list) else []
-        caption = "Each band before and after, how far it was changed, and how much of it was made up."
+        caption = "Each band before and after, how far it was changed, and how much of it was filled."
         if levels:
             caption += " A change well below the estimated noise leaves noise; one above it may take signal."
-        charts.append(_chart(pictures.plot_bands(result.before.raster, found, levels), "Change per band", caption))
-    return charts
+        drawn.append(_chart(charts.plot_bands(result.before.raster, found, levels), "Change per band", caption))
+    return drawn
 
 
 def _chart(figure: Figure, alt: str, caption: str) -> dict[str, Any]:

@@ -51,14 +51,14 @@ TOLERANCE = 1e-5
 _DONE = {
     "decloud": "Clouds filled",
     "inpaint": "Missing pixels filled",
-    "denoise": "Noise taken out",
-    "destripe": "Stripes taken out",
+    "denoise": "Noise removed",
+    "destripe": "Stripes removed",
     "fill_deadlines": "Dead lines filled",
 }
 _LEVELS = {"decloud": "L3", "inpaint": "L3"}
 """What is put together from several dates or estimated is of level 3; other verbs leave the level of their input, unknown here."""
 _ELSEWHERE = ("ngr_version", "ngr_call", "ngr_made", "ngr_dates")
-"""Notes that have a field of STAC's, or are told date by date."""
+"""Notes that have a field of STAC's, or belong to single dates."""
 
 
 class _Grid(NamedTuple):
@@ -190,9 +190,16 @@ def _item(
         datetime=times[0] if one else None,
         start_datetime=None if one else min(times),
         end_datetime=None if one else max(times),
-        properties=_plain({**_projection(grid), **_processing(result.attrs, rows), **_notes(result.attrs, rows)}),
+        properties=_plain({**_processing(result.attrs, rows), **_notes(result.attrs, rows)}),
         stac_extensions=list(EXTENSIONS),
         href=str(place(path)),
+    )
+    authority = grid.crs.to_authority() if grid.crs else None
+    pystac.extensions.projection.ProjectionExtension.ext(item).apply(
+        code=":".join(authority) if authority else None,
+        wkt2=grid.crs.to_wkt(version=WktVersion.WKT2_2019) if grid.crs and not authority else None,
+        shape=list(grid.shape),
+        transform=[float(v) for v in grid.transform[:6]],
     )
     for name, file, media, role, bands in _assets(path, header, cube, beside, quicklook):
         href = Path(os.path.relpath(file, place(path).parent)).as_posix()
@@ -231,7 +238,7 @@ def _media(header: Header) -> str:
 
 
 def _file_bands(header: Header) -> dict[str, Any]:
-    """Return the fields of STAC 1.1 that tell of the bands of a file."""
+    """Return the fields of STAC 1.1 that describe the bands of a file."""
     names = [name or str(number) for number, name in enumerate(header.band_names, start=1)]
     return _bands(names, header.dtypes, [header.nodata] * header.count)
 
@@ -246,14 +253,14 @@ def _stored_bands(cube: Cube) -> dict[str, Any]:
 
 
 def _bands(names: Sequence[str], dtypes: Sequence[str], nodata: Sequence[float | None]) -> dict[str, Any]:
-    """Return `bands`; what they all share is told once, as STAC recommends."""
-    told = [
+    """Return `bands`; what they all share is given once, as STAC recommends."""
+    fields = [
         {"data_type": d} if n is None else {"data_type": d, "nodata": _number(n)}
         for d, n in zip(dtypes, nodata, strict=True)
     ]
-    if all(t == told[0] for t in told):
-        return {**told[0], "bands": [{"name": name} for name in names]}
-    return {"bands": [{"name": name, **t} for name, t in zip(names, told, strict=True)]}
+    if all(field == fields[0] for field in fields):
+        return {**fields[0], "bands": [{"name": name} for name in names]}
+    return {"bands": [{"name": name, **field} for name, field in zip(names, fields, strict=True)]}
 
 
 def _number(value: float) -> float | int | str:
@@ -265,30 +272,21 @@ def _number(value: float) -> float | int | str:
     return int(value) if value == int(value) else value
 
 
-def _projection(grid: _Grid) -> dict[str, Any]:
-    """Return the fields of the projection extension."""
-    authority = grid.crs.to_authority() if grid.crs else None
-    told: dict[str, Any] = {"proj:code": ":".join(authority) if authority else None}
-    if grid.crs and not authority:
-        told["proj:wkt2"] = grid.crs.to_wkt(version=WktVersion.WKT2_2019)
-    return told | {"proj:shape": list(grid.shape), "proj:transform": [float(v) for v in grid.transform[:6]]}
-
-
 def _processing(attrs: Mapping[Any, Any], rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Return the fields of the processing extension."""
     verb = str(attrs["ngr_verb"])
-    told: dict[str, Any] = {
+    found: dict[str, Any] = {
         "processing:software": {"ngr_geo": str(attrs["ngr_version"])},
         "processing:lineage": _lineage(attrs, rows),
     }
     if verb in _LEVELS:
-        told["processing:level"] = _LEVELS[verb]
+        found["processing:level"] = _LEVELS[verb]
     if "ngr_call" in attrs:
         expression = {"verb": verb, "keywords": json.loads(attrs["ngr_call"])}
-        told["processing:expression"] = {"format": "ngr_geo", "expression": expression}
+        found["processing:expression"] = {"format": "ngr_geo", "expression": expression}
     if "ngr_made" in attrs:
-        told["processing:datetime"] = str(attrs["ngr_made"]).replace("+00:00", "Z")
-    return told
+        found["processing:datetime"] = str(attrs["ngr_made"]).replace("+00:00", "Z")
+    return found
 
 
 def _lineage(attrs: Mapping[Any, Any], rows: Sequence[Mapping[str, Any]]) -> str:
@@ -304,7 +302,7 @@ def _lineage(attrs: Mapping[Any, Any], rows: Sequence[Mapping[str, Any]]) -> str
         text.append(f"Mask: {', '.join([mask['source'], *codes, *grown])}.")
     share = [row.get("filled") for row in rows]
     if all(s is not None for s in share):
-        text.append(f"{float(np.mean(np.asarray(share, float))):.1%} of the pixels were made up.")
+        text.append(f"{float(np.mean(np.asarray(share, float))):.1%} of the pixels were filled.")
     for row in rows if len(rows) == 1 else ():
         errors = row.get("expected", {}).get("rmse", {})
         if errors:
@@ -316,10 +314,10 @@ def _lineage(attrs: Mapping[Any, Any], rows: Sequence[Mapping[str, Any]]) -> str
 
 def _notes(attrs: Mapping[Any, Any], rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Return the verb's notes as properties ngr:*, those of a single date side by side with the rest."""
-    told = {f"ngr:{key[4:]}": _read(attrs[key]) for key in attrs if key.startswith("ngr_") and key not in _ELSEWHERE}
+    found = {f"ngr:{key[4:]}": _read(attrs[key]) for key in attrs if key.startswith("ngr_") and key not in _ELSEWHERE}
     if len(rows) > 1:
-        return told | {"ngr:dates": list(rows)}
-    return told | {f"ngr:{key}": value for key, value in rows[0].items() if key != "date"}
+        return found | {"ngr:dates": list(rows)}
+    return found | {f"ngr:{key}": value for key, value in rows[0].items() if key != "date"}
 
 
 def _read(note: Any) -> Any:
@@ -383,7 +381,7 @@ def _libraries() -> tuple[Any, Any, Any]:
     """Return pystac, antimeridian and shapely."""
     try:
         import antimeridian
-        import pystac
+        import pystac.extensions.projection
         import shapely
     except ImportError as error:
         msg = "STAC items need pystac and antimeridian, which are not installed: pip install 'ngr_geo[stac]'."

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from geopandas import GeoDataFrame
 
 MOST = 4000
-"""Tiles that are drawn: more would make a page heavy, and could not be told apart."""
+"""Tiles that are drawn: more would make a page heavy, and could not be distinguished."""
 _SIDE = 1000.0  # units of the drawing
 _MAPS = (
     ("filled", "Share that was filled", "viridis", "{:.1%}"),
@@ -78,7 +78,7 @@ def bar(name: str, ends: Sequence[str]) -> dict[str, Any]:
 
 
 def _text(row: dict[str, Any]) -> str:
-    """Return what a tile tells, one thing a line."""
+    """Return the numbers of a tile, one a line."""
     words = []
     for key, value in row.items():
         if isinstance(value, float):

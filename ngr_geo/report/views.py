@@ -1,15 +1,14 @@
 """What a picture of a result is made of: some bands of one date before and after, averaged down block by block.
 
-A scene may be larger than the memory, and computing a lazy result dear. So every block of it is reduced to sums as soon as it is
-there, and all that is to be shown is computed together by one call.
+A scene may be larger than the memory, and a lazy result costly to compute. So views are lazy: Dask averages every block as soon as
+it is there, and all that is to be shown is computed by one call.
 """
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import dask
 import dask.array as da
@@ -57,8 +56,8 @@ class View:
         bands: their names.
         before: (band, row, column), float32.
         after: the same.
-        filled: (row, column), True where at least half of the pixels were made up.
-        share: how much of the date was made up, of all its pixels.
+        filled: (row, column), True where at least half of the pixels are filled.
+        share: how much of the date is filled, of all its pixels.
         change: (row, column), after - before, mean of the bands.
         deviation: (row, column), standard deviation of what was changed, mean of the bands; None where it is not known.
     """
@@ -81,7 +80,7 @@ class Result:
     Attributes:
         before: the raster.
         after: what the verb made of it.
-        filled: (time, band or 1, y, x), True where it was made up.
+        filled: (time, band or 1, y, x), True where it was filled.
         deviation: (time, band, y, x), standard deviations, or None.
     """
 
@@ -95,7 +94,7 @@ def read(before: xr.DataArray | xr.Dataset, after: xr.DataArray | xr.Dataset, fi
     """Return a raster and what a verb made of it; `filled` is by default the coordinate of that name.
 
     Raises:
-        InputError: they do not belong together, or nothing tells what was filled.
+        InputError: they do not belong together, or nothing says what was filled.
     """
     old, new = cubes.read(before), cubes.read(after)
     if old.shape != new.shape:
@@ -177,7 +176,7 @@ def colours(cube: Cube) -> list[int]:
 
 
 def wavelengths(cube: Cube) -> NDArray[np.float64] | None:
-    """Return the bands' wavelengths in nanometres (B,), where the raster tells them."""
+    """Return the bands' wavelengths in nanometres (B,), where the raster has them."""
     band = cube.dims[1]
     names = [name for name in ("wavelength", "wavelengths", band) if name in cube.raster.coords]
     for name in names:
@@ -202,21 +201,28 @@ def look(result: Result, choices: Sequence[Choice]) -> list[View]:
 
 
 def view(result: Result, choice: Choice) -> Any:
-    """Return one view as a delayed value, for who computes something else with it."""
-    date, bands = choice.date, list(choice.bands)
-    parts = [_plane(data, date, bands) for data in (result.before.values, result.before.valid)]
-    parts += [_plane(data, date, bands) for data in (result.after.values, result.after.valid)]
-    parts.append(_mask(result, choice))
-    parts += [] if result.deviation is None else [result.deviation[date, bands]]
-    rows, columns = parts[2].chunks[1:]
-    # Each block is summed by itself, also across the edges of the picture's pixels: only sums are kept.
-    blocks = [part.rechunk((-1, rows, columns)).to_delayed(optimize_graph=False)[0] for part in parts]
-    tops, lefts = (np.cumsum([0, *sizes[:-1]]).tolist() for sizes in (rows, columns))
-    corners = itertools.product(enumerate(tops), enumerate(lefts))
-    reduce, names = dask.delayed(_summed), tuple(result.before.bands[band] for band in bands)
-    steps, shape = steps_of(result.before), result.before.shape[-2:]
-    sums = [reduce([block[i, j] for block in blocks], (top, left), steps, shape) for (i, top), (j, left) in corners]
-    return dask.delayed(_assembled)(sums, choice, names, steps, shape)
+    """Return one view, its arrays still lazy, for who computes something else with it."""
+    cube, date, bands = result.before, choice.date, list(choice.bands)
+    old, old_seen, new, new_seen = (
+        _plane(data, date, bands) for data in (cube.values, cube.valid, result.after.values, result.after.valid)
+    )
+    filled = _mask(result, choice)
+    change = _mean_of_bands(new.astype(np.float32) - old.astype(np.float32), old_seen & new_seen)
+    deviation: Any = None
+    if result.deviation is not None:
+        part = result.deviation[date, bands]
+        deviation = _averaged(_mean_of_bands(part, part > 0), cube)  # 0: as measured
+    return View(
+        choice.title,
+        date,
+        tuple(cube.bands[band] for band in bands),
+        _averaged(da.where(old_seen, old, np.float32(np.nan)), cube),
+        _averaged(da.where(new_seen, new, np.float32(np.nan)), cube),
+        _averaged(filled.astype(np.float32), cube) >= 0.5,
+        filled.mean(),
+        _averaged(change, cube),
+        deviation,
+    )
 
 
 def _plane(data: Any, date: int, bands: list[int]) -> da.Array:
@@ -227,78 +233,24 @@ def _plane(data: Any, date: int, bands: list[int]) -> da.Array:
 
 
 def _mask(result: Result, choice: Choice) -> da.Array:
-    """Return where something was made up (1, y, x): in any band, of a spectral cube in any that is shown."""
+    """Return where something was filled (y, x): in any band, of a spectral cube in any that is shown."""
     shown = result.filled[choice.date]
     if shown.shape[0] >= SPECTRAL_BANDS:
         shown = shown[list(choice.bands)]
-    return shown.any(axis=0, keepdims=True)
+    return shown.any(axis=0)
 
 
-class Sums(NamedTuple):
-    """What one block adds to a picture whose pixels begin at `row` and `column`: sums, counts (layer, h, w) and pixels made up."""
-
-    row: int
-    column: int
-    total: NDArray[np.float64]
-    known: NDArray[np.int64]
-    filled: int
+def _mean_of_bands(values: da.Array, known: da.Array) -> da.Array:
+    """Return the mean over the bands (y, x) of what is known, NaN where nothing is."""
+    return da.nanmean(da.where(known, values, np.float32(np.nan)).rechunk({0: -1}), axis=0)
 
 
-def _summed(
-    block: Sequence[NDArray[Any]], corner: tuple[int, int], steps: tuple[int, int], shape: tuple[int, int]
-) -> Sums:
-    """Return the sums of a block: before and after (band, y, x) each with validity, made up (1, y, x), deviations if known."""
-    old, old_seen, new, new_seen, filled = block[:5]
-    both = old_seen & new_seen
-    parts = [*zip(old, old_seen, strict=True), *zip(new, new_seen, strict=True), (filled[0], np.ones_like(filled[0]))]
-    parts.append(_mean([np.subtract(n, o, dtype=np.float32) for n, o in zip(new, old, strict=True)], both))
-    if len(block) > 5:
-        parts.append(_mean(block[5], block[5] > 0))  # 0: as measured
-    size = [max(n // step * step - start, 0) for n, step, start in zip(shape, steps, corner, strict=True)]
-    sums = [
-        _reduced(values[: size[0], : size[1]], known[: size[0], : size[1]], corner, steps) for values, known in parts
-    ]
-    total, count = (np.stack(side) for side in zip(*sums, strict=True))
-    return Sums(corner[0] // steps[0], corner[1] // steps[1], total, count, int(filled.sum()))
-
-
-def _reduced(
-    values: NDArray[Any], known: NDArray[np.bool_], corner: tuple[int, int], steps: tuple[int, int]
-) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    """Return sums of what is known (y, x) over the picture's pixels, whose edges lie at multiples of the steps, and counts."""
-    total, count = np.where(known, values, 0).astype(np.float32), known.astype(np.float32)
-    for axis, (start, step) in enumerate(zip(corner, steps, strict=True)):
-        if step > 1 and values.size:
-            cuts = [0, *range(step - start % step, values.shape[axis], step)]
-            total, count = np.add.reduceat(total, cuts, axis=axis), np.add.reduceat(count, cuts, axis=axis)
-    return total.astype(np.float64), count.astype(np.int64)
-
-
-def _mean(
-    values: Sequence[Any] | NDArray[Any], known: NDArray[np.bool_]
-) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-    """Return the mean over the bands (y, x) of what is known, and where anything is."""
-    count = known.sum(axis=0, dtype=np.float32)
-    total = sum(np.where(seen, value, 0).astype(np.float32) for value, seen in zip(values, known, strict=True))
-    return np.asarray(total / np.maximum(count, 1)), count > 0
-
-
-def _assembled(
-    sums: Sequence[Sums], choice: Choice, names: tuple[str, ...], steps: tuple[int, int], shape: tuple[int, int]
-) -> View:
-    """Return the view that the sums of all blocks make; a ragged edge is left out."""
-    size = (len(sums[0].total), shape[0] // steps[0], shape[1] // steps[1])
-    total, count = np.zeros(size), np.zeros(size, np.int64)
-    for part in sums:
-        here = (slice(None), *(slice(n, n + m) for n, m in zip(part[:2], part.total.shape[1:], strict=True)))
-        total[here] += part.total
-        count[here] += part.known
-    means = np.where(count > 0, total / np.maximum(count, 1), np.nan).astype(np.float32)
-    bands = len(names)
-    before, after, filled, change = means[:bands], means[bands : 2 * bands], means[2 * bands], means[2 * bands + 1]
-    deviation = means[2 * bands + 2] if len(means) > 2 * bands + 2 else None
-    share = sum(part.filled for part in sums) / (shape[0] * shape[1])
-    return View(choice.title, choice.date, names, before, after, filled >= 0.5, share, change, deviation)
+def _averaged(values: da.Array, cube: Cube) -> Any:
+    """Return means over the picture's pixels (..., row, column), of what is not NaN; a ragged edge is left out."""
+    dims = ("band", "y", "x")[-values.ndim :]
+    steps = dict(zip(("y", "x"), steps_of(cube), strict=True))
+    array = xr.DataArray(values.astype(np.float32), dims=dims)
+    return array.coarsen(steps, boundary="trim").mean().data
 
 
 def steps_of(cube: Cube) -> tuple[int, int]:
@@ -308,7 +260,7 @@ def steps_of(cube: Cube) -> tuple[int, int]:
 
 
 def aspect(cube: Cube) -> float:
-    """Return height over width of a picture's pixel: on the ground where the CRS tells, else in coordinates."""
+    """Return height over width of a picture's pixel: on the ground where the CRS allows it, else in coordinates."""
     row, column = cube.dims[2:]
     down, across = steps_of(cube)
     if row not in cube.raster.coords or column not in cube.raster.coords or min(cube.shape[-2:]) < 2:
@@ -328,7 +280,7 @@ class Spectra:
         after: mean.
         spread: standard deviation, after.
         change: root mean square of after - before.
-        filled: share that was made up.
+        filled: share that was filled.
     """
 
     before: NDArray[np.float64]

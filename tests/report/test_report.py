@@ -460,7 +460,7 @@ def test_the_command_writes_it_for_cubes(cube: xr.DataArray, tmp_path: Path) -> 
     )
     assert done.exit_code == 0, done.stderr
     text = (tmp_path / "r.html").read_text(encoding="utf-8")
-    assert "2.0% made up" in text  # 1 of 50 columns, of a band that has it
+    assert "2.0% filled" in text  # 1 of 50 columns, of a band that has it
     assert 'class="map"' in text
 
 
