@@ -16,10 +16,11 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from . import record as records
-from . import restore, timing
+from . import timing
 from .raster import aoi as areas
+from .raster import bands as bands_of
 from .raster import missing as gaps_of
-from .raster import plausible
+from .raster import plausible, selection
 from .raster.selection import Dates
 from .raster.windows import SAMPLE_VALUES, regions
 from .settings import Options, check
@@ -81,9 +82,9 @@ def plan(
     else:
         cube, gap, around = gaps_of.gaps(raster, missing, chosen.extent, now=True)
         gap = (gap | ~cube.valid) & around.inside
-    take_part = restore.taking_part(cube, cube.valid & ~gap, now=True)
+    take_part = bands_of.taking_part(cube, cube.valid & ~gap, now=True)
     gap = gap & take_part[:, None, None]
-    targets = restore.date_indices(cube, dates)
+    targets = selection.dates(cube.dates, dates)
     pieces = tiles.grid(cube.shape[-2:], chosen.tile, chosen.overlap)
     area = areas.read(cube, chosen.aoi)
     inside = np.ones((1, 1), bool) if area is None else area.mask()
@@ -93,9 +94,9 @@ def plan(
     missing, busy, clear = _survey(maps, (cube.valid & ~gap).any(axis=(0, 1)), targets, pieces)
     missing = missing[:-1] / missing[-1]  # of the area
     if not clear.any():
-        raise restore.nothing_clear(cube)
-    notes = [*about_mask, *restore.notes_on(cube), *plausible.notes(cube), *(around.notes() if around else [])]
-    notes += restore.left_out_notes([cube.bands[b] for b in np.flatnonzero(~take_part)])
+        raise gaps_of.nothing_clear(cube)
+    notes = [*about_mask, *bands_of.stack_notes(cube), *plausible.notes(cube), *(around.notes() if around else [])]
+    notes += bands_of.left_out_notes([cube.bands[b] for b in np.flatnonzero(~take_part)])
     notes += [
         f"{cube.dates[d]} has no clear pixel at all: it can only be interpolated in time."
         for d in targets

@@ -10,7 +10,7 @@ from __future__ import annotations
 import inspect
 import json
 import os
-from collections.abc import Callable, Collection, Hashable, Iterable, Mapping
+from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, Sequence
 from datetime import UTC, date, datetime
 from functools import wraps
 from importlib.metadata import version
@@ -298,3 +298,17 @@ def number(value: Any) -> float:
         return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else float("nan")
     except OverflowError:
         return float("nan")
+
+
+def warned(result: xr.DataArray | xr.Dataset, notes: Sequence[str]) -> xr.DataArray | xr.Dataset:
+    """Return a result with what a user was warned of in its attributes, beside what is there of the same verb."""
+    if not notes:
+        return result
+    before = json.loads(result.attrs.get("ngr_warnings", "[]"))
+    return result.assign_attrs(ngr_warnings=json.dumps([*before, *(n for n in notes if n not in before)]))
+
+
+def stamped(result: xr.DataArray | xr.Dataset, verb: str, settings: Any) -> xr.DataArray | xr.Dataset:
+    """Return the result with the version, verb and settings that it was made with in its attributes."""
+    keep = {name: getattr(settings, name) for name in ("method", "steps", "seed", "device", "tune")}
+    return result.assign_attrs(ngr_version=version("ngr_geo"), ngr_verb=verb, ngr_settings=json.dumps(keep))

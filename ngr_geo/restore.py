@@ -9,47 +9,42 @@ in memory, later and as a Dask graph for a lazy one, or in a work folder.
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping, Sequence
-from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 import dask
 import dask.array as da
 import numpy as np
 import xarray as xr
-from numpy.typing import NDArray
 
 from . import rows as records
-from .errors import InputError, MaskError, warn
+from .errors import InputError, warn
 from .methods import expected
 from .methods.base import Part, Sample
 from .methods.checkpoint import Prior
 from .methods.spectra import Spectra, nothing_usable
-from .methods.stacks import Stack, missing_in, networks_of, observed_bands
+from .methods.stacks import Stack, missing_in, networks_of
 from .progress import silent
 from .raster import aoi as areas
+from .raster import bands as bands_of
 from .raster import cube as cubes
-from .raster import footprint, plausible, products, selection
+from .raster import footprint, plausible, selection
 from .raster.cube import SPECTRAL_BANDS, Cube
-from .raster.missing import clouded, gaps, mask_record, missing_mask
+from .raster.missing import clouded, gaps, line_mask, mask_record, nothing_clear
 from .raster.selection import Dates
 from .raster.windows import regions
-from .record import Row
-from .settings import Options, settings_of
+from .record import Row, stamped, warned
+from .settings import Options, identity, settings_of
 from .tiling import executors, jobs, store, tiles, work
 from .tiling.executors import Todo
-from .tiling.tiles import Tile
-from .wording import counted, listed
+from .wording import counted
 
 if TYPE_CHECKING:
     from .methods.faults import Task
-    from .methods.filling import Settings
+    from .methods.problem import Settings
 
 NOISES = ("auto", "gaussian", "mixed")
 DIRECTIONS = (None, "columns", "rows")
-MOST_VALUES = 60_000_000
-"""Values in the tiles that are solved at one time: each takes about 80 bytes while it is."""
 
 
 def decloud(
@@ -111,14 +106,14 @@ def inpaint(
             raise InputError(msg, call=f"leave {name}= out.", option=f"leave --{name} out.")
         from .methods.faults import Task
 
-        date_indices(cube, dates)  # there is one date, so this only finds wrong names
+        selection.dates(cube.dates, dates)  # there is one date, so this only finds wrong names
         task = Task("inpaint", "gaps")
         result = _clean_cube(cube, None, task, options, gap & found.inside, found=found)
         return result.assign_attrs(ngr_mask=mask)
     result = _fill_stack(cube, cube.valid & ~gap, gap & found.inside, dates, "inpaint", options, found.notes())
     if found.left is None and options.work is not None:
         rows = json.loads(result.attrs["ngr_dates"])
-        if any(rows[d]["missing"] > rows[d]["filled"] for d in date_indices(cube, dates)):
+        if any(rows[d]["missing"] > rows[d]["filled"] for d in selection.dates(cube.dates, dates)):
             warn(footprint.SOME)
     return result.assign_attrs(ngr_mask=mask)
 
@@ -188,12 +183,12 @@ def _fill_stack(
         found: what else to warn of.
     """
     settings = _placed(cube, options)
-    targets = date_indices(cube, dates)
+    targets = selection.dates(cube.dates, dates)
     chosen = np.isin(np.arange(len(cube.dates)), targets)[:, None, None, None]
-    take_part = taking_part(cube, observed, options.work is not None)
+    take_part = bands_of.taking_part(cube, observed, options.work is not None)
     gap = ~observed & fillable & chosen & take_part[:, None, None]  # the scene is learnt from all of them
     left_out = [] if cube.lazy and options.work is None else [cube.bands[b] for b in np.flatnonzero(~take_part)]
-    notes = [*notes_on(cube), *plausible.notes(cube), *found, *left_out_notes(left_out)]
+    notes = [*bands_of.stack_notes(cube), *plausible.notes(cube), *found, *bands_of.left_out_notes(left_out)]
     for note in notes:
         warn(note)
     method = _stack(cube, targets, settings, options)
@@ -239,13 +234,13 @@ def _clean_cube(
         found: the footprint, where that limits what is filled.
     """
     settings = _placed(cube, options)
-    good = _good_bands(cube, bad_bands)
+    good = bands_of.good(cube, bad_bands)
     usable = cube.valid & good[:, None, None]  # (time, band, y, x)
     if gap is not None:
         gap = gap & good[:, None, None]
         gap = (da if isinstance(gap, da.Array) else np).broadcast_to(gap, cube.shape)
     observed = usable if gap is None else usable & ~gap
-    notes = [*_spectral_notes(good), *plausible.notes(cube), *(found.notes() if found else [])]
+    notes = [*bands_of.notes(good), *plausible.notes(cube), *(found.notes() if found else [])]
     for note in notes:
         warn(note)
     if not cube.lazy and options.work is None and not observed.any():
@@ -291,12 +286,12 @@ def _restored(
         pieces if area is None else area.touched(pieces),
         cube.values.chunks[-2:] if cube.lazy else ((), ()),
         (len(method.layers), *cube.shape[:2]),
-        side_by_side(cube, pieces, method.settings),
+        executors.side_by_side(cube, pieces, method.settings),
         method.settings.device,
         options.progress or silent,
     )
     if options.work is not None:
-        job = {**_identity(cube, verb, method.settings, options, area), **same}
+        job = {**identity(cube, verb, method.settings, options, area), **same}
         model, layers, stats = executors.in_folder(todo, options.work, job, jobs.sources(cube.raster))
         layers = layers if cube.lazy else layers.compute()
     else:
@@ -395,166 +390,7 @@ def _recorded_lazily(
     return records.written(result, cube, same.rows(model, stats), method.entries)
 
 
-def taking_part(cube: Cube, observed: Any, now: bool = False) -> Any:
-    """Return which bands take part (B,): all with a value observed in the windows that the scene is learnt from.
-
-    A band that holds nothing would make every pixel of every date a gap. Of a lazy cube it is found when the graph is computed,
-    unless `now`.
-    """
-    seen = [observed[(..., *r)] for r in regions(cube.shape)]
-    if not cube.lazy:
-        return observed_bands(seen)
-    found = dask.delayed(observed_bands)(seen)
-    if now:
-        return work.compute([found])[0]
-    return da.from_delayed(dask.delayed(_named)(found, cube.bands), cube.shape[1:2], bool)
-
-
-def _named(take_part: NDArray[np.bool_], bands: Sequence[str]) -> NDArray[np.bool_]:
-    """Return which bands take part as it is, and warn of those that do not."""
-    for note in left_out_notes([bands[b] for b in np.flatnonzero(~take_part).tolist()]):
-        warn(note)
-    return take_part
-
-
-def left_out_notes(bands: Sequence[str]) -> list[str]:
-    """Return the warning of bands that hold nothing."""
-    if not bands:
-        return []
-    return [
-        f"Without any valid value on any date, where the scene is learnt from: {', '.join(bands)}. Left as it is, and without part "
-        "in the rest; expected some values. Check its nodata value, or leave it out."
-    ]
-
-
-def side_by_side(cube: Cube, pieces: Sequence[Tile], settings: Settings) -> int:
-    """Return how many tiles are solved at a time in this process: one on a GPU, else one per core, as far as memory goes."""
-    rows, columns = (max(s.stop - s.start for s in sides) for sides in zip(*(t.window for t in pieces), strict=True))
-    fitting = MOST_VALUES // (cube.shape[0] * cube.shape[1] * rows * columns)
-    return max(1, min(os.cpu_count() or 1, fitting)) if settings.placed().device == "cpu" else 1
-
-
-def _identity(cube: Cube, verb: str, settings: Settings, options: Options, area: areas.Area | None) -> dict[str, Any]:
-    """Return what makes a job the same job, beside its pixels."""
-    return {
-        "version": version("ngr_geo"),
-        "verb": verb,
-        "method": settings.method,
-        "steps": settings.steps,
-        "seed": settings.seed,
-        "tune": settings.tune,
-        "uncertainty": settings.uncertainty,
-        "tile": options.tile,
-        "overlap": options.overlap,
-        "shape": list(cube.shape),
-        "bands": list(cube.bands),
-        "all dates": list(cube.dates),
-        "days": [str(day) for day in cube.days],
-        "aoi": None if area is None else area.record["digest"],
-        "extent": options.extent,
-    }
-
-
-def date_indices(cube: Cube, dates: Dates) -> list[int]:
-    """Return the indices of the dates to fill."""
-    return selection.dates(cube.dates, dates)
-
-
-def warned(result: xr.DataArray | xr.Dataset, notes: Sequence[str]) -> xr.DataArray | xr.Dataset:
-    """Return a result with what a user was warned of in its attributes, beside what is there of the same verb."""
-    if not notes:
-        return result
-    before = json.loads(result.attrs.get("ngr_warnings", "[]"))
-    return result.assign_attrs(ngr_warnings=json.dumps([*before, *(n for n in notes if n not in before)]))
-
-
-def nothing_clear(cube: Cube) -> MaskError:
-    """Return the error for a stack without a clear pixel."""
-    many = f"any of {len(cube.dates)} dates" if len(cube.dates) > 1 else "the one date"
-    return MaskError(
-        f"No pixel of {many} is clear, so there is nothing to learn from; expected some: check that 1 means cloud in the mask, and",
-        call="classes=[...] and dilate=.",
-        option="--classes and --dilate.",
-    )
-
-
-def notes_on(cube: Cube) -> list[str]:
-    """Return what a user should know before the work starts."""
-    notes = []
-    if len(cube.dates) == 1:
-        notes.append("There is only one date: gaps are filled from their surroundings alone (spatial inpainting).")
-    layers = [name for name in cube.left_out if name.lower() not in products.PLAIN]
-    if layers:
-        notes.append(
-            f"Left out as layers of quality, which are no bands, and returned as they are: {', '.join(layers)}."
-        )
-    for key in ("s2:processing_baseline", "processing_baseline", "PROCESSING_BASELINE"):
-        if key in cube.raster.coords and cube.raster.coords[key].size > 1:
-            old = {float(v) < 4 for v in np.ravel(cube.raster.coords[key].values)}
-            if len(old) > 1:
-                notes.append(
-                    "The stack mixes Sentinel-2 processing baselines before and from 04.00, whose digital numbers differ by "
-                    "1000: subtract 1000 from the newer ones, unless that was done, before filling."
-                )
-    return notes
-
-
-def stamped(result: xr.DataArray | xr.Dataset, verb: str, settings: Settings) -> xr.DataArray | xr.Dataset:
-    """Return the result with the version, verb and settings that it was made with in its attributes."""
-    keep = {name: getattr(settings, name) for name in ("method", "steps", "seed", "device", "tune")}
-    return result.assign_attrs(ngr_version=version("ngr_geo"), ngr_verb=verb, ngr_settings=json.dumps(keep))
-
-
 def _read(raster: xr.DataArray | xr.Dataset, options: Options) -> Cube:
     """Return the cube of a raster, without values that cannot be."""
     cube = cubes.read(raster)
     return plausible.checked(cube, regions(cube.shape), options.work is not None)
-
-
-def _good_bands(cube: Cube, bad_bands: Sequence[Any] | None) -> NDArray[np.bool_]:
-    """Return which bands take part (B,): not those flagged bad by the raster (`cube.bad_bands`) or by the user."""
-    good = ~cubes.bad_bands(cube)
-    good[selection.bands(cube.bands, bad_bands)] = False
-    if not good.any():
-        msg = f"Every band ({len(good)}) is flagged bad, expected some good ones:"
-        raise InputError(
-            msg,
-            call="check the raster's bad-band list and bad_bands=.",
-            option="check the bad-band list of the file (bbl) and --bad-bands.",
-        )
-    return good
-
-
-def _spectral_notes(good: NDArray[np.bool_]) -> list[str]:
-    """Return what a user should know before the work starts."""
-    notes = []
-    if good.sum() < SPECTRAL_BANDS:
-        notes.append(
-            f"Only {counted(int(good.sum()), 'band')} can be used: there is little spectral redundancy, so results rest on "
-            "neighbouring pixels. Hyperspectral cubes have tens of bands; is the band dimension named 'band'?"
-        )
-    return notes
-
-
-def line_mask(cube: Cube, lines: Any) -> Any:
-    """Return lines given by hand as a mask: a boolean array or DataArray, column indices, or {'columns': [...], 'rows': [...]}."""
-    _, bands, height, width = cube.shape
-    if isinstance(lines, xr.DataArray) or (isinstance(lines, np.ndarray) and lines.dtype.kind == "b"):
-        return missing_mask(cube, lines)
-    table = lines if isinstance(lines, dict) else {"columns": lines}
-    unknown = set(table) - {"columns", "rows"}
-    if unknown:
-        msg = f"Found lines={lines!r}, expected column indices, {{'columns': [...], 'rows': [...]}} or a boolean mask."
-        raise MaskError(msg)
-    mask = np.zeros((1, 1, height, width), bool)
-    for name, size in (("columns", width), ("rows", height)):
-        picked = np.atleast_1d(np.asarray(table.get(name, []), dtype=object)).tolist()
-        wrong = [i for i in picked if not isinstance(i, int | np.integer) or not -size <= i < size]
-        if wrong:
-            msg = f"Found {name} {listed(wrong, 5)} in the lines, expected whole numbers from 0 to {size - 1}: pixel indices,"
-            raise MaskError(msg, call="not coordinates.", option="not coordinates: --lines 17,18,r12")
-        for index in picked:
-            mask[..., index] |= name == "columns"
-            if name == "rows":
-                mask[..., index, :] = True
-    return np.broadcast_to(mask, (1, bands, height, width))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,7 +16,9 @@ from .raster.flags import METHODS
 from .tiling import tiles, work
 
 if TYPE_CHECKING:
-    from .methods.filling import Settings
+    from .methods.problem import Settings
+    from .raster.aoi import Area
+    from .raster.cube import Cube
 
 MOST = 2**63 - 1
 """The largest number that a seed, a size or a count of steps may be."""
@@ -64,7 +67,7 @@ def settings_of(options: Options) -> Settings:
     check(options)
     import torch
 
-    from .methods.filling import Settings
+    from .methods.problem import Settings
 
     try:
         if options.device is not None and work.active_client() is None:  # a cluster's workers have devices of their own
@@ -84,3 +87,24 @@ def _check_whole(name: str, value: Any, least: int) -> None:
         raise InputError(
             msg, call=f"{name}={max(least, 1)}, for example.", option=f"--{name} {max(least, 1)}, for example."
         )
+
+
+def identity(cube: Cube, verb: str, settings: Settings, options: Options, area: Area | None) -> dict[str, Any]:
+    """Return what makes a job the same job, beside its pixels."""
+    return {
+        "version": version("ngr_geo"),
+        "verb": verb,
+        "method": settings.method,
+        "steps": settings.steps,
+        "seed": settings.seed,
+        "tune": settings.tune,
+        "uncertainty": settings.uncertainty,
+        "tile": options.tile,
+        "overlap": options.overlap,
+        "shape": list(cube.shape),
+        "bands": list(cube.bands),
+        "all dates": list(cube.dates),
+        "days": [str(day) for day in cube.days],
+        "aoi": None if area is None else area.record["digest"],
+        "extent": options.extent,
+    }

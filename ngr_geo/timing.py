@@ -57,7 +57,8 @@ class Tried(NamedTuple):
 
 def seconds(job: Job, options: Any, spent: float) -> float:
     """Return how long a command is expected to take that fills a raster; `spent` was taken by looking at it, and will be again."""
-    from .methods import filling as tasks
+    from .methods import training
+    from .methods.problem import cells_of
 
     cube, busy = job.cube, job.busy
     if options.method == "paper":
@@ -74,12 +75,12 @@ def seconds(job: Job, options: Any, spent: float) -> float:
     learning = tried.shared + dates * (tried.learning + 2 * tried.solving * max(sample - tried.pixels, 0))
     refined = options.method != "guide" and options.prior is None and len(cube.dates) > 1
     if refined:
-        most = min(max(60 * (sample * dates / 128**2) ** 0.5, 60), tasks.MOST_STEPS)
+        most = min(max(60 * (sample * dates / 128**2) ** 0.5, 60), training.MOST_STEPS)
         steps = options.steps or STOPPED * most
-        checks = 0 if options.steps else steps / tasks.CHECK_EVERY
+        checks = 0 if options.steps else steps / training.CHECK_EVERY
         first = regions(cube.shape)[0]
-        (rows, columns), *_ = tasks._cells((first[0].stop - first[0].start, first[1].stop - first[1].start))
-        checked = max(tasks.MOST_TRIALS, dates) * (rows.stop - rows.start) * (columns.stop - columns.start)
+        (rows, columns), *_ = cells_of((first[0].stop - first[0].start, first[1].stop - first[1].start))
+        checked = max(training.MOST_TRIALS, dates) * (rows.stop - rows.start) * (columns.stop - columns.start)
         learning += steps * tried.step + checks * CHECKING * tried.solving * checked
         learning += SECOND * tried.solving * sample * dates + MEASURED * dates * tried.learning
     cores = max(1, min(os.cpu_count() or 1, busy))
@@ -127,8 +128,8 @@ def _tried(job: Job, options: Any) -> Tried | None:
 def _shared(prior: Any, values: Any, seen: Any) -> float:
     """Return the time of what is fitted to all dates together: the factors of a stack, which a guide is made of."""
     from .guides import dates, lowrank
-    from .methods.filling import threads
     from .methods.stacks import window
+    from .tiling.devices import threads
 
     if len(values) == 1:
         return 0.0
@@ -142,9 +143,9 @@ def _step(cube: Cube) -> float:
     import torch
 
     from .guides.dates import REFERENCES
-    from .methods.filling import threads
     from .solver.network import Small
     from .solver.prior import Example, Training, train
+    from .tiling.devices import threads
 
     bands, references = cube.shape[1], min(REFERENCES, cube.shape[0] - 1)
     side = min(Training().crop, *cube.shape[-2:])

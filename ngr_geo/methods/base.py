@@ -15,7 +15,7 @@ from ..tiling.tiles import Tile
 
 if TYPE_CHECKING:
     from ..tiling.work import Work
-    from .filling import Settings
+    from .problem import Settings
 
 
 class Sample(NamedTuple):

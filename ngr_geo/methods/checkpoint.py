@@ -149,7 +149,8 @@ def _unpacked(tensors: dict[str, NDArray[Any]], notes: dict[str, Any]) -> Prior:
     from ..guides.dates import Guide
     from ..guides.lowrank import Factors
     from ..guides.regression import Regression
-    from .filling import Judgement, Scene
+    from .filling import Scene
+    from .problem import Judgement
     from .uncertainty import Spread
 
     def tensor(name: str) -> Tensor:

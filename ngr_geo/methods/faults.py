@@ -33,9 +33,12 @@ from ..solver import Settings as Loop
 from ..solver.fidelity import Fidelity, Gaussian, Stripes
 from ..solver.prior import Example, Training, train
 from ..solver.published import Case
+from ..tiling.devices import threads
 from . import judge as judging
 from . import uncertainty
-from .filling import Judgement, Settings, judged, solve_as_published, threads
+from .filling import solve_as_published
+from .probes import judged
+from .problem import Judgement, Settings
 from .uncertainty import Spread
 
 Kind = Literal["gaussian", "mixed", "stripes", "gaps"]

@@ -28,7 +28,7 @@ from .base import Part, Progress, Row, Sample, Solved
 
 if TYPE_CHECKING:
     from .faults import Task
-    from .filling import Judgement, Settings
+    from .problem import Judgement, Settings
 
 QUANTILE = 0.999
 
@@ -177,7 +177,7 @@ class Spectra:
 
 def _judgements(stats: Mapping[str, NDArray[Any]]) -> list[tuple[str, Judgement]]:
     """Return which fault a tile found on each date, and the errors expected there."""
-    from .filling import Judgement
+    from .problem import Judgement
 
     verdicts = json.loads(str(stats["verdicts"]))
     tables = zip(verdicts, stats["errors"], strict=True)

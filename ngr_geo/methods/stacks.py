@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from .. import rows as records
 from ..errors import InputError, MaskError, warn
+from ..raster import bands as bands_of
 from ..raster import cube as cubes
 from ..raster.cube import Cube
 from ..tiling import work
@@ -26,7 +27,7 @@ from .checkpoint import Prior
 from .checkpoint import load as load_prior
 
 if TYPE_CHECKING:
-    from .filling import Settings
+    from .problem import Settings
 
 UNSEEN_WARNED = 0.01
 """Share of a date's gaps that no other date saw from which that is warned of; the record counts all of it."""
@@ -69,7 +70,7 @@ class Stack:
         if not any(o.any() for o in observed):
             msg = "No pixel is observed on any date, expected some clear ones: check the mask (True means cloud) and nodata."
             raise MaskError(msg)
-        take_part = observed_bands(observed)
+        take_part = bands_of.observed_bands(observed)
         center, spread = _scaling(values, observed, self.days)
         low = min(float(v[o].min()) for v, o in zip(values, observed, strict=True) if o.any())
         high = max(float(v[o].max()) for v, o in zip(values, observed, strict=True) if o.any())
@@ -229,12 +230,6 @@ def missing_in(observed: Any, take_part: Any) -> Any:
     return (~observed if take_part is None else ~observed & take_part[:, None, None]).any(axis=1)
 
 
-def observed_bands(observed: Sequence[NDArray[np.bool_]]) -> NDArray[np.bool_]:
-    """Return which bands (B,) are observed anywhere in windows (time, band, h, w); all where none is."""
-    found: NDArray[np.bool_] = np.any([o.any(axis=(0, 2, 3)) for o in observed], axis=0)
-    return found if found.any() else ~found
-
-
 def _seen_on_no_date(missing: Any, fill: Any) -> Any:
     """Return what is filled (time, y, x) though it is `missing` (time, y, x) on all dates; nowhere with one date alone."""
     return fill.any(axis=1) & missing.all(axis=0) & (len(missing) > 1)
@@ -254,7 +249,7 @@ def window(prior: Prior, values: NDArray[Any], observed: NDArray[np.bool_]) -> A
     """Return a standardised window for the task. A pixel with a band missing is a gap of its whole date."""
     import torch
 
-    from .filling import Window
+    from ..guides.dates import Window
 
     center, spread = prior.center, prior.spread
     if prior.bands is not None:

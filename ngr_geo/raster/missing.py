@@ -120,3 +120,37 @@ def missing_mask(cube: Cube, missing: Any) -> Any:
     data = missing.transpose(*here).data
     data = data.compute() if isinstance(data, da.Array) and not cube.lazy else data
     return data[tuple(slice(None) if d in here else None for d in cube.dims)]
+
+
+def line_mask(cube: Cube, lines: Any) -> Any:
+    """Return lines given by hand as a mask: a boolean array or DataArray, column indices, or {'columns': [...], 'rows': [...]}."""
+    _, bands, height, width = cube.shape
+    if isinstance(lines, xr.DataArray) or (isinstance(lines, np.ndarray) and lines.dtype.kind == "b"):
+        return missing_mask(cube, lines)
+    table = lines if isinstance(lines, dict) else {"columns": lines}
+    unknown = set(table) - {"columns", "rows"}
+    if unknown:
+        msg = f"Found lines={lines!r}, expected column indices, {{'columns': [...], 'rows': [...]}} or a boolean mask."
+        raise MaskError(msg)
+    mask = np.zeros((1, 1, height, width), bool)
+    for name, size in (("columns", width), ("rows", height)):
+        picked = np.atleast_1d(np.asarray(table.get(name, []), dtype=object)).tolist()
+        wrong = [i for i in picked if not isinstance(i, int | np.integer) or not -size <= i < size]
+        if wrong:
+            msg = f"Found {name} {listed(wrong, 5)} in the lines, expected whole numbers from 0 to {size - 1}: pixel indices,"
+            raise MaskError(msg, call="not coordinates.", option="not coordinates: --lines 17,18,r12")
+        for index in picked:
+            mask[..., index] |= name == "columns"
+            if name == "rows":
+                mask[..., index, :] = True
+    return np.broadcast_to(mask, (1, bands, height, width))
+
+
+def nothing_clear(cube: Cube) -> MaskError:
+    """Return the error for a stack without a clear pixel."""
+    many = f"any of {len(cube.dates)} dates" if len(cube.dates) > 1 else "the one date"
+    return MaskError(
+        f"No pixel of {many} is clear, so there is nothing to learn from; expected some: check that 1 means cloud in the mask, and",
+        call="classes=[...] and dilate=.",
+        option="--classes and --dilate.",
+    )

@@ -5,6 +5,7 @@ All three do the same with a method: learn a model from the sample, solve each t
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -21,6 +22,12 @@ from .tiles import Tile
 
 if TYPE_CHECKING:
     from ..methods.base import Method, Part, Sample, Solved
+    from ..methods.problem import Settings
+    from ..raster.cube import Cube
+
+
+MOST_VALUES = 60_000_000
+"""Values in the tiles that are solved at one time: each takes about 80 bytes while it is."""
 
 
 @dataclass(frozen=True)
@@ -148,3 +155,10 @@ def _stats_of(slot: Slot) -> tuple[dict[str, NDArray[Any]], str]:
     """Return what the record of a tile holds beside its layers, and the record's seal."""
     with store.opened_at(slot) as record:
         return {name: record[name] for name in record if not name.startswith("layers")}, record.seal
+
+
+def side_by_side(cube: Cube, pieces: Sequence[Tile], settings: Settings) -> int:
+    """Return how many tiles are solved at a time in this process: one on a GPU, else one per core, as far as memory goes."""
+    rows, columns = (max(s.stop - s.start for s in sides) for sides in zip(*(t.window for t in pieces), strict=True))
+    fitting = MOST_VALUES // (cube.shape[0] * cube.shape[1] * rows * columns)
+    return max(1, min(os.cpu_count() or 1, fitting)) if settings.placed().device == "cpu" else 1

@@ -1,0 +1,212 @@
+"""One date of one window as a problem to be solved: what predicts it, what refines it, and the image that follows from both.
+
+Tensors only: a stack is (T, B, h, w), standardised per date and band.
+"""
+
+from __future__ import annotations
+
+import itertools
+import threading
+import weakref
+from collections.abc import Iterator, Sequence
+from copy import deepcopy
+from dataclasses import dataclass, replace
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..errors import warn
+from ..guides import dates as guides
+from ..guides.dates import Guide, Window
+from ..solver import Neumann, Small, hold
+from ..solver.prior import Example
+from . import holdout as validate
+
+Method = Literal["auto", "ngr", "guide", "paper"]
+HOLD_STEPS = 16
+TRIAL_SIZE = 192
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the user chose.
+
+    `method`, `steps` (None: stop on hidden pixels), `seed`, `device` (None: the fastest where it runs), and `tune`: steps that
+    the networks are trained on each tile before they are used there. With `uncertainty` each tile tells how far it may be off.
+    """
+
+    method: Method = "auto"
+    steps: int | None = None
+    seed: int = 0
+    device: str | None = None
+    tune: int = 0
+    uncertainty: bool = False
+
+    def placed(self) -> Settings:
+        """Return them with the device of the machine that this runs on, where none was chosen."""
+        return self if self.device else replace(self, device=fastest_device())
+
+
+def fastest_device() -> str:
+    """Return "cuda" where there is one, else "mps", else "cpu"."""
+    if torch.cuda.is_available():
+        return "cuda"
+    return "mps" if torch.backends.mps.is_available() else "cpu"
+
+
+class Judgement(NamedTuple):
+    """The method kept for a date; RMSE and bias per band (B,) expected in its gaps, standardised; NaN where not judged."""
+
+    method: str
+    guide_rmse: tuple[float, ...]
+    ngr_rmse: tuple[float, ...]
+    guide_bias: tuple[float, ...]
+    ngr_bias: tuple[float, ...]
+    doubt: tuple[float, ...]
+    """Of the RMSE of the method kept, as a share of it: see `uncertainty`."""
+    guide_hidden: tuple[float, ...]
+    ngr_hidden: tuple[float, ...]
+    """RMSE per band on the hidden blocks that the choice was made by, standardised: see `judging`."""
+    blocks: tuple[float, ...]
+    """How many of them each band has."""
+
+    def scaled(self, unit: np.ndarray | float) -> Judgement:
+        """Return the judgement with its errors in another unit, for each band (B,) or all."""
+        errors = (n for n in self._fields[1:] if n not in ("doubt", "blocks"))
+        changed: dict[str, Any] = {n: tuple((np.asarray(getattr(self, n)) * unit).tolist()) for n in errors}
+        return self._replace(**changed)
+
+
+class Problem(NamedTuple):
+    """One date of one window: `guide`, `values` (B, h, w), what was `seen` (h, w), and the network's `inputs` (C, h, w).
+
+    `trusted` (h, w) is what of the seen a fill has to meet, `support` (2, h, w) how far references are clear: see `uncertainty`;
+    `unseen` (h, w), True where neither this nor another date saw the ground (nowhere where there is one date alone).
+    """
+
+    date: int
+    guide: Tensor
+    values: Tensor
+    seen: Tensor
+    inputs: Tensor
+    trusted: Tensor
+    support: Tensor
+    unseen: Tensor
+
+
+class Trial(NamedTuple):
+    """A problem small enough to be solved often, with its hidden pixels (h, w): those that stop and those that score."""
+
+    problem: Problem
+    stop: Tensor
+    score: Tensor
+
+
+@torch.no_grad()
+def answer_of(problem: Problem, networks: Sequence[Small], scale: dict[int, Tensor], device: str | None) -> Tensor:
+    """Return  guide + s·V  (B, h, w), where V is the mean of the networks' answers; without networks the guide."""
+    if not networks:
+        return problem.guide
+    return problem.guide + scale[problem.date] * _potential(problem.inputs, networks, device)
+
+
+@torch.no_grad()
+def integrate(problem: Problem, answer: Tensor) -> Tensor:
+    """Return the image (B, h, w) that follows the fields  D(answer)  in the gaps and holds what was seen: a Poisson fill."""
+    fields = Neumann().gradient(answer)
+    start = torch.where(problem.trusted, problem.values, answer)
+    image = hold(start, fields, problem.trusted, (1.0, 1.0, 0.0), Neumann(), HOLD_STEPS, guide=answer)
+    return torch.where(problem.seen, problem.values, image)
+
+
+def _potential(inputs: Tensor, networks: Sequence[Small], device: str | None) -> Tensor:
+    """Return the mean of the networks' answers (B, h, w); one at a time on a GPU, and on the CPU where it is out of memory."""
+    if device not in (None, "cpu"):
+        assert device is not None
+        try:
+            with TURN:
+                there = inputs[None].to(device)
+                return torch.stack([_placed(network, device)(there)[0] for network in networks]).mean(0).cpu()
+        except torch.cuda.OutOfMemoryError:
+            if device not in _FULL:
+                _FULL.add(device)
+                text = f"{device} is out of memory: such tiles go to the CPU. Use a smaller tile."
+                warn(text)
+    return torch.stack([_placed(network, "cpu")(inputs[None])[0] for network in networks]).mean(0)
+
+
+def _placed(network: Small, device: str) -> Small:
+    """Return the network on a device: itself, or a copy that is made once."""
+    if next(network.parameters()).device == torch.device(device):
+        return network
+    with _COPYING:
+        copies = _COPIES.setdefault(network, {})
+        if device not in copies:
+            copies[device] = deepcopy(network).to(device)
+        return copies[device]
+
+
+TURN, _COPYING = threading.Lock(), threading.Lock()
+_FULL: set[str] = set()
+_COPIES: weakref.WeakKeyDictionary[Small, dict[str, Small]] = weakref.WeakKeyDictionary()
+
+
+def problem_of(guide: Guide, window: Window, seen: Window, date: int) -> Problem:
+    """Return one date of a window as a problem, of which only what is observed in `seen` may be learnt from."""
+    estimate, references, trusted = guides.predict(guide, window, seen, date)
+    inputs = torch.cat([estimate, references])
+    used = guide.regressions[date].references if date in guide.regressions else guide.nearest.get(date, ((), ()))[0]
+    clear = window.observed[list(used)].to(estimate.dtype) if used else torch.ones_like(estimate[:1])
+    support = torch.stack([clear[0], clear.mean(0)])
+    here, others = seen.observed[date], [d for d in range(len(window.observed)) if d != date]
+    unseen = ~(here | window.observed[others].any(0)) if others else torch.zeros_like(here)
+    return Problem(date, estimate, window.values[date], here, inputs, trusted, support, unseen)
+
+
+def hidden_from(
+    windows: Sequence[Window], dates: Sequence[int], seed: int, draw: int = 0
+) -> tuple[list[Tensor], list[Tensor]]:
+    """Return the pixels hidden from each window, (T, h, w), in two disjoint sets; only dates to fill hide any."""
+    stop, score = [], []
+    for number, window in enumerate(windows):
+        observed = window.observed.numpy()
+        pair = np.zeros((2, *observed.shape), bool)
+        for date in dates:
+            width = validate.thickness(~observed[date])
+            key = np.random.SeedSequence([seed, number, date, draw] if draw else [seed, number, date])
+            pair[:, date] = validate.draw(observed[date], width, seed=key)
+        stop.append(torch.from_numpy(pair[0]))
+        score.append(torch.from_numpy(pair[1]))
+    return stop, score
+
+
+def residual_scale(problems: Sequence[Problem]) -> dict[int, Tensor]:
+    """Return the standard deviation of the guide's residual for each date, (B, 1, 1): the network's unit."""
+    scale: dict[int, Tensor] = {}
+    for date in {p.date for p in problems}:
+        residual = torch.cat([(p.values - p.guide)[:, p.seen] for p in problems if p.date == date], dim=1)
+        spread = residual.double().square().mean(1).sqrt().float() if residual.shape[1] else torch.ones(len(residual))
+        scale[date] = spread.clamp(min=1e-3)[:, None, None]
+    return scale
+
+
+def cells_of(shape: tuple[int, ...]) -> Iterator[tuple[slice, slice]]:
+    """Yield windows that cover a shape without overlap, each at most `TRIAL_SIZE` wide."""
+    rows, columns = (np.linspace(0, n, -(-n // TRIAL_SIZE) + 1).astype(int).tolist() for n in shape)
+    for top, bottom in itertools.pairwise(rows):
+        for left, right in itertools.pairwise(columns):
+            yield slice(top, bottom), slice(left, right)
+
+
+def example_of(problem: Problem, scale: dict[int, Tensor], device: str | None) -> Example:
+    """Return a problem as an example; those with much to fill are drawn more often, as long as they can teach it."""
+    weight = min(float((~problem.seen).sum()), 4.0 * float(problem.seen.sum()))
+    residual = (problem.values - problem.guide) / scale[problem.date]
+    return Example(problem.inputs.to(device), residual.to(device), problem.seen.to(device), weight)
+
+
+def error_of(problem: Problem, networks: Sequence[Small], scale: dict[int, Tensor], settings: Settings) -> Tensor:
+    """Return what is filled in less what was measured (B, h, w)."""
+    return integrate(problem, answer_of(problem, networks, scale, settings.device)) - problem.values
