@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from .covariance import principal
 from .lines import interpolate
 
 HIDDEN = 0.02
@@ -91,8 +92,7 @@ def _grown(cube: Tensor, observed: Tensor, spectra: Tensor, maps: Tensor) -> tup
     smooth = functional.avg_pool2d(residual[None], BOX, 1, BOX // 2, count_include_pad=False)[0]
     share = functional.avg_pool2d(observed.to(cube)[None], BOX, 1, BOX // 2, count_include_pad=False)[0]
     flat = (smooth / share.clamp(min=1 / BOX**2)).flatten(1)
-    _, vectors = torch.linalg.eigh((flat @ flat.T).double())
-    new = vectors[:, -1:].to(cube)
+    new = principal(flat.double())[1][:, :1].to(cube)
     return torch.cat([spectra, new], 1), torch.cat([maps, (new.T @ flat).reshape(1, *maps.shape[1:])])
 
 

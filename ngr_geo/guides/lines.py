@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from .covariance import principal
 from .shrinkage import shrink
 
 SPECTRA = 12
@@ -40,8 +41,7 @@ def fill(cube: Tensor, observed: Tensor) -> Tensor:
     mean = pixels.mean(1)
     unit = pixels.std(1).clamp(min=1e-9)
     centred = (pixels - mean[:, None]) / unit[:, None]
-    _, vectors = torch.linalg.eigh(centred @ centred.T / centred.shape[1])
-    vectors = vectors[:, -min(SPECTRA, len(cube)) :].flip(1).float()
+    vectors = principal(centred)[1][:, :SPECTRA].float()
     mean, unit = mean.float()[:, None, None], unit.float()[:, None, None]
     standard = (start - mean) / unit
     target = torch.einsum("br,bhw->rhw", vectors, standard)

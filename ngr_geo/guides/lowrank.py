@@ -12,6 +12,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from .covariance import principal
+
 FLOOR = 1e-4
 """Smallest noise variance, relative to a channel's own: keeps the posterior finite when bands are copies of each other."""
 
@@ -40,8 +42,7 @@ def fit(values: Tensor, observed: Tensor, rank: int, sweeps: int = 15) -> Factor
     centred = (values - mean) * observed.unsqueeze(-1)
     variance = (centred**2).sum(0) / count[:, None]
     flat = centred.flatten(1)
-    _, vectors = torch.linalg.eigh(flat.T @ flat / len(flat))  # ascending
-    loading = vectors[:, -rank:].reshape(dates, bands, rank) * 0.5
+    loading = principal(flat.T)[1][:, :rank].flip(1).reshape(dates, bands, rank) * 0.5
     noise = variance.clamp(min=FLOOR)
     model = Factors(loading, mean, noise, known)
     one = torch.ones(len(values), 1, dtype=torch.float64)

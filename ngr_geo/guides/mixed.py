@@ -23,6 +23,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from . import deadlines, subspace
+from .covariance import principal
 
 ROUNDS = 12
 SETTLED = 0.005
@@ -171,8 +172,7 @@ def _start(cube: Tensor, known: Tensor) -> Tensor:
         image[band] = torch.where(image[band].isnan(), usual, image[band])
     flat = image.flatten(1).double()
     mean = flat.mean(1, keepdim=True)
-    _, vectors = torch.linalg.eigh((flat - mean) @ (flat - mean).T)
-    leading = vectors[:, -min(4, bands) :]
+    leading = principal(flat - mean)[1][:, :4]
     return (mean + leading @ (leading.T @ (flat - mean))).reshape(cube.shape).to(cube.dtype)
 
 

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import median_filter
 from torch import Tensor
 
+from .covariance import principal, unpredicted
 from .subspace import EDGE
 
 Direction = Literal["columns", "rows"]
@@ -211,16 +212,15 @@ def _spectra(values: Array, seen: NDArray[np.bool_], slope: float) -> tuple[Arra
     steps = np.where(both, values[:, step:, low + shift : high + shift] - values[:, :-step, low:high], 0)
     flat = steps[:, both.any(0)]
     bands, count = flat.shape
-    gram = flat @ flat.T / max(count, 1)
-    scale = np.sqrt(np.maximum(np.diag(gram), 1e-30))
+    covariance = flat @ flat.T / max(count, 1)
+    scale = np.sqrt(np.diag(covariance))
     if bands < 3 or count <= 2 * bands:
         return np.zeros((bands, 0)), np.maximum(scale, 1e-7)
-    left = 1 / np.diag(np.linalg.inv(gram / np.outer(scale, scale) + 1e-9 * np.eye(bands)))
-    noise = np.maximum(np.sqrt(np.maximum(left, 0)) * scale, 1e-4 * scale.max() + 1e-12)
-    values_, vectors = np.linalg.eigh(gram / np.outer(noise, noise))
+    noise = np.maximum(unpredicted(torch.from_numpy(covariance)).numpy(), 1e-4 * scale.max() + 1e-12)
+    variances, vectors = principal(torch.from_numpy(flat / noise[:, None]))
     edge = EDGE * (1 + np.sqrt(bands / count)) ** 2
     rank = max(1, min(MOST_SPECTRA, bands // 3))
-    return vectors[:, -rank:][:, values_[-rank:] > edge], noise
+    return vectors[:, :rank][:, variances[:rank] > edge].numpy(), noise
 
 
 def _projected(pixels: Array, weight: Array, vectors: Array, noise: Array) -> Array:

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from .covariance import principal, unpredicted
 from .shrinkage import shrink
 
 EDGE = 1.05
@@ -77,12 +78,9 @@ def noise_level(cube: Tensor, observed: Tensor, pixels: Tensor) -> Tensor:
     bands, count = pixels.shape
     if bands >= FEW_BANDS and count > 5 * bands:
         centred = pixels - pixels.mean(1, keepdim=True)
-        gram = centred @ centred.T / count
-        scale = gram.diagonal().clamp(min=1e-30).sqrt()
-        correlation = gram / scale[:, None] / scale[None] + 1e-9 * torch.eye(bands, dtype=torch.float64)
-        left = 1 / torch.linalg.inv(correlation).diagonal()
-        found: Tensor = (left.clamp(min=0) * count / (count - bands)).sqrt() * scale
-        return torch.where(scale > 1e-9, found, 0)
+        covariance = centred @ centred.T / count
+        found = unpredicted(covariance) * (count / (count - bands)) ** 0.5
+        return torch.where(covariance.diagonal() > 1e-18, found, 0)
     return spatial_level(cube, observed)
 
 
@@ -105,9 +103,9 @@ def _project(pixels: Tensor, inside: Tensor, sigma: Tensor, rare: bool) -> tuple
     bands, count = pixels.shape
     mean = pixels.mean(1, keepdim=True)
     white = (pixels - mean) / sigma[:, None]
-    values, vectors = torch.linalg.eigh(white @ white.T / count)  # ascending
+    values, vectors = principal(white)
     edge = EDGE * (1 + (bands / count) ** 0.5) ** 2
-    vectors = vectors[:, values > edge].flip(1)
+    vectors = vectors[:, values > edge]
     vectors = _extended(vectors, white, inside) if rare else vectors
     rank = vectors.shape[1]
     maps = torch.zeros(rank, *inside.shape, dtype=torch.float32)
@@ -156,10 +154,10 @@ def _extended(vectors: Tensor, white: Tensor, inside: Tensor) -> Tensor:
                 continue
             part = residual[:, rare]
             edge = EDGE * (1 + (free / part.shape[1]) ** 0.5) ** 2 * float(scale.clamp(min=1))
-        values, extra = torch.linalg.eigh(part @ part.T / part.shape[1])
-        take = (values > edge).nonzero().flatten().flip(0)[:MOST_EXTRA]
-        if len(take):
-            vectors = torch.linalg.qr(torch.cat([vectors, extra[:, take]], dim=1))[0]
+        values, extra = principal(part)
+        extra = extra[:, values > edge][:, :MOST_EXTRA]
+        if extra.numel():
+            vectors = torch.linalg.qr(torch.cat([vectors, extra], dim=1))[0]
     return vectors
 
 
@@ -181,7 +179,6 @@ def _complete(pixels: Tensor, seen: Tensor) -> Tensor:
     for _ in range(2 * GAP_SWEEPS):
         centre = filled.mean(1, keepdim=True)
         centred = filled - centre
-        _, vectors = torch.linalg.eigh(centred @ centred.T)
-        leading = vectors[:, -min(8, max(1, len(pixels) // 3)) :]
+        leading = principal(centred)[1][:, : min(8, max(1, len(pixels) // 3))]
         filled = torch.where(seen, filled, centre + leading @ (leading.T @ centred))
     return filled

@@ -1,7 +1,7 @@
 """What the spectral verbs are: for each a guide, what NGR makes of it, and hidden data that stops and judges.
 
 `solve` is called for every tile of a cube (B, h, w) of one date, scaled to about [0, 1]. Tensors only: rasters and units stay
-in `spectral.py`. Two forms of NGR, both refining the guide in the subspace of its own leading spectra:
+in `spectra.py`. Two forms of NGR, both refining the guide in the subspace of its own leading spectra:
 
 - *Noise and stripes* go through the solver's loop (`iterate`): the residual E is Gaussian or striped, the network sees the
   guide and predicts the correction to its gradients. A few entries are hidden (`Masked`), and it stops when they are met best.
@@ -28,6 +28,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ..guides import entries, lines, mixed, stripes, subspace
+from ..guides.covariance import principal
 from ..solver import Neumann, Small, hold, iterate
 from ..solver import Settings as Loop
 from ..solver.fidelity import Fidelity, Gaussian, Stripes
@@ -629,8 +630,7 @@ def _subspace(image: Tensor, noise: Tensor) -> Subspace:
     unit = noise.double()[:, None] if float(noise.max()) > 0 else flat.std(1, keepdim=True)
     unit = unit.clamp(min=1e-3 * float(unit.max()) + 1e-9)
     standard = (flat - mean) / unit
-    _, vectors = torch.linalg.eigh(standard @ standard.T / standard.shape[1])
-    leading = vectors[:, -min(LEADING, len(image)) :].flip(1)
+    leading = principal(standard)[1][:, :LEADING]
     return Subspace(mean[..., None].float(), unit[..., None].float(), leading.float())
 
 
