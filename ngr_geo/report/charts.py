@@ -62,6 +62,17 @@ def _figure_of_choice(row: Mapping[str, Any], method: str) -> float:
     return number(table.get(method)) if isinstance(table, Mapping) else float("nan")
 
 
+def _errors(
+    tables: Sequence[Mapping[str, Mapping[str, float]]], bands: Sequence[str]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return the RMSE expected (date, band), and the factor up and down that its uncertainty comes to: that of a logarithm."""
+    rmse, log_sd = (
+        np.array([[table.get(key, {}).get(band, np.nan) for band in bands] for table in tables])
+        for key in ("rmse", "doubt")
+    )
+    return rmse, np.exp(np.nan_to_num(log_sd))
+
+
 def _expected_of_dates(
     rows: Sequence[Mapping[str, Any]],
     tables: Sequence[Mapping[str, Mapping[str, float]]],
@@ -74,9 +85,9 @@ def _expected_of_dates(
         :, 0
     ]
     places = np.arange(len(days), dtype=float)
+    errors, factors = _errors(tables, bands)
     for index, band in enumerate(bands):
-        rmse, uncertainty = (np.array([t.get(key, {}).get(band, np.nan) for t in tables]) for key in ("rmse", "doubt"))
-        factor = np.exp(np.nan_to_num(uncertainty))  # that of a logarithm
+        rmse, factor = errors[:, index], factors[:, index]
         shift = (index - (len(bands) - 1) / 2) * 0.6 / max(len(bands), 3)
         bars = np.stack([rmse - rmse / factor, rmse * factor - rmse])
         style: dict[str, Any] = {"fmt": "o", "ms": 4, "lw": 1.2, "capsize": 2, "color": _LINES[index % len(_LINES)]}
@@ -115,11 +126,7 @@ def _expected_of_cube(
     axis = figure.subplots()
     places, label = _along(after, bands)
     pieces = _pieces(places)
-    for index, (table, day) in enumerate(zip(tables, days, strict=True)):
-        rmse, uncertainty = (
-            np.array([table.get(key, {}).get(band, np.nan) for band in bands]) for key in ("rmse", "doubt")
-        )
-        factor = np.exp(np.nan_to_num(uncertainty))
+    for index, (day, rmse, factor) in enumerate(zip(days, *_errors(tables, bands), strict=True)):
         colour = _LINES[index % len(_LINES)]
         for part in pieces:
             axis.fill_between(places[part], (rmse / factor)[part], (rmse * factor)[part], color=colour, alpha=0.2, lw=0)

@@ -278,14 +278,14 @@ class Spectra:
     Attributes:
         before: mean.
         after: mean.
-        spread: standard deviation, after.
+        deviation: standard deviation, after.
         change: root mean square of after - before.
         filled: share that was filled.
     """
 
     before: NDArray[np.float64]
     after: NDArray[np.float64]
-    spread: NDArray[np.float64]
+    deviation: NDArray[np.float64]
     change: NDArray[np.float64]
     filled: NDArray[np.float64]
 
@@ -301,9 +301,9 @@ def spectra(result: Result, date: int) -> Spectra:
     old, old_seen, new, new_seen, filled = dask.compute(*parts)
     both = old_seen & new_seen
     before, after = _mean_where(old, old_seen), _mean_where(new, new_seen)
-    spread = np.sqrt(_mean_where((new - after[:, None, None]) ** 2, new_seen))
+    deviation = np.sqrt(_mean_where((new - after[:, None, None]) ** 2, new_seen))
     change = np.sqrt(_mean_where((new.astype(np.float64) - old) ** 2, both))
-    return Spectra(before, after, spread, change, np.broadcast_to(filled.mean((1, 2)), before.shape))
+    return Spectra(before, after, deviation, change, np.broadcast_to(filled.mean((1, 2)), before.shape))
 
 
 def _copied(block: NDArray[Any]) -> NDArray[Any]:
@@ -320,7 +320,7 @@ def _mean_where(values: NDArray[Any], seen: NDArray[np.bool_]) -> NDArray[np.flo
 def most_changed(result: Result, found: Spectra, date: int, count: int = 3) -> list[Choice]:
     """Return the bands that a verb changed most, beside how much they vary, or filled most."""
     with np.errstate(invalid="ignore", divide="ignore"):
-        much = np.nan_to_num(found.change / found.spread, posinf=0) + found.filled
+        much = np.nan_to_num(found.change / found.deviation, posinf=0) + found.filled
     worst = [int(band) for band in np.argsort(-much, kind="stable")[:count] if much[band] > 0]
     waves = wavelengths(result.before)
     titles = [_title(result.before.bands[band], None if waves is None else float(waves[band])) for band in worst]
