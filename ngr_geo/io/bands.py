@@ -4,6 +4,7 @@ import re
 from dataclasses import dataclass
 
 from ..errors import InputError
+from . import names
 
 _COLOURS = "blue|green|red|nir|nir08|nir09|red[-_]?edge[-_]?[1-4]?|swir|swir[-_]?[12]|swir16|swir22|pan|coastal|cirrus|thermal|tir"
 _NUMBERED = r"(?:(?:SR|ST|TOA|BOA|FRE|SRE|sur_refl|Nadir_Reflectance)[-_])?(?:BAND[-_]?|B)\d{1,3}A?"
@@ -32,7 +33,6 @@ _NO_BAND = re.compile(
     r"(?:ATB|CLM|EDG|SAT|MG2|IAO|DFP|USI|DTF)_R[12]|CMASK)$",
     re.IGNORECASE,
 )
-_ENDINGS = re.compile(r"\.(?:tiff?|jp2|j2k|vrt|img|dat|bsq|bil|bip|raw|png|jpe?g)$", re.IGNORECASE)
 HELP = "--band-pattern '_(B\\d+)' (band_pattern= in Python; a group around the band, or '*_{band}_*')"
 
 
@@ -60,7 +60,7 @@ def in_name(file: str, pattern: str | None = None) -> Named | None:
     Raises:
         InputError: the pattern is none, or does not fit the name.
     """
-    stem = _ENDINGS.sub("", file)
+    stem = names.stem(file)
     if pattern is not None:
         match = _compiled(pattern).search(stem)
         if match is None or not (match.groupdict().get("band") or match[1]):
@@ -86,15 +86,7 @@ def _compiled(pattern: str) -> re.Pattern[str]:
         parts = re.split(r"(\{band\}|\*)", pattern)
         known = {"{band}": r"(?P<band>[A-Za-z0-9]+)", "*": ".*?"}
         return re.compile("".join(known.get(part, re.escape(part)) for part in parts))
-    try:
-        compiled = re.compile(pattern)
-    except re.error as error:
-        msg = f"The band pattern {pattern!r} is no regular expression ({error}). Expected: {HELP}."
-        raise InputError(msg) from None
-    if compiled.groups == 0:
-        msg = f"The band pattern {pattern!r} has neither {{band}} nor a group. Expected: {HELP}."
-        raise InputError(msg)
-    return compiled
+    return names.expression(pattern, "band", "{band}", HELP)
 
 
 def _named(stem: str, match: re.Match[str], group: str | int) -> Named:

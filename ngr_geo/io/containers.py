@@ -16,8 +16,8 @@ from ..raster import products
 from ..record import LAYERS
 from . import remote
 from .geotiff import HUGE, SPARSE
+from .names import NETCDF, ZARR
 
-NETCDF = {".nc", ".nc4", ".netcdf", ".cdf"}
 _ZARR_FILES = ("zarr.json", ".zgroup", ".zmetadata", ".zattrs")
 LARGE = 64 * 2**20  # bytes; above this a dataset is read lazily
 _SPATIAL = {"x", "y", "lon", "lat", "longitude", "latitude", "easting", "northing"}
@@ -28,7 +28,7 @@ def is_zarr(path: str | Path) -> bool:
     text = str(path).rstrip("/")
     if os.path.isdir(text):
         return any(os.path.exists(os.path.join(text, name)) for name in _ZARR_FILES)
-    return text.endswith(".zarr")
+    return text.endswith(ZARR)
 
 
 def is_container(path: str) -> bool:

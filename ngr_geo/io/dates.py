@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 import numpy as np
 
 from ..errors import InputError
+from . import names
 
 # Tags that hold the acquisition and nothing else, compared in lower case without punctuation.
 _ACQUISITION_TAGS = (
@@ -73,7 +74,7 @@ def acquired(name: str, tags: Mapping[str, str], pattern: str | None = None) -> 
         InputError: the pattern does not match, or name and tags can be read in more than one way.
     """
     file = re.split(r"[/\\]", name)[-1]
-    stem = re.sub(r"(?:\.(?:tiff?|jp2|vrt|img|dat|bsq|bil|bip|nc|hdf|h5|ovr|gz|zip))+$", "", file, flags=re.IGNORECASE)
+    stem = names.stem(file)
     if pattern is not None:
         return _numpy(_by_pattern(file, stem, tags, pattern))
     named = _in_name(stem)
@@ -142,9 +143,9 @@ def _parse(text: str) -> datetime | None:
     return moment
 
 
-def _in_tags(tags: Mapping[str, str], names: tuple[str, ...]) -> tuple[str, datetime] | None:
+def _in_tags(tags: Mapping[str, str], keys: tuple[str, ...]) -> tuple[str, datetime] | None:
     plain = {re.sub(r"[^a-z0-9]", "", key.lower()): key for key in tags}
-    for name in names:
+    for name in keys:
         if name in plain:
             moment = _parse(str(tags[plain[name]]))
             if moment is not None:
@@ -202,18 +203,7 @@ def _by_strptime(stem: str, pattern: str) -> datetime | None:
 
 
 def _by_regex(stem: str, pattern: str) -> datetime | None:
-    try:
-        expression = re.compile(pattern)
-    except re.error as error:
-        msg = f"The date pattern {pattern!r} is no regular expression ({error}) and holds no %Y. Use {HELP}."
-        raise InputError(msg) from None
-    if expression.groups == 0:
-        msg = (
-            f"The date pattern {pattern!r} has neither %Y nor a group. Put the date in brackets: '_(\\d{{8}})_', "
-            f"or use {HELP}."
-        )
-        raise InputError(msg)
-    match = expression.search(stem)
+    match = names.expression(pattern, "date", "%Y", HELP).search(stem)
     if match is None:
         return None
     group = match.groupdict().get("date") or next((text for text in match.groups() if text), "")

@@ -12,8 +12,7 @@ import xarray as xr
 from .. import record
 from ..errors import GridError
 from . import rasters
-from .geotiff import Header, read_header
-from .target import FILLED_TAG
+from .geotiff import FILLED_TAG, Header, read_header
 
 
 def with_record(
@@ -54,7 +53,7 @@ def with_record(
 
 
 def content(header: Header) -> str | None:
-    """What a file says that it is: one of `target.SIDECARS`, None for an image. rioxarray writes the attribute as it is."""
+    """Return what a file says that it is: one of `geotiff.SIDECARS`, None for an image. rioxarray writes the attribute as it is."""
     tags = {key.upper(): value for key, value in header.tags[""].items()}
     return tags.get(FILLED_TAG)
 

@@ -11,7 +11,7 @@ from rasterio.enums import ColorInterp, Resampling
 from ..errors import GridError, InputError, warn
 from ..raster.masks import CLOUD_VARIABLES
 from . import bands as naming
-from . import rasters
+from . import maskfiles, rasters
 from .bands import Named
 from .dates import acquired
 from .geotiff import Header, Part
@@ -91,7 +91,7 @@ def gather(headers: Sequence[Header], wanted: Wanted) -> Gathered:
     masks = _choose_masks(mask_headers, found[0], wanted)
     if mask_headers:
         aside = {header.name for header in mask_headers if header.path not in masks}
-        used = sorted({rasters.searched_kind(header.name) or "" for header in mask_headers if header.path in masks})
+        used = sorted({maskfiles.searched_kind(header.name) or "" for header in mask_headers if header.path in masks})
         if used:
             notes.append(f"Among the inputs, {', '.join(used)} is the mask, and no band.")
         if aside:
@@ -108,7 +108,7 @@ def files_of(by_time: Mapping[Time, Sequence[_File]]) -> list[_File]:
 
 def _without_masks(headers: Sequence[Header]) -> tuple[list[Header], list[Header]]:
     """Return images and masks, told by name; where all would be masks, they are what is to be filled."""
-    masks = [h for h in headers if rasters.searched_kind(h.name) and (h.count == 1 or "udm" in h.name.lower())]
+    masks = [h for h in headers if maskfiles.searched_kind(h.name) and (h.count == 1 or "udm" in h.name.lower())]
     images = [header for header in headers if header not in masks]
     return (images, masks) if images else (list(headers), [])
 
@@ -331,7 +331,7 @@ def _choose_masks(masks: Sequence[Header], image: Header, wanted: Wanted) -> tup
     """Return of the masks among the inputs one for each date: of the likeliest kind, with pixels like the image's."""
     if not masks:
         return ()
-    kinds = [(rasters.searched_kind(mask.name) or "").removeprefix("HLS ") for mask in masks]
+    kinds = [(maskfiles.searched_kind(mask.name) or "").removeprefix("HLS ") for mask in masks]
     order = [kind for kind in CLOUD_VARIABLES if kind in kinds]
     best = next((kind for kind in order if wanted.mask and kind.lower() == wanted.mask.lower()), order[0])
     by_time: dict[Time, list[Header]] = defaultdict(list)

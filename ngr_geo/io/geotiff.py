@@ -93,6 +93,14 @@ class Header:
         return self.structure.get("LAYOUT") == "COG"
 
 
+FILLED_TAG = "NGR_CONTENT"
+"""The tag by which a sidecar says what it holds, one of `SIDECARS`."""
+SIDECARS = {
+    "filled": "which pixels ngr-geo filled",
+    "uncertainty": "how far what ngr-geo filled may be off",
+    "change": "what ngr-geo added",
+}
+
 SPECTRAL = ("wavelength", "fwhm", "bbl")
 """Numbers that files of imaging spectrometers hold for every band; `bbl`, the bad-band list, has 0 for bad."""
 

@@ -13,12 +13,10 @@ import xarray as xr
 from rasterio.enums import ColorInterp
 from rasterio.windows import Window
 
-from ..errors import GridError, InputError, MaskError, warn
+from ..errors import GridError, InputError, warn
 from ..raster import products
-from ..raster.masks import packed
 from .dates import HELP, acquired
-from .geotiff import Header, read_header, read_window, spectral, windows
-from .target import FILLED_TAG, SIDECARS
+from .geotiff import FILLED_TAG, SIDECARS, Header, read_window, spectral, windows
 
 LARGE = 64 * 2**20  # bytes; above this a stack is read lazily
 _CHUNK = 1024  # rows and columns of a lazy block, at most: a multiple of the usual tile sizes
@@ -32,19 +30,19 @@ def check_alike(headers: Sequence[Header]) -> None:
         InputError, GridError: with the two files, the difference and the call that mends it.
     """
     first = headers[0]
-    _check_dtype(first)
+    check_dtype(first)
     for other in headers[1:]:
         check_grid(first, other)
         if other.count != first.count:
             msg = (
                 f"{other.path} has {other.count} bands, {first.path} has {first.count}. Expected the same for all. "
-                f"Choose common ones first: rio stack {other.name} --bidx 1,2,3 -o {_twin(other)}"
+                f"Choose common ones first: rio stack {other.name} --bidx 1,2,3 -o {twin(other)}"
             )
             raise InputError(msg)
         if other.dtypes != first.dtypes:
             msg = (
                 f"{other.path} holds {other.dtypes[0]}, {first.path} holds {first.dtypes[0]}. Expected one dtype for "
-                f"all dates. Convert it first: rio convert {other.name} {_twin(other)} --dtype {first.dtypes[0]}"
+                f"all dates. Convert it first: rio convert {other.name} {twin(other)} --dtype {first.dtypes[0]}"
             )
             raise InputError(msg)
 
@@ -55,21 +53,22 @@ def check_image(header: Header) -> None:
     Raises:
         InputError: complex numbers, several dtypes, or a sidecar that was written here.
     """
-    _check_dtype(header)
+    check_dtype(header)
     content = {key.upper(): value for key, value in header.tags[""].items()}.get(FILLED_TAG)
     if content in SIDECARS:
-        msg = f"{header.path} tells {SIDECARS[content]}; it is no image. Leave the *_{content}.tif files out."
+        msg = f"{header.path} holds {SIDECARS[content]}; it is no image. Leave the *_{content}.tif files out."
         raise InputError(msg)
 
 
-def _check_dtype(header: Header) -> None:
+def check_dtype(header: Header) -> None:
+    """Raise where a file holds complex numbers, or several dtypes."""
     if len(set(header.dtypes)) > 1:
         msg = f"{header.path} mixes dtypes ({', '.join(header.dtypes)}). Expected one: rio convert --dtype float32."
         raise InputError(msg)
     if header.dtypes[0].startswith("complex"):
         msg = (
             f"{header.path} holds complex numbers ({header.dtypes[0]}), and integers or floats are expected. "
-            f"Take the amplitude first: rio calc '(abs (read 1))' {header.name} {_twin(header)}"
+            f"Take the amplitude first: rio calc '(abs (read 1))' {header.name} {twin(header)}"
         )
         raise InputError(msg)
 
@@ -100,7 +99,7 @@ def check_grid(first: Header, other: Header) -> None:
     difference = grid_difference(first, other)
     if difference is None:
         return
-    mend = f"rio warp {other.path} {_twin(other)} --like {first.path} --resampling bilinear"
+    mend = f"rio warp {other.path} {twin(other)} --like {first.path} --resampling bilinear"
     if other.crs is None or first.crs is None:
         without, known = (other, first) if other.crs is None else (first, other)
         mend = f"rio edit-info {without.path} --crs {_crs(known)}"
@@ -155,7 +154,7 @@ def band_names(headers: Sequence[Header]) -> tuple[str, ...]:
             theirs, ours = (", ".join(str(name) for name in header.band_names) for header in (other, named[0]))
             msg = (
                 f"{other.path} has the bands {theirs}, {named[0].path} has {ours}. Expected the same in one order. "
-                f"Reorder them first: rio stack {other.path} --bidx 3,2,1 -o {_twin(other)}"
+                f"Reorder them first: rio stack {other.path} --bidx 3,2,1 -o {twin(other)}"
             )
             raise InputError(msg)
     chosen = (named or list(headers))[0]
@@ -198,117 +197,6 @@ def choose_bands(
         msg = f"{header.path} has no band to restore, only {', '.join(names)}. Give images first, masks with --clouds."
         raise InputError(msg)
     return numbers
-
-
-def is_mask(band: str) -> bool:
-    """Return True for a band whose name says that it holds cloud classes."""
-    return products.is_searched(band)
-
-
-def mask_kind(name: str | None) -> str | None:
-    """Return the kind of mask ("SCL", "QA_PIXEL", "HLS Fmask", ...) that a file's or band's name says, or None."""
-    return products.kind(name)
-
-
-def searched_kind(name: str | None) -> str | None:
-    """Return the kind of mask that a file's name says, where it is one that is taken unasked: saturation is not, cloud is."""
-    kind = mask_kind(name)
-    return kind if kind and is_mask(kind.removeprefix("HLS ")) else None
-
-
-def match_masks(
-    paths: Sequence[str], headers: Sequence[Header] | None, times: np.ndarray | None, pattern: str | None
-) -> list[Header]:
-    """The mask file of every raster, in the order of the rasters, by time or by day.
-
-    Args:
-        paths: the mask files.
-        headers: the rasters, for messages; None for the dates of a Dataset.
-        times: the rasters' times, or None for one raster without.
-        pattern: the date pattern of the rasters; where it does not fit a mask's name, that is read without.
-
-    Raises:
-        MaskError: rasters without a mask or with several; masks on different grids.
-    """
-    masks = [read_header(path) for path in paths]
-    for mask in masks:
-        _check_dtype(mask)
-        if mask.shape != masks[0].shape or mask.crs != masks[0].crs:
-            check_grid(masks[0], mask)
-    found = [_mask_date(mask, pattern) for mask in masks]
-    if len(masks) == 1 and (times is None or (len(times) == 1 and found[0] is None)):
-        return masks
-    undated = [mask.path for mask, time in zip(masks, found, strict=True) if time is None]
-    if undated or times is None:
-        what = (
-            f"{undated[0]}: no date in its name or tags"
-            if undated
-            else f"{len(masks)} masks for one raster without a date"
-        )
-        msg = f"{what}. Expected masks with the dates of the rasters, such as SCL_20230815.tif, or {HELP}."
-        raise MaskError(msg)
-    chosen = [_match(time, np.array(found, dtype="datetime64[ns]")) for time in times]
-    for index, hits in enumerate(chosen):
-        if len(hits) > 1 and len(times) == len(masks) == len(hits) == 1:
-            continue
-        if len(hits) > 1:
-            where = headers[index].path if headers else f"date {index}"
-            twins = ", ".join(masks[hit].path for hit in hits)
-            msg = f"{where} ({_day(times[index])}) fits {len(hits)} masks: {twins}. Expected one: leave the others out."
-            raise MaskError(msg)
-    without = [_day(time) for time, hits in zip(times, chosen, strict=True) if not hits]
-    if without:
-        msg = (
-            f"No mask for {len(without)} of {len(times)} dates: {some(without)}. The {len(masks)} masks are of "
-            f"{some([_day(time) for time in found])}. Give one mask per date, or leave the other dates out."
-        )
-        raise MaskError(msg)
-    return [masks[hits[0]] for hits in chosen]
-
-
-def _match(time: np.datetime64, found: np.ndarray) -> list[int]:
-    exact = np.flatnonzero(found == time)
-    hits = exact if len(exact) == 1 else np.flatnonzero(found.astype("datetime64[D]") == time.astype("datetime64[D]"))
-    return [int(hit) for hit in hits]
-
-
-def _mask_date(mask: Header, pattern: str | None) -> np.datetime64 | None:
-    if pattern is not None:
-        try:
-            return acquired(mask.name, all_tags(mask), pattern)
-        except InputError:
-            pass  # made for the names of the rasters
-    return acquired(mask.name, all_tags(mask))
-
-
-def read_mask(masks: Sequence[Header], times: np.ndarray | None, lazy: bool) -> xr.DataArray:
-    """The masks' codes (time, y, x), with the kind as name where a file or band name tells it.
-
-    Raises:
-        MaskError: several bands, none of them with a known name.
-    """
-    first = masks[0]
-    if first.count == len(products.UDM2_BANDS) and mask_kind(first.name) == "UDM2":
-        named = tuple(name or str(number) for number, name in enumerate(first.band_names, start=1))
-        return packed(read_raster(masks, named, tuple(range(1, first.count + 1)), times, lazy).rename("UDM2"))
-    known = [number for number, name in enumerate(first.band_names, start=1) if mask_kind(name)]
-    if first.count > 1 and len(known) != 1:
-        msg = (
-            f"{first.path} has {first.count} bands ({', '.join(str(name) for name in first.band_names)}). Expected one "
-            f"with cloud classes. Take it out first: rio stack {first.path} --bidx 1 -o {_twin(first)}"
-        )
-        raise MaskError(msg)
-    number = known[0] if known else 1
-    return read_band(masks, number, times, lazy).rename(
-        mask_kind(first.band_names[number - 1]) or mask_kind(first.name)
-    )
-
-
-def read_band(headers: Sequence[Header], number: int, times: np.ndarray | None, lazy: bool) -> xr.DataArray:
-    """One band of all files (time, y, x), named by its kind of mask."""
-    name = headers[0].band_names[number - 1]
-    mask = read_raster(headers, (name or "",) * headers[0].count, (number,), times, lazy)
-    return mask.isel(band=0, drop=True).rename(mask_kind(name))
 
 
 def is_large(headers: Sequence[Header], bands: int) -> bool:
@@ -398,7 +286,8 @@ def all_tags(header: Header) -> dict[str, str]:
     return {key: value for entries in reversed(list(header.tags.values())) for key, value in entries.items()}
 
 
-def _twin(header: Header) -> str:
+def twin(header: Header) -> str:
+    """Return a name for a changed copy of a file, as commands in messages give it."""
     stem, suffix = os.path.splitext(header.name)
     return f"{stem}_new{suffix}"
 
@@ -409,10 +298,6 @@ def _crs(header: Header) -> str:
 
 def _shape(header: Header) -> str:
     return f"{header.shape[0]} rows and {header.shape[1]} columns"
-
-
-def _day(time: np.datetime64 | None) -> str:
-    return "?" if time is None else str(np.datetime_as_string(time, unit="D"))
 
 
 def some(texts: Sequence[str]) -> str:

@@ -9,11 +9,12 @@ from pathlib import Path
 import xarray as xr
 
 from ..errors import InputError, MaskError
-from . import containers, earlier, rasters
+from ..raster import products
+from . import containers, earlier, maskfiles, rasters
 from .gather import Wanted, gather
 from .geotiff import Header, read_header
+from .names import ENVI
 from .nodata import NoData, settle, settle_dataset
-from .target import ENVI
 
 PathLike = str | os.PathLike[str]
 
@@ -165,7 +166,7 @@ def _read_rasters(files: tuple[str, ...], masks: tuple[str, ...], wanted: Wanted
     found = [read_header(path) for path in images or files]
     for header in found:
         rasters.check_image(header)
-    kinds = {rasters.mask_kind(header.name) for header in found}
+    kinds = {products.kind(header.name) for header in found}
     kind = next((k for k in kinds if k and len(masks) == 1 and k.lower() == masks[0].lower()), None)
     gathered = gather(found, replace(wanted, mask=kind))
     if not masks or kind is not None:
@@ -178,13 +179,13 @@ def _read_rasters(files: tuple[str, ...], masks: tuple[str, ...], wanted: Wanted
     numbers = rasters.choose_bands(headers[0], names, wanted.bands, mask_band)
     headers = settle(headers, names, numbers, nodata)
     mask_files = masks if masks and mask_band is None else ()
-    clouds = rasters.match_masks(mask_files, headers, times, wanted.date_pattern) if mask_files else None
+    clouds = maskfiles.match_masks(mask_files, headers, times, wanted.date_pattern) if mask_files else None
     lazy = lazy or rasters.is_large(headers, len(numbers))
     mask: xr.DataArray | None = None
     if clouds is not None:
-        mask = rasters.read_mask(clouds, times, lazy)
+        mask = maskfiles.read_mask(clouds, times, lazy)
     elif mask_band is not None:
-        mask = rasters.read_band(headers, mask_band, times, lazy)
+        mask = maskfiles.read_band(headers, mask_band, times, lazy)
     carried = tuple(number for number in range(1, len(names) + 1) if number not in numbers)
     raster, sidecars = earlier.with_record(
         rasters.read_raster(headers, names, numbers, times, lazy), headers, names, numbers
@@ -217,7 +218,7 @@ def _mask_band(names: tuple[str, ...], masks: tuple[str, ...]) -> int | None:
         raise MaskError(msg)
     if masks:
         return None
-    known = [number for number, name in enumerate(names, start=1) if rasters.is_mask(name)]
+    known = [number for number, name in enumerate(names, start=1) if products.is_searched(name)]
     return known[0] if known else None
 
 
@@ -252,5 +253,5 @@ def _read_container(
 def _mask_files(files: tuple[str, ...], dataset: xr.Dataset) -> xr.DataArray:
     """Mask files for the dates of a Dataset."""
     times = dataset["time"].values if "time" in dataset.dims and "time" in dataset.coords else None
-    headers = rasters.match_masks(files, None, times, None)
-    return rasters.read_mask(headers, times, lazy=False)
+    headers = maskfiles.match_masks(files, None, times, None)
+    return maskfiles.read_mask(headers, times, lazy=False)

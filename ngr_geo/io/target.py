@@ -1,28 +1,27 @@
 """One GeoTIFF written under a temporary name: like a given header, block by block, from any thread."""
 
 import errno
-import math
 import os
 import shutil
 import threading
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import rasterio
 import rasterio.shutil
 from rasterio.control import GroundControlPoint
-from rasterio.enums import ColorInterp, Resampling
+from rasterio.enums import Resampling
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
 from rasterio.windows import Window
 
 from .. import atomic
 from ..errors import InputError, OutputError
 from . import envi
-from .geotiff import Header, first_line, read_header, read_window, spectral, windows
+from .geotiff import FILLED_TAG, Header, first_line, read_header, read_window, spectral, windows
+from .names import ENVI
 
 # Compressions that give back what was put in. Anything else (JPEG, WEBP, ...) would change observed pixels when written
 # again, so DEFLATE takes its place. The LERC family is lossless unless a tolerance is asked for, which we never do.
@@ -33,14 +32,6 @@ _COG_PREDICTORS = {"2": "STANDARD", "3": "FLOATING_POINT"}
 # No sidecar .aux.xml: a GeoTIFF holds all that is written here.
 _OPTIONS = {"GDAL_PAM_ENABLED": "NO"}
 
-FILLED_TAG = "NGR_CONTENT"
-SIDECARS = {
-    "filled": "which pixels ngr-geo filled",
-    "uncertainty": "how far what ngr-geo filled may be off",
-    "change": "what ngr-geo added",
-}
-ENVI = (".img", ".dat", ".bsq", ".bil", ".bip", ".raw")
-"""Endings of ENVI images; the header is beside them, with the ending .hdr."""
 _LITTLE = 4 * 2**20  # bytes free; with fewer, a file that cannot be written most likely did not fit
 
 
@@ -201,64 +192,6 @@ def free_space(path: Path) -> int:
 def existing_folder(path: Path) -> Path:
     """The nearest folder above a path that is there."""
     return next(parent for parent in path.absolute().parents if parent.is_dir())
-
-
-def filled_header(header: Header, band_names: Sequence[str | None]) -> Header:
-    """The header of a raster's sidecar: same grid and tiling, uint8; 1 = made up by the solver, 0 = as measured."""
-    return _sidecar(header, "filled", "uint8", None, band_names)
-
-
-def layer_header(header: Header, kind: str) -> Header:
-    """The header of a sidecar of a `kind` of `cube.LAYERS`, float32, in the raster's stored units; NaN = not known."""
-    return _sidecar(header, kind, "float32", math.nan, header.band_names)
-
-
-def _sidecar(header: Header, kind: str, dtype: str, nodata: float | None, band_names: Sequence[str | None]) -> Header:
-    count = len(band_names)
-    area = {key: value for key, value in header.tags.get("", {}).items() if key == "AREA_OR_POINT"}
-    layout = {key: value for key, value in header.structure.items() if key == "LAYOUT"}
-    return replace(
-        header,
-        dtypes=(dtype,) * count,
-        nodata=nodata,
-        band_names=tuple(band_names),
-        colorinterp=(ColorInterp.gray,) + (ColorInterp.undefined,) * (count - 1),
-        scales=(1.0,) * count,
-        offsets=(0.0,) * count,
-        units=(None,) * count,
-        tags={"": {FILLED_TAG: kind, **area}},
-        band_tags=({},) * count,
-        structure={"COMPRESSION": "DEFLATE", **layout},
-        band_nodata=(),
-        parts=(),
-    )
-
-
-def as_cog(header: Header) -> Header:
-    """The header as that of a Cloud Optimized GeoTIFF: square tiles, compressed, overviews down to 256 pixels."""
-    if header.is_cog:
-        return header
-    levels = (2**n for n in range(1, 16) if max(header.shape) / 2 ** (n - 1) > 256)
-    structure = {"COMPRESSION": "DEFLATE", **header.structure, "LAYOUT": "COG"}
-    return replace(header, blocks=(512, 512), overviews=tuple(levels), structure=structure)
-
-
-def subset(header: Header, bands: Sequence[int]) -> Header:
-    """The header with only some of its bands, numbers from 1."""
-    keep = [band - 1 for band in bands]
-    return replace(
-        header,
-        dtypes=tuple(header.dtypes[band] for band in keep),
-        band_names=tuple(header.band_names[band] for band in keep),
-        colorinterp=tuple(header.colorinterp[band] for band in keep),
-        scales=tuple(header.scales[band] for band in keep),
-        offsets=tuple(header.offsets[band] for band in keep),
-        units=tuple(header.units[band] for band in keep),
-        band_tags=tuple(header.band_tags[band] for band in keep),
-        band_nodata=tuple(header.band_nodata[band] for band in keep if header.band_nodata),
-        parts=tuple(header.parts[band] for band in keep if header.parts),
-        tags={name: envi.subset(header, tags, bands) if name == "ENVI" else tags for name, tags in header.tags.items()},
-    )
 
 
 def _compression(structure: Mapping[str, str]) -> str | None:

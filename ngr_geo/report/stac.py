@@ -30,7 +30,7 @@ from ..errors import InputError, OutputError
 from ..io import Written
 from ..io.containers import is_container, is_zarr
 from ..io.geotiff import Header, read_header
-from ..io.target import ENVI
+from ..io.names import ENVI
 from ..raster import cube as cubes
 from ..raster.cube import Cube
 from ..wording import counted

@@ -30,6 +30,7 @@ from small_stack import (
 from ngr_geo.errors import GridError, InputError, MaskError, OutputError
 from ngr_geo.io import check_output, containers, outputs, rasters, read_stack, write_stack
 from ngr_geo.io.dates import acquired
+from ngr_geo.raster import products
 
 NAMES = {
     "S2_33TWM_20230810.tif": "2023-08-10",
@@ -498,7 +499,7 @@ def test_masks_need_not_fit_the_pattern_of_the_rasters(tmp_path: Path) -> None:
 )
 def test_the_kind_of_a_mask_is_told_by_its_name(name: str, kind: str | None) -> None:
     """So that its codes are decoded as what they are."""
-    assert rasters.mask_kind(name) == kind
+    assert products.kind(name) == kind
 
 
 def test_no_georeference_at_all(tmp_path: Path) -> None:
@@ -655,7 +656,7 @@ def test_a_full_disk_is_one_clear_error(
     assert isinstance(result, xr.DataArray)
     result = result.copy(data=result.chunk().copy(data=noise).chunk(y=40).data if lazy else noise)
     monkeypatch.setattr(
-        "ngr_geo.io.writing.least_size", lambda planned, stack: 0
+        "ngr_geo.io.planned.least_size", lambda planned, stack: 0
     )  # the check before solving let it pass
     with pytest.raises(OutputError, match=r"could not be written: .*free") as caught:
         write_stack(result, stack, tiny_disk / out)
