@@ -22,7 +22,7 @@ from .raster import bands as bands_of
 from .raster import missing as gaps_of
 from .raster import plausible, selection
 from .raster.selection import Dates
-from .raster.windows import SAMPLE_VALUES, regions
+from .raster.windows import SAMPLE_VALUES
 from .settings import Options, check
 from .tiling import tiles, work
 from .tiling.tiles import Tile
@@ -74,13 +74,12 @@ def plan(
     about_mask: list[str] = []
     around = None
     if verb == "decloud":
-        found = gaps_of.clouded(raster, clouds, classes, dilate, probability, counted=True)
-        found = found._replace(cube=plausible.checked(found.cube, regions(found.cube.shape), now=True))
-        cube, record, about_mask = found.cube, found.record, [*found.notes, *found.inverted()]
+        found = gaps_of.clouded(raster, clouds, classes, dilate, probability, now=True)
+        cube, record, about_mask = found.cube, found.record, found.notes
         gap = found.mask[:, None] | ~cube.valid
         gap = gap & cube.valid.any(axis=0, keepdims=True)
     else:
-        cube, gap, around = gaps_of.gaps(raster, missing, chosen.extent, now=True)
+        cube, gap, around, _ = gaps_of.gaps(raster, missing, chosen.extent, now=True)
         gap = (gap | ~cube.valid) & around.inside
     take_part = bands_of.taking_part(cube, cube.valid & ~gap, now=True)
     gap = gap & take_part[:, None, None]

@@ -243,6 +243,8 @@ def _as_json(value: Any) -> Any:
     """Return a keyword's value as JSON can hold it; of an array or object a digest, None where that would compute something."""
     from .tiling.store import digest
 
+    if isinstance(value, tuple) and hasattr(value, "given"):  # a mask that was prepared: what it was prepared from
+        value = value.given
     if value is None or isinstance(value, bool | int | float | str):
         return value
     if isinstance(value, os.PathLike):

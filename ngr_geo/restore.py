@@ -57,11 +57,9 @@ def decloud(
     options: Options,
 ) -> xr.DataArray | xr.Dataset:
     """Return the raster with its clouds, and its nodata where another date has data, filled; see `accessor`."""
-    found = clouded(raster, clouds, classes, dilate, probability, counted=options.work is not None)
-    cube = plausible.checked(found.cube, regions(found.cube.shape), options.work is not None)
-    found = found._replace(cube=cube)
+    found = clouded(raster, clouds, classes, dilate, probability, now=options.work is not None)
+    cube, notes = found.cube, found.notes
     cloudy = found.mask[:, None]  # (time, 1, y, x)
-    notes = [*found.notes, *(found.inverted() if options.work is not None or not cube.lazy else [])]
     for note in notes:
         warn(note)
     inside = cube.valid.any(axis=0, keepdims=True)  # beyond the footprint of all dates nothing is invented
@@ -79,7 +77,6 @@ def learn(
 ) -> Prior:
     """Return what `decloud` would learn of the scene before it solves tiles; see `accessor`."""
     cube, mask, *_ = clouded(raster, clouds, classes, dilate, probability)
-    cube = plausible.checked(cube, regions(cube.shape))
     observed = cube.valid & ~mask[:, None]
     fill = ~observed & cube.valid.any(axis=0, keepdims=True)
     (sample,) = dask.compute(_sample(cube, Part(cube.values, observed, fill, None)))
@@ -96,8 +93,8 @@ def inpaint(
 
     One date of many bands is filled as a spectral cube: there the other bands tell more than other dates could.
     """
-    cube, gap, found = gaps(raster, missing, options.extent, options.work is not None)
-    mask = mask_record(missing, extent=options.extent)
+    cube, gap, found, given_as = gaps(raster, missing, options.extent, options.work is not None)
+    mask = mask_record(given_as, extent=options.extent)
     if cube.shape[0] == 1 and cube.shape[1] >= SPECTRAL_BANDS:
         given = {"prior": options.prior is not None, "tune": bool(options.tune)}
         for name in (n for n, is_given in given.items() if is_given):

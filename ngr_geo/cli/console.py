@@ -1,4 +1,4 @@
-"""What the command line shows and how it ends: progress, warnings, one line per error, exit codes, signals."""
+"""What the command line prints and how it ends: progress, warnings, one line per error, exit codes, signals."""
 
 import json
 import logging
@@ -30,7 +30,7 @@ Exit codes:
   2    usage, or an input that cannot be worked with
   3    the output cannot be written
   4    done, but some pixels could not be filled
-  5    some tiles failed and nothing is written; the others are kept: run again
+  5    some tiles failed and nothing is written; finished tiles are kept in the work folder: run again
   130  interrupted; nothing half-written is left
 """
 
@@ -46,43 +46,43 @@ _UNSHOWABLE = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u20
 
 
 def plain(text: str) -> str:
-    """A line of text as it can be shown on a terminal: control characters as escapes, such as \\x1b."""
+    """Return a line of text as a terminal can show it: control characters as escapes, such as \\x1b."""
     return _UNSHOWABLE.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
 
 
 @dataclass
 class Console:
-    """Where a command talks to: results to stdout, all else to stderr; with `json` only the summary goes to stdout."""
+    """Where a command prints: results to stdout, all else to stderr; with `json` only the summary goes to stdout."""
 
     json: bool = False
     quiet: bool = False
     warnings: list[str] = field(default_factory=list)
 
     def say(self, text: str) -> None:
-        """A line of the result."""
+        """Print a line of the result."""
         if not self.quiet:
             click.echo(plain(text), err=self.json)
 
     def note(self, text: str) -> None:
-        """A line on what is going on."""
+        """Print a line on what is going on."""
         if not self.quiet:
             click.echo(plain(text), err=True)
 
     def warn(self, text: str) -> None:
-        """A warning: shown once, and part of the summary."""
+        """Print a warning once, and add it to the summary."""
         line = " ".join(text.split())
         if line not in self.warnings:
             self.warnings.append(line)
             self.note(f"Warning: {line}")
 
     def finish(self, summary: dict[str, Any]) -> None:
-        """The machine-readable summary, where it was asked for."""
+        """Print the machine-readable summary, if it was asked for."""
         if self.json:
             click.echo(json.dumps(summary | {"warnings": self.warnings}, indent=2))
 
     @contextmanager
     def progress(self) -> Iterator[Progress]:
-        """A function (stage, done, total) that moves a bar with the time left, on a terminal; silent elsewhere."""
+        """Give a function (stage, done, total) that moves a bar on a terminal, and shows nothing elsewhere."""
         if self.quiet or not sys.stderr.isatty():
             yield silent
             return
@@ -94,7 +94,7 @@ class Console:
 
 
 def run(command: Callable[[], int], console: Console, debug: bool) -> int:
-    """The exit code of a command: errors become one line on stderr, SIGINT and SIGTERM end it cleanly."""
+    """Run a command and return its exit code: errors become one line on stderr, SIGINT and SIGTERM end it cleanly."""
     with ExitStack() as stack:
         stack.enter_context(_terminable())
         if not debug:
@@ -168,7 +168,7 @@ def _terminable() -> Iterator[None]:
 
 @contextmanager
 def _shown_by(console: Console) -> Iterator[None]:
-    """Show our users' warnings as lines, and keep libraries' chatter to themselves."""
+    """Print warnings for users as lines, and hide those of libraries."""
 
     def show(
         message: Warning | str,

@@ -1,4 +1,4 @@
-"""The options of the ngr-geo command, and the one value they become."""
+"""The options of the ngr-geo command, each declared once, and the value that holds them."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ MASK_RULES = (*(rule.name for rule in RULES if rule.name != "UDM2"), "MSK_CLDPRB
 
 @dataclass(frozen=True)
 class Job:
-    """What the user asked for. Field names are those of the options; `url` is where the output goes that is made at `output`."""
+    """The options of a command under their names; `url` is the final place of an output that is first written to `output`."""
 
     inputs: tuple[str, ...] = ()
     clouds: tuple[str, ...] = ()
@@ -68,7 +68,7 @@ class Job:
 
 
 class Verb(click.Command):
-    """A command whose options --clouds and --missing take all values up to the next option, as shells expand them."""
+    """A command whose options --clouds and --missing take all values up to the next option, as a shell expands patterns."""
 
     greedy = ("--clouds", "--missing")
 
@@ -133,7 +133,7 @@ def spread(args: Sequence[str], greedy: Sequence[str], valued: set[str]) -> list
 def _split(ctx: click.Context, parameter: click.Parameter, values: tuple[str, ...]) -> tuple[str, ...]:
     """Values given by several options, by commas, or both."""
     parts = tuple(part.strip() for value in values for part in value.split(",") if part.strip())
-    if values and not parts:  # "" is not the same as no option: what would be restricted is not
+    if values and not parts:  # "" would silently lift the restriction that the option asks for
         msg = f"found {', '.join(map(repr, values))}, expected at least one value."
         raise click.BadParameter(msg)
     return parts
@@ -148,7 +148,7 @@ def _numbers(ctx: click.Context, parameter: click.Parameter, values: tuple[str, 
 
 
 def options(*several: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    """Several click options as one decorator, shown in the order given."""
+    """Return several click options as one decorator; --help shows them in the order given."""
 
     def decorate(function: Any) -> Any:
         for option in reversed(several):
@@ -156,6 +156,16 @@ def options(*several: Callable[[Any], Any]) -> Callable[[Any], Any]:
         return function
 
     return decorate
+
+
+def _listing(name: str, metavar: str, text: str, callback: Any = _split) -> Callable[[Any], Any]:
+    """Return an option that takes several values, separated by commas or given one by one."""
+    return click.option(name, multiple=True, callback=callback, metavar=metavar, help=text)
+
+
+def _count(name: str, least: int, text: str, default: int | None = None) -> Callable[[Any], Any]:
+    """Return an option that takes a whole number."""
+    return click.option(name, type=click.IntRange(min=least), default=default, help=text)
 
 
 INPUTS = click.argument("inputs", nargs=-1, required=True, metavar="INPUTS...")
@@ -166,12 +176,34 @@ CLOUDS = click.option(
     help="Mask files (SCL, QA_PIXEL, Fmask, ..., probabilities, or 1 = cloud), matched to the inputs by date; or the name of a "
     "band or variable. By default one with a well-known name.",
 )
-EXTENT = click.option(
-    "--extent",
-    type=click.Choice(("footprint", "all")),
-    default="footprint",
+MISSING = options(
+    click.option(
+        "--missing",
+        multiple=True,
+        metavar="MASK...",
+        help="Mask files (not 0 = missing), matched by date; or a band or variable. By default nodata and NaN.",
+    ),
+    click.option(
+        "--extent",
+        type=click.Choice(("footprint", "all")),
+        default="footprint",
+        show_default=True,
+        help="Where nodata is filled without --missing: inside the footprint of the data (of a single date, holes count as "
+        "inside), or everywhere.",
+    ),
+)
+NOISE = click.option(
+    "--noise",
+    type=click.Choice(("auto", "gaussian", "mixed")),
+    default="auto",
     show_default=True,
-    help="How far nodata is filled without --missing: only where the inputs have data (a single date: and its holes), or all.",
+    help="mixed: also impulses, saturation, stripes and dead lines.",
+)
+DIRECTION = click.option(
+    "--direction", type=click.Choice(("columns", "rows")), help="Direction of the stripes.  [default: detected]"
+)
+LINES = _listing(
+    "--lines", "N,...", "Numbers of dead columns, from 0, and of dead rows, as rN (r12).  [default: detected]"
 )
 OUTPUT = click.option(
     "-o",
@@ -181,128 +213,99 @@ OUTPUT = click.option(
     help="A folder for GeoTIFFs (each with NAME_filled.tif: 1 = filled), out.tif, out.img (ENVI), out.nc or out.zarr; or a "
     "URL of one of these.",
 )
+DATES = _listing("--dates", "DAY,...", "Fill and write only these dates; the others are still used as input.")
+BANDS = _listing("--bands", "NAME,...", "Process only these bands.")
+BAD_BANDS = _listing(
+    "--bad-bands",
+    "NAME,...",
+    "Bands to leave as they are, by name or number from 1, with those flagged in the file (bbl).",
+)
 FILES = options(
-    click.option(
-        "--date-pattern", metavar="TEXT", help="Where names hold the date: 'S2_%Y%m%d', a regex, or tag:NAME."
-    ),
+    click.option("--date-pattern", metavar="TEXT", help="Dates in file names: 'S2_%Y%m%d', a regex, or tag:NAME."),
     click.option(
         "--band-pattern",
         metavar="TEXT",
-        help="Where names of files of one band hold the band: '_(B\\d+)', or '*_{band}_*'.  [default: known products]",
+        help="Bands in names of files of one band: '_(B\\d+)', or '*_{band}_*'.  [default: known products]",
     ),
     click.option(
-        "--resolution", metavar="SIZE", help="Bring bands to one size of pixel: finest, coarsest, or its size (20)."
+        "--resolution", metavar="SIZE", help="Bring bands to one pixel size: finest, coarsest, or a size (20)."
     ),
     click.option(
-        "--nodata", metavar="VALUE", help="The number that means missing, whatever is declared; none: all are data."
+        "--nodata",
+        metavar="VALUE",
+        help="The number that means missing, whatever the files declare; none: all are data.",
     ),
+)
+AREA = click.option(
+    "--aoi", metavar="FILE", help="Polygons (GeoJSON, GeoPackage, shapefile), in any CRS: nothing changes outside them."
 )
 UNCERTAINTY = click.option(
-    "--uncertainty", is_flag=True, help="Write how far what is filled or changed may be off, too: NAME_uncertainty.tif."
+    "--uncertainty",
+    is_flag=True,
+    help="Also write the standard deviation of each filled or changed value: NAME_uncertainty.tif.",
 )
-CHANGE = click.option("--change", is_flag=True, help="Write what was added to each value, too: NAME_change.tif.")
-AOI = click.option(
-    "--aoi", metavar="FILE", help="Polygons (GeoJSON, GeoPackage, shapefile), in any CRS: change nothing beyond them."
-)
-SELECTION = options(
-    click.option(
-        "--dates", multiple=True, callback=_split, metavar="DAY,...", help="Fill and write only these; the others help."
-    ),
-    click.option(
-        "--bands", multiple=True, callback=_split, metavar="NAME,...", help="Work on these, leave out the others."
-    ),
+CHANGE = click.option("--change", is_flag=True, help="Also write what was added to each value: NAME_change.tif.")
+WRITTEN_DATES = options(
+    DATES,
+    click.option("--all-dates", is_flag=True, help="With --dates: also write the other dates, unchanged."),
+    BANDS,
     FILES,
-    AOI,
+    AREA,
+    UNCERTAINTY,
 )
-ALL_DATES = click.option("--all-dates", is_flag=True, help="With --dates: write the other dates, too, as they were.")
+SPECTRAL = options(BAD_BANDS, BANDS, FILES, AREA, UNCERTAINTY)
 MASKING = options(
-    click.option(
-        "--classes", multiple=True, callback=_numbers, metavar="N,...", help="Classes (or bits) to call cloud."
-    ),
-    click.option(
-        "--dilate",
-        type=click.IntRange(min=0),
-        help="Grow clouds by so many pixels.  [default: about 60 m; 0 for masks of 0 and 1]",
-    ),
+    _listing("--classes", "N,...", "Classes (or bits) that count as cloud.", _numbers),
+    _count("--dilate", 0, "Grow clouds by this many pixels.  [default: about 60 m; 0 for masks of 0 and 1]"),
     click.option(
         "--probability",
         type=click.FloatRange(0, 1, min_open=True),
         default=0.5,
         show_default=True,
-        help="Where the mask holds probabilities of cloud: call cloud what is at least so probable.",
+        help="The least probability that counts as cloud, where the mask holds probabilities.",
     ),
     click.option(
         "--mask-rule",
         type=click.Choice(MASK_RULES, case_sensitive=False),
         metavar="NAME",
-        help=f"What product the mask is of, where its name does not say so: {', '.join(MASK_RULES)}.",
+        help=f"The product of the mask, where its name does not say so: {', '.join(MASK_RULES)}.",
     ),
 )
 SOLVING = options(
     click.option("--method", type=click.Choice(METHODS), default="auto", show_default=True, help="How to fill."),
-    click.option(
-        "--tile",
-        type=click.IntRange(min=8),
-        help="Pixels solved at once.  [default: 256; denoise: 320; other spectral verbs: 512]",
-    ),
-    click.option(
-        "--overlap", type=click.IntRange(min=0), help="Pixels shared by tiles.  [default: 32; spectral cubes: 16]"
-    ),
-    click.option("--steps", type=click.IntRange(min=1), help="Steps of the solver.  [default: until it is best]"),
+    _count("--tile", 8, "Side of a tile in pixels.  [default: 256; denoise: 320; other spectral verbs: 512]"),
+    _count("--overlap", 0, "Pixels shared by neighbouring tiles.  [default: 32; spectral cubes: 16]"),
+    _count("--steps", 1, "Steps of the solver.  [default: stopped on held-out pixels]"),
 )
+NETWORKS = options(
+    _count("--tune", 0, "Steps of training on each tile, after those on the scene.", default=0),
+    click.option("--prior", metavar="FILE", help="Trained networks to use (.safetensors), instead of training."),
+    click.option("--save-prior", metavar="FILE", help="Save the networks trained on this scene, for --prior."),
+)
+OVERWRITE = click.option("--overwrite", is_flag=True, help="Replace existing outputs. Inputs are never replaced.")
 RUNNING = options(
-    click.option("--device", help="cpu, cuda, cuda:1, ...  [default: the fastest there is]"),
-    click.option("--seed", type=int, default=0, show_default=True, help="The same seed gives the same answer."),
-    click.option("--cog", is_flag=True, help="Write Cloud Optimized GeoTIFFs, also where the inputs are none."),
-    click.option("--overwrite", is_flag=True, help="Replace outputs that are there. Inputs are never replaced."),
-    click.option("--quicklook", metavar="PNG", help="Write a picture: before, mask and after."),
-    click.option("--report", metavar="HTML", help="Write one page: pictures, expected errors, tiles, how it was made."),
-    click.option("--stac", is_flag=True, help="Write a STAC item beside each output: NAME.stac.json."),
-)
-PRIOR = options(
-    UNCERTAINTY,
-    click.option(
-        "--tune", type=click.IntRange(min=0), default=0, help="Steps of training on each tile, beyond the scene's."
-    ),
-    click.option("--prior", metavar="FILE", help="Networks learnt before (.safetensors), in place of training."),
-    click.option("--save-prior", metavar="FILE", help="Keep what was learnt of this scene, for --prior."),
-)
-CLUSTER = options(
     click.option(
         "--work",
         metavar="FOLDER",
-        help="Keep finished tiles there, and go on from them.  [default for large rasters: OUT.ngr-work]",
+        help="Folder for finished tiles; an interrupted run continues from it.  [default for large rasters: OUT.ngr-work]",
     ),
-    click.option("--restart", is_flag=True, help="Start over, whatever the work folder holds."),
-    click.option("--workers", type=click.IntRange(min=1), help="Solve in so many processes.  [default: threads]"),
+    click.option("--restart", is_flag=True, help="Start over, and delete the tiles in the work folder."),
+    _count("--workers", 1, "Solve in this many processes.  [default: threads]"),
     click.option(
         "--scheduler", metavar="ADDRESS", help="Solve on a Dask cluster: tcp://host:8786, or a scheduler file."
     ),
     click.option(
-        "--index", metavar="FILE", help="Write the tiles as polygons (.parquet, .gpkg): what was done, seconds, error."
+        "--index",
+        metavar="FILE",
+        help="Write the tiles as polygons (.parquet, .gpkg), with method, seconds and expected error.",
     ),
-)
-BANDS = options(
-    click.option(
-        "--bad-bands",
-        multiple=True,
-        callback=_split,
-        metavar="NAME,...",
-        help="Bands to leave as they are, by name or number from 1, with those flagged in the file (bbl).",
-    ),
-    click.option(
-        "--bands", multiple=True, callback=_split, metavar="NAME,...", help="Work on these, leave out the others."
-    ),
-    FILES,
-    AOI,
-    UNCERTAINTY,
-)
-LINES = click.option(
-    "--lines",
-    multiple=True,
-    callback=_split,
-    metavar="N,...",
-    help="Columns that are dead, from 0; rows as rN (r12).  [default: found]",
+    click.option("--device", help="cpu, cuda, cuda:1, ...  [default: the fastest available]"),
+    click.option("--seed", type=int, default=0, show_default=True, help="The same seed gives the same result."),
+    click.option("--cog", is_flag=True, help="Write Cloud Optimized GeoTIFFs, even if the inputs are not."),
+    OVERWRITE,
+    click.option("--quicklook", metavar="PNG", help="Write a picture: before, mask and after."),
+    click.option("--report", metavar="HTML", help="Write a page: pictures, expected errors, tiles, how it was made."),
+    click.option("--stac", is_flag=True, help="Write a STAC item beside each output: NAME.stac.json."),
 )
 TALKING = options(
     click.option("--json", is_flag=True, help="Print a machine-readable summary on stdout, all else on stderr."),

@@ -20,19 +20,22 @@ from .windows import regions
 
 
 class Clouded(NamedTuple):
-    """A cube and its cloud mask (time, y, x), grown; what that was made of and what to know of it; the mask before it was grown."""
+    """A cube and its cloud mask (time, y, x), grown; what that was made of, the warnings about it, and what it was given as."""
 
     cube: Cube
     mask: Any
     record: dict[str, Any]
     notes: list[str]
-    plain: Any
+    given: Any
 
-    def inverted(self) -> list[str]:
-        """Return a warning where what the mask calls clear looks like cloud; it reads the windows a scene is learnt from."""
-        arrays = self.cube.values, self.cube.valid, self.plain[:, None]
-        values, valid, masked = dask.compute(*([a[(..., *r)] for r in regions(self.cube.shape)] for a in arrays))
-        return maskcheck.inverted(values, valid, masked, self.cube.bands)
+
+class Gaps(NamedTuple):
+    """A cube, what of it is missing (time, band, y, x), how far that is filled, and what the mask was given as."""
+
+    cube: Cube
+    missing: Any
+    footprint: footprint.Footprint
+    given: Any
 
 
 def clouded(
@@ -41,15 +44,27 @@ def clouded(
     classes: Sequence[int] | None,
     dilate: int | None,
     probability: float = 0.5,
-    counted: bool = False,
+    now: bool = False,
 ) -> Clouded:
-    """Return the cube, the cloud mask on its grid, and what it was made of (`masks.with_record`)."""
+    """Return the cube, the cloud mask on its grid, and what it was made of (`masks.with_record`).
+
+    Of a lazy raster the mask is counted and checked at once only with `now`. A mask that was prepared before, for a plan, is
+    returned as it is.
+    """
+    if isinstance(clouds, Clouded):
+        return clouds
     name = clouds
     if clouds is None and isinstance(raster, xr.Dataset):
         name = masks.find(raster)
-    found = masks.with_record(raster, clouds, classes, dilate, probability, counted)
+    found = masks.with_record(raster, clouds, classes, dilate, probability, now)
     cube = cubes.read(raster, exclude=[name] if isinstance(name, str) else ())
-    return Clouded(cube, _on_cube(cube, found.mask), found.record, found.notes, _on_cube(cube, found.plain))
+    cube = plausible.checked(cube, regions(cube.shape), now)
+    notes = list(found.notes)
+    if now or not cube.lazy:  # it reads the windows that a scene is learnt from
+        arrays = cube.values, cube.valid, _on_cube(cube, found.plain)[:, None]
+        values, valid, masked = dask.compute(*([a[(..., *r)] for r in regions(cube.shape)] for a in arrays))
+        notes += maskcheck.inverted(values, valid, masked, cube.bands)
+    return Clouded(cube, _on_cube(cube, found.mask), found.record, notes, clouds)
 
 
 def _on_cube(cube: Cube, mask: xr.DataArray) -> Any:
@@ -64,16 +79,17 @@ def _on_cube(cube: Cube, mask: xr.DataArray) -> Any:
     )
 
 
-def gaps(
-    raster: xr.DataArray | xr.Dataset, missing: Any, extent: str, now: bool
-) -> tuple[Cube, Any, footprint.Footprint]:
-    """Return the cube of a raster, what of it is missing (time, band, y, x), and how far it is filled: all of a mask."""
+def gaps(raster: xr.DataArray | xr.Dataset, missing: Any, extent: str, now: bool) -> Gaps:
+    """Return the gaps of a raster, all of a mask; those that were prepared before, for a plan, as they are."""
+    if isinstance(missing, Gaps):
+        return missing
     cube = cubes.read(raster, exclude=[missing] if isinstance(missing, str) else ())
     cube = plausible.checked(cube, regions(cube.shape), now)
     if missing is None:
-        return cube, ~cube.valid, footprint.of(cube, extent, now)
+        return Gaps(cube, ~cube.valid, footprint.of(cube, extent, now), missing)
     footprint.check(extent)
-    return cube, missing_mask(cube, missing), footprint.Footprint(np.ones((1, 1, 1, 1), bool), 0)
+    everywhere = footprint.Footprint(np.ones((1, 1, 1, 1), bool), 0)
+    return Gaps(cube, missing_mask(cube, missing), everywhere, missing)
 
 
 def mask_record(missing: Any, otherwise: str = "nodata", extent: str | None = None) -> str:

@@ -1,0 +1,316 @@
+"""What the commands do: read, check, plan, restore, write, report. One path for all verbs."""
+
+import json
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import xarray as xr
+
+from .. import record, settings
+from ..errors import InputError, MaskError, OutputError
+from ..io import Stack, Written, only, read_back, read_stack, remote, write_stack
+from ..plan import Plan
+from ..plan import plan as plan_of
+from ..raster import cube as cubes
+from ..raster import masks, selection
+from ..raster import missing as gaps_of
+from ..raster.maskrecord import lines as mask_lines
+from ..tiling import work
+from ..tiling.jobs import remove
+from ..wording import counted, percent
+from . import checks, summary
+from . import console as terminal
+from .console import Console
+from .options import Job
+
+if TYPE_CHECKING:
+    from ..tiling.work import Folder
+
+GAPS = ("decloud", "inpaint")
+"""Verbs that fill what a mask or nodata marks; the others correct spectral cubes."""
+
+
+def restore(verb: str, job: Job, console: Console) -> int:
+    """Restore the inputs of a job, write the result, and return the exit code."""
+    start = time.monotonic()
+    with _staged(job) as job:
+        stack, mask = _read(verb, job, console)
+        dates = _written_dates(job, stack)
+        checks.before(job, stack if dates is None else only(stack, dates))
+        plan = None
+        if verb in GAPS:
+            mask = _prepared(verb, job, stack, mask)
+            plan = _plan(verb, job, stack, mask, timed=False)
+            _announce(verb, plan, stack, console)
+        else:
+            console.note(summary.size(cubes.read(stack.raster)))
+        result, written = _solve(verb, job, stack, mask, dates, console)
+        if plan is not None and dates is not None:
+            plan = replace(
+                plan, dates=tuple(plan.dates[i] for i in dates), missing=tuple(plan.missing[i] for i in dates)
+            )
+        return summary.finish(
+            summary.Outcome(verb, job, stack, result, written, plan), time.monotonic() - start, console
+        )
+
+
+def info(job: Job, console: Console) -> int:
+    """Show what `decloud` would do, or `inpaint` where there is no mask, and return the exit code."""
+    stack, mask = _read("info", job, console)
+    verb = "inpaint" if _has_no_mask(stack) else "decloud"
+    plan = _plan(verb, job, stack, mask)
+    for warning in plan.warnings:
+        console.warn(warning)
+    return summary.of_plan(plan, verb, job.method, console)
+
+
+@contextmanager
+def _staged(job: Job) -> Iterator[Job]:
+    """Give the job, with a place on this machine for an output that goes to a URL."""
+    if "://" not in job.output:
+        yield job
+        return
+    with remote.staged(job.output) as place:
+        if job.stac:
+            msg = f"{job.output} is a URL, and STAC items are written beside files on this machine: leave out --stac."
+            raise OutputError(msg)
+        yield replace(job, output=place, url=job.output)
+
+
+def _read(verb: str, job: Job, console: Console) -> tuple[Stack, Any]:
+    """Return the stack and its mask: clouds as codes or by name, missing pixels as booleans."""
+    stack = read_stack(
+        job.inputs,
+        job.clouds or job.missing or None,
+        bands=job.bands or None,
+        date_pattern=job.date_pattern,
+        lazy=bool(job.work or job.scheduler or job.workers or job.save_prior or job.index),
+        band_pattern=job.band_pattern,
+        resolution=job.resolution,
+        nodata=job.nodata,
+    )
+    stack = replace(stack, cog=job.cog)
+    for note in stack.notes:
+        console.note(note)
+    if job.missing:
+        stack, mask = _apart(stack, stack.clouds)
+        return stack, masks.align(mask != 0, stack.raster)
+    if verb == "decloud" and _has_no_mask(stack):
+        msg = (
+            f"Found no cloud mask for {stack.inputs[0]}. Expected mask files, or a band or variable such as SCL: "
+            "--clouds SCL_*.tif or --clouds NAME. To fill only nodata, use: ngr-geo inpaint"
+        )
+        raise MaskError(msg)
+    if job.mask_rule is None or _has_no_mask(stack):
+        return stack, stack.clouds
+    stack, mask = _apart(stack, stack.clouds if stack.clouds is not None else masks.find(stack.raster))
+    return stack, mask.rename(job.mask_rule)
+
+
+def _apart(stack: Stack, mask: Any) -> tuple[Stack, xr.DataArray]:
+    """Return the stack and its mask; one that is a variable is no band of the raster then, but is written with it."""
+    if isinstance(mask, xr.DataArray):
+        return stack, mask
+    assert isinstance(stack.raster, xr.Dataset)
+    return replace(stack, raster=stack.raster.drop_vars(mask), dataset=stack.raster), stack.raster[mask]
+
+
+def _has_no_mask(stack: Stack) -> bool:
+    if stack.clouds is not None:
+        return False
+    try:
+        masks.find(stack.raster)
+    except MaskError:
+        return True
+    return False
+
+
+def _written_dates(job: Job, stack: Stack) -> list[int] | None:
+    """Return the numbers of the dates that are written, None for all: --dates, unless --all-dates adds the others."""
+    if not job.dates or job.all_dates:
+        return None
+    return selection.dates(cubes.read(stack.raster).dates, job.dates)
+
+
+def _solving(job: Job) -> dict[str, Any]:
+    """Return how to solve, as keywords of the verbs; sizes that were not given are the verb's own."""
+    sizes = {name: size for name, size in (("tile", job.tile), ("overlap", job.overlap)) if size is not None}
+    return {"method": job.method, "device": job.device, "seed": job.seed, "steps": job.steps, "aoi": job.aoi, **sizes}
+
+
+def _masking(job: Job) -> dict[str, Any]:
+    return {"classes": job.classes or None, "dilate": job.dilate, "probability": job.probability}
+
+
+def _prepared(verb: str, job: Job, stack: Stack, mask: Any) -> Any:
+    """Return the mask as both the plan and the verb take it: read, counted and grown once."""
+    settings.check(settings.Options(**_solving(job)))
+    record.check(stack.raster)
+    if verb == "decloud":
+        return gaps_of.clouded(stack.raster, mask, **_masking(job), now=True)
+    return gaps_of.gaps(stack.raster, mask if job.missing else None, job.extent, now=True)
+
+
+def _plan(verb: str, job: Job, stack: Stack, mask: Any, timed: bool = True) -> Plan:
+    """Return what a verb would do."""
+    return plan_of(
+        stack.raster,
+        mask if verb == "decloud" else None,
+        mask if verb == "inpaint" else None,
+        verb=verb,
+        timed=timed,
+        dates=job.dates or None,
+        options=settings.Options(extent=job.extent, **_solving(job)),
+        **_masking(job),
+    )
+
+
+def _announce(verb: str, plan: Plan, stack: Stack, console: Console) -> None:
+    """Show what is to be done; raise where nothing was measured, and warn where nothing is missing."""
+    for warning in plan.warnings:
+        console.warn(warning)
+    what = "cloud or nodata" if verb == "decloud" else "missing"
+    if min(plan.missing) >= 1.0:
+        msg = (
+            f"Every pixel of every date is {what} ({counted(len(plan.missing), 'date')}), so there is nothing to learn from. "
+            "Add clearer dates, or choose the classes that count as cloud with --classes and --dilate."
+        )
+        raise InputError(msg)
+    most = max(plan.missing)
+    if most == 0.0:
+        if not bool(cubes.read(stack.raster).valid.any()):
+            msg = "No pixel holds a number: all are nodata or NaN on every date. Check the nodata value of the inputs."
+            raise InputError(msg)
+        console.warn(f"No pixel is {what}: nothing is filled, and the output equals the input.")
+    for line in mask_lines(plan.mask):
+        console.note(line)
+    share = f"{'up to ' if len(plan.dates) > 1 and most else ''}{percent(most) if most else 'nothing'} missing"
+    tiles = f"{plan.tiles_to_solve} of {counted(plan.tiles, 'tile')} to solve."
+    console.note(f"{counted(len(plan.dates), 'date')}, {share}; {tiles}")
+
+
+def _keywords(verb: str, job: Job, stack: Stack, mask: Any) -> dict[str, Any]:
+    """Return the keywords of a verb, as a user of Python would write them."""
+    common = {"uncertainty": job.uncertainty, **_solving(job)}
+    if verb in GAPS:
+        common |= {"dates": job.dates or None, "tune": job.tune, "prior": job.prior}
+        if verb == "decloud":
+            return {"clouds": mask, **_masking(job), **common}
+        return {"missing": mask, "extent": job.extent, **common}
+    common["bad_bands"] = selection.bands(cubes.read(stack.raster).bands, job.bad_bands, first=1) or None
+    if verb == "fill_deadlines":
+        return {"lines": _lines(job.lines), **common}
+    own = {"noise": job.noise} if verb == "denoise" else {"direction": job.direction}
+    return {**own, "change": job.change, **common}
+
+
+def _lines(words: tuple[str, ...]) -> dict[str, list[int]] | None:
+    """Return the dead lines that were named, or None."""
+    if not words:
+        return None
+    table: dict[str, list[int]] = {"columns": [], "rows": []}
+    for word in words:
+        number = word[1:] if word[0] in "rR" else word
+        if not number.isdecimal():
+            msg = (
+                f"{word!r} names no line. Expected columns as whole numbers from 0, and rows as r12: --lines 17,18,r12"
+            )
+            raise InputError(msg)
+        table["rows" if word[0] in "rR" else "columns"].append(int(number))
+    return table
+
+
+def _solve(
+    verb: str, job: Job, stack: Stack, mask: Any, dates: Sequence[int] | None, console: Console
+) -> tuple[xr.DataArray | xr.Dataset, Written]:
+    """Restore the raster and write the result with all that was asked for beside it.
+
+    A raster too large for memory has its tiles solved into a work folder, wherever they run; then they are blended while the
+    result is written, here.
+    """
+    keywords = _keywords(verb, job, stack, mask)
+    folder = checks.work_folder(job, stack)
+    shown = stack if dates is None else only(stack, dates)
+    with console.progress() as progress:
+        with nullcontext() if folder is None else work.cluster(job.scheduler, job.workers):
+            result = getattr(stack.raster.ngr, verb)(work=folder, progress=progress, **keywords)
+        files = {"ngr_inputs": stack.inputs, "ngr_masks": (*job.clouds, *job.missing)}
+        names = {key: json.dumps([Path(n).name for n in some]) for key, some in files.items() if some}
+        result = _only_dates(result.assign_attrs(names), dates)
+        if stack.lazy:
+            with terminal.counted_tasks(progress):
+                written = write_stack(result, shown, job.output, job.overwrite)
+    if not stack.lazy:
+        with terminal.hushed():
+            written = write_stack(result, shown, job.output, job.overwrite)
+    _write_views(job, shown, result, written, folder, stack, console)
+    if job.stac:
+        from ..report import stac
+
+        stac.save(stac.items(result, written, job.quicklook), job.overwrite)
+    if job.url is not None:
+        remote.publish(_all_files(written), job.output, job.url)
+    if folder is not None:
+        _finish_work(job, stack, Path(folder.path))
+    return result, written
+
+
+def _only_dates(result: xr.DataArray | xr.Dataset, dates: Sequence[int] | None) -> xr.DataArray | xr.Dataset:
+    """Return a result with some of its dates, and only these in its record."""
+    if dates is None or "time" not in result.dims:
+        return result
+    attrs = {}
+    for name in ("ngr_dates", "ngr_mask"):
+        entry = record.read_json(result.attrs.get(name))
+        rows = entry.get("dates") if isinstance(entry, dict) else entry
+        if isinstance(rows, list) and len(rows) == result.sizes["time"]:
+            some = [rows[date] for date in dates]
+            attrs[name] = json.dumps(entry | {"dates": some} if isinstance(entry, dict) else some)
+    return result.isel(time=list(dates)).assign_attrs(attrs)
+
+
+def _write_views(
+    job: Job,
+    shown: Stack,
+    result: xr.DataArray | xr.Dataset,
+    written: Written,
+    folder: "Folder | None",
+    stack: Stack,
+    console: Console,
+) -> None:
+    """Write the picture and the page."""
+    if not (job.quicklook or job.report):
+        return
+    after = read_back(written, shown).assign_attrs(result.attrs) if stack.lazy else result
+    if job.quicklook:
+        from ..report.pictures import quicklook
+
+        quicklook(shown.raster, after, path=job.quicklook)
+    if job.report:
+        from ..report import page
+
+        tiles = stack.raster.ngr.tiles(folder.path) if folder is not None and checks.has_tables() else None
+        page.save(shown.raster, after, job.report, tiles, console.warnings)
+
+
+def _finish_work(job: Job, stack: Stack, folder: Path) -> None:
+    """Write the networks and the table of tiles where they were asked for, and remove the work folder."""
+    if job.save_prior:
+        from ..methods.checkpoint import load
+
+        load(folder / "prior.safetensors").save(job.save_prior)
+    if job.index:
+        from ..report.index import save
+
+        save(stack.raster.ngr.tiles(folder), job.index)
+    remove(folder)
+
+
+def _all_files(written: Written) -> list[Path]:
+    """Return all files that were written, with the headers of ENVI images."""
+    heads = [path.with_suffix(".hdr") for path in written.rasters]
+    return [*written.all, *(path for path in heads if path.exists())]
