@@ -11,6 +11,7 @@ import pytest
 import rasterio
 import xarray as xr
 from click.testing import CliRunner
+from small_stack import write_crops, write_masks
 
 import ngr_geo
 from ngr_geo import InputError, sample
@@ -87,10 +88,7 @@ def test_another_mask_is_refused(stack: xr.Dataset) -> None:
 
 def test_a_written_file_is_enough(tmp_path: Path) -> None:
     """Names and tags from outside are data: they come through as they are, and nothing is run."""
-    folder = ngr_geo.sample_path("slovenia")
-    days = ("20230815", "20230818", "20230820")
-    files = [str(next(folder.glob(f"S2_*{d}.tif"))) for d in days]
-    clouds = [str(next(folder.glob(f"SCL_*{d}.tif"))) for d in days]
+    files, clouds = ([str(p) for p in write(tmp_path / "in", size=96)] for write in (write_crops, write_masks))
     command = ["decloud", *files, "--clouds", *clouds, "--method", "guide", "-o", str(tmp_path / "out")]
     done = CliRunner().invoke(main, command, catch_exceptions=False)
     assert done.exit_code == 0, done.output

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import xarray as xr
 from click.testing import CliRunner
+from small_stack import write_crops, write_masks
 
 import ngr_geo
 from ngr_geo import InputError, sample
@@ -62,11 +63,8 @@ def test_folders_without_such_a_job_are_clear_errors(stack: xr.Dataset, tmp_path
 
 @pytest.mark.parametrize("name", ["tiles.parquet", "tiles.gpkg"])
 def test_the_command_writes_it(tmp_path: Path, name: str) -> None:
-    folder = ngr_geo.sample_path("slovenia")
-    days = ("20230813", "20230815", "20230818")
-    files = [str(next(folder.glob(f"S2_*{d}.tif"))) for d in days]
-    clouds = [str(next(folder.glob(f"SCL_*{d}.tif"))) for d in days]
-    command = ["decloud", *files, "--clouds", *clouds, "--method", "guide", "--tile", "128"]
+    files, clouds = ([str(p) for p in write(tmp_path / "in", size=96)] for write in (write_crops, write_masks))
+    command = ["decloud", *files, "--clouds", *clouds, "--method", "guide", "--tile", "40", "--overlap", "6"]
     command += ["-o", str(tmp_path / "out"), "--index", str(tmp_path / name)]
     done = CliRunner().invoke(main, command, catch_exceptions=False)
     assert done.exit_code == 0, done.output
@@ -75,7 +73,7 @@ def test_the_command_writes_it(tmp_path: Path, name: str) -> None:
     assert table.crs.to_epsg() == 32633
     assert len(table) == 16
     assert table.geometry.is_valid.all()
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["out", name]
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["in", "out", name]
     again = CliRunner().invoke(main, [*command, "--overwrite"], catch_exceptions=False)
     assert again.exit_code == 0, again.output
     refused = CliRunner().invoke(main, command)
