@@ -33,7 +33,7 @@ _BURNING = threading.Lock()
 
 @dataclass(frozen=True)
 class Area:
-    """Polygons on a raster's grid, in pixels from its upper left corner; `record` tells which they were, for the result."""
+    """Polygons on a raster's grid, in pixels from its upper left corner; `record` describes them in the result's attributes."""
 
     polygons: tuple[Any, ...]
     shape: tuple[int, int]
@@ -46,19 +46,12 @@ class Area:
             return _burnt(self.polygons, (0, 0), self.shape)
         polygons = dask.delayed(self.polygons)
         downs, acrosses = (list(pairwise(np.cumsum([0, *c]).tolist())) for c in self.chunks)
-        return da.block(
-            [
-                [
-                    da.from_delayed(
-                        dask.delayed(_burnt)(polygons, (top, left), (bottom - top, right - left)),
-                        (bottom - top, right - left),
-                        bool,
-                    )
-                    for left, right in acrosses
-                ]
-                for top, bottom in downs
-            ]
-        )
+
+        def block(top: int, bottom: int, left: int, right: int) -> da.Array:
+            shape = bottom - top, right - left
+            return da.from_delayed(dask.delayed(_burnt)(polygons, (top, left), shape), shape, bool)
+
+        return da.block([[block(*down, *across) for across in acrosses] for down in downs])
 
     def touched(self, pieces: Sequence[Tile]) -> tuple[Tile, ...]:
         """Return the tiles whose windows share a pixel with the area."""

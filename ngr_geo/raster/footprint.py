@@ -12,14 +12,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-import dask
 import dask.array as da
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
 from ..errors import InputError, warn
-from ..tiling import work
+from .counting import in_memory
 from .cube import Cube
 
 EXTENTS = ("footprint", "all")
@@ -59,20 +58,17 @@ def of(cube: Cube, extent: str, now: bool = False) -> Footprint:
     height, width = cube.shape[-2:]
     if extent == "all":
         return Footprint(np.ones((1, 1, height, width), bool), 0)
-    seen = cube.valid.any(axis=(0, 1))
-    if not cube.lazy:
-        inside = enclosed(seen) if cube.shape[0] == 1 else seen
-        return Footprint(inside[None, None], int((~inside).sum()))
-    if cube.shape[0] > 1:
-        watched = seen if now else da.map_blocks(_watched, seen, dtype=bool, meta=np.zeros((0, 0), bool))
-        return Footprint(watched[None, None])
-    found = dask.delayed(enclosed)(seen)
-    if now:
-        (inside,) = work.compute([found])
-        known = da.from_array(inside, chunks=cube.values.chunks[-2:])
+    seen, is_single = cube.valid.any(axis=(0, 1)), cube.shape[0] == 1
+    if not cube.lazy or (is_single and now):
+        inside = enclosed(in_memory(seen)) if is_single else seen
+        known = da.from_array(inside, chunks=cube.values.chunks[-2:]) if cube.lazy else inside
         return Footprint(known[None, None], int((~inside).sum()))
-    told = da.from_delayed(dask.delayed(_told)(found), (height, width), bool).rechunk(cube.values.chunks[-2:])
-    return Footprint(told[None, None])
+    meta = np.zeros((0, 0), bool)
+    if is_single:
+        seen = seen.rechunk(-1).map_blocks(enclosed, dtype=bool, meta=meta)
+    if not now:
+        seen = seen.map_blocks(_watched, count=is_single, dtype=bool, meta=meta)
+    return Footprint(seen.rechunk(cube.values.chunks[-2:])[None, None])
 
 
 def check(extent: str) -> None:
@@ -116,18 +112,11 @@ def _opened(missing: NDArray[np.bool_], axis: int) -> NDArray[np.bool_]:
     return covered[inner].astype(bool)
 
 
-def _told(inside: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Return a footprint as it is, and warn where pixels lie beyond it."""
+def _watched(inside: NDArray[np.bool_], count: bool) -> NDArray[np.bool_]:
+    """Return a footprint, or a block of it, as it is, and warn where pixels lie beyond it: how many, of a whole one."""
     if not inside.all():
-        warn(_text(int((~inside).sum())))
+        warn(_text(int((~inside).sum()) if count else None))
     return inside
-
-
-def _watched(seen: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Return a block of a footprint as it is, and warn where pixels lie beyond it."""
-    if not seen.all():
-        warn(_text(None))
-    return seen
 
 
 def _text(left: int | None) -> str:

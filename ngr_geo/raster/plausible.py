@@ -20,10 +20,10 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from ..errors import warn
-from ..tiling import work
 from ..tiling.tiles import Region
-from . import cube as cubes
+from .counting import in_memory
 from .cube import Cube
+from .storage import nodata
 
 IMPOSSIBLE = 1e30
 """From here on a magnitude is a fill value, whatever the band holds: CF's default is 9.97e36, the largest float32 3.4e38."""
@@ -45,19 +45,14 @@ def checked(cube: Cube, windows: Sequence[Region], now: bool = False) -> Cube:
     if cube.values.dtype.kind != "f":
         return cube
     sample = [(cube.values[(..., *w)], cube.valid[(..., *w)]) for w in windows]
-    exempt = _integers(cube)
+    exempt = [cube.raster[name].dtype.kind != "f" for name in cube.names] or [False] * cube.shape[1]
     if not cube.lazy:
-        limits = _limits(sample, exempt)
-        valid, odd = _judged(cube, limits)
+        valid, odd = _judged(cube, _limits(sample, exempt))
         return replace(cube, valid=valid, odd=odd.sum((0, 2, 3)))
-    measured = dask.delayed(_limits)(sample, exempt)
+    limits = da.from_delayed(dask.delayed(_limits)(sample, exempt), (2, cube.shape[1]), float)
     if now:
-        (known,) = work.compute([measured])
-        valid, odd = _judged(cube, da.from_array(known))
-        blocks = odd.rechunk({0: -1, 1: -1})
-        parts = work.compute([dask.delayed(_count)(block) for block in blocks.to_delayed().ravel()])
-        return replace(cube, valid=valid, odd=np.sum(parts, axis=0))
-    limits = da.from_delayed(measured, (2, cube.shape[1]), float)
+        valid, odd = _judged(cube, da.from_array(in_memory(limits)))
+        return replace(cube, valid=valid, odd=in_memory(odd.sum((0, 2, 3))))
     valid, odd = _judged(cube, limits)
     some = [odd[(..., *w)].sum((0, 2, 3)) for w in windows]
     watched = da.map_blocks(_watched, odd, names=cube.bands, dtype=bool, meta=np.zeros((0,) * 4, bool))
@@ -87,13 +82,6 @@ def per_band(cube: Cube, values: Any, attrs: dict[str, str]) -> tuple[Any, ...]:
     if cube.names:
         return ("ngr_band",), values, {**attrs, "bands": ", ".join(cube.bands)}
     return ((), values[0], attrs) if cube.dims[1] is None else ((cube.dims[1],), values, attrs)
-
-
-def _integers(cube: Cube) -> tuple[bool, ...]:
-    """Return which bands (B,) are integers, in a Dataset that mixes them with floats."""
-    if not cube.names:
-        return (False,) * cube.shape[1]
-    return tuple(cube.raster[name].dtype.kind != "f" for name in cube.names)
 
 
 def _limits(sample: Sequence[tuple[NDArray[Any], NDArray[np.bool_]]], exempt: Sequence[bool]) -> NDArray[np.float64]:
@@ -130,25 +118,18 @@ def _near(seen: NDArray[np.float64], away: NDArray[np.float64]) -> float:
 
 def _judged(cube: Cube, limits: Any) -> tuple[Any, Any]:
     """Return which values are valid, and which are implausible, (time, band, y, x), of the cube's kind."""
-    xp = da if cube.lazy else np
     low, high = limits[0][:, None, None], limits[1][:, None, None]
     inside = (cube.values > -IMPOSSIBLE) & (cube.values < IMPOSSIBLE) & (cube.values >= low) & (cube.values <= high)
-    parts = [cube.raster[n] for n in cube.names] if isinstance(cube.raster, xr.Dataset) else [cube.raster]
-    declared = any(np.isinf(missing) for part in parts if (missing := cubes.nodata(part)) is not None)
+    declared = any(np.isinf(missing) for part in cube.variables if (missing := nodata(part)) is not None)
     odd = cube.valid & ~inside
-    return cube.valid & inside, odd if declared else odd | xp.isinf(cube.values)
-
-
-def _count(odd: NDArray[np.bool_]) -> NDArray[np.int64]:
-    """Return how many values of a block are implausible, per band."""
-    return np.asarray(odd.sum((0, 2, 3)))
+    return cube.valid & inside, odd if declared else odd | np.isinf(cube.values)
 
 
 def _watched(odd: NDArray[np.bool_], names: Sequence[str], block_info: Any = None) -> NDArray[np.bool_]:
     """Return a block of the map of implausible values as it is, and warn where there are any."""
     if odd.any():
         first = block_info[0]["array-location"][1][0] if block_info else 0
-        warn(_text(names[first : first + odd.shape[1]], _count(odd)))
+        warn(_text(names[first : first + odd.shape[1]], odd.sum((0, 2, 3))))
     return odd
 
 
