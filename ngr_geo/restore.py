@@ -193,9 +193,9 @@ def _fill_stack(
     same = {"dates": [cube.dates[t] for t in targets], "prior": store.digest(weights) if weights else None}
     area = areas.read(cube, options.aoi)
     scene = Part(cube.values, observed, gap, None if area is None else area.mask())
-    if not cube.lazy and options.work is None and (nothing := _nothing_to_fill(cube, scene, take_part, method, verb)):
-        result = nothing
-    else:
+    here = not cube.lazy and options.work is None
+    result = _nothing_to_fill(cube, scene, take_part, method, verb) if here else None
+    if result is None:
         result = _restored(cube, scene, method, verb, options, area, same)
     result = plausible.noted(areas.noted(result, area), cube)
     if left_out:
