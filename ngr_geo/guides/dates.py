@@ -24,8 +24,8 @@ RANK = 8
 FACTOR_PIXELS = 30_000
 OUTLIER = 6.0
 """Robust standard deviations beyond which a residual is an outlier."""
-RIM = 3
-"""Width in pixels of the rim of a gap in which they are looked for."""
+EDGE = 3
+"""Width in pixels of the edge of a gap in which they are looked for."""
 FIT_PIXELS = 400_000
 """Pixels that the low-rank model and one regression are fitted on, at most."""
 
@@ -108,18 +108,18 @@ def predict(guide: Guide, window: Window, seen: Window, date: int) -> tuple[Tens
 def _trusted(residual: Tensor, seen: Tensor) -> Tensor:
     """Return the seen pixels (h, w) that a fill may learn from and has to meet: all but what the mask missed of a cloud.
 
-    That lies at the rim of the gaps and would shine into them. So outliers there are left out, where the rim has at least
+    That lies at the edge of the gaps and would shine into them. So outliers there are left out, where the edge has at least
     twice as many of them as the rest of the window; elsewhere an outlier is a field that changed, and counts.
     """
     gap = (~seen).to(residual.dtype)[None, None]
-    rim = seen & (functional.max_pool2d(gap, 2 * RIM + 1, 1, RIM)[0, 0] > 0)
-    inner = seen & ~rim
-    if not rim.any() or not inner.any():
+    edge = seen & (functional.max_pool2d(gap, 2 * EDGE + 1, 1, EDGE)[0, 0] > 0)
+    inner = seen & ~edge
+    if not edge.any() or not inner.any():
         return seen
     spread = 1.4826 * residual[:, seen].abs().median(dim=1).values.clamp(min=1e-3)
     outlier = (residual.abs() > OUTLIER * spread[:, None, None]).any(dim=0)
-    often = float(outlier[rim].double().mean()) > 2 * float(outlier[inner].double().mean()) + 0.005
-    return seen & ~(outlier & rim) if often else seen
+    often = float(outlier[edge].double().mean()) > 2 * float(outlier[inner].double().mean()) + 0.005
+    return seen & ~(outlier & edge) if often else seen
 
 
 def choose(pixels: Tensor, clear: Tensor, date: int) -> tuple[int, ...]:

@@ -83,7 +83,7 @@ def _standing_out(
     """Return the lines of `dead` (h, w) that differ from both their sides, or run through most of the image.
 
     A short flat piece may be the scene itself, clipped at 0 or saturated; then what lies beside it is nearly as dark or bright.
-    The rim of a nodata region has data on one side only.
+    The edge of a nodata region has data on one side only.
     """
     height, width = image.shape
     index = np.arange(width)[None]

@@ -70,7 +70,7 @@ class Lines:
     """The lines of an image (h, w) at one tilt: sums over them and back, only of pixels that are used."""
 
     def __init__(self, inside: NDArray[np.bool_], slope: float) -> None:
-        """Number the lines; `inside` (h, w) tells which pixels there are."""
+        """Number the lines; `inside` (h, w) tells the pixels that there are."""
         height, width = inside.shape
         rows, columns = np.nonzero(inside)
         at = columns - slope * (rows - (height - 1) / 2)

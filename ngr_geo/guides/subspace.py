@@ -26,7 +26,7 @@ MOST_EXTRA = 8
 RARE = 4.5
 """Standard deviations that noise passes once in 150 000 values."""
 FEW_BANDS = 6
-"""With fewer bands than this, noise is told from neighbouring pixels and not from neighbouring bands."""
+"""With fewer bands than this, noise is estimated from neighbouring pixels and not from other bands."""
 GAP_SWEEPS = 4
 
 
@@ -85,7 +85,7 @@ def noise_level(cube: Tensor, observed: Tensor, pixels: Tensor) -> Tensor:
 
 
 def spatial_level(cube: Tensor, observed: Tensor) -> Tensor:
-    """Return the noise of each band (B,) told from its own neighbouring pixels, float64."""
+    """Return the noise of each band (B,) estimated from its own neighbouring pixels, float64."""
     kernel = torch.tensor([[1.0, -2, 1], [-2, 4, -2], [1, -2, 1]], dtype=torch.float64) / 6
     result = torch.zeros(len(cube), dtype=torch.float64)
     if min(cube.shape[1:]) < 3:
@@ -99,7 +99,7 @@ def spatial_level(cube: Tensor, observed: Tensor) -> Tensor:
 
 
 def _project(pixels: Tensor, inside: Tensor, sigma: Tensor, rare: bool) -> tuple[Tensor, int]:
-    """Return pixels (B, n) denoised, and the rank; `inside` (h, w) tells where they lie."""
+    """Return pixels (B, n) denoised, and the rank; `inside` (h, w) marks where they lie."""
     bands, count = pixels.shape
     mean = pixels.mean(1, keepdim=True)
     white = (pixels - mean) / sigma[:, None]

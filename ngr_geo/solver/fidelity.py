@@ -57,7 +57,7 @@ class Sparse:
 @final
 @dataclass(frozen=True)
 class Stripes:
-    """φ(E) = λ ‖E‖₁ + λ_g Σ_lines ‖E_line‖₂: few lines are struck at all, and few pixels of those (sparse group lasso).
+    """φ(E) = λ ‖E‖₁ + λ_g Σ_lines ‖E_line‖₂: few lines have any residual, and few pixels of those (sparse group lasso).
 
     `weight` is λ >= 0, `line_weight` λ_g >= 0. A line runs along `axis` of (C, H, W): -2 for stripes that are columns,
     -1 for stripes that are rows.

@@ -89,7 +89,7 @@ class Small(nn.Module):
 
     A U-net that adds its skip links instead of stacking them. Without any normalisation by batch or image statistics it
     is a function of a pixel's surroundings alone: trained on windows of a scene it can be applied to the whole scene,
-    and far enough from the rims both answers are the same, if windows start at multiples of 2**scales pixels.
+    and far enough from the edges both answers are the same, if windows start at multiples of 2**scales pixels.
     """
 
     def __init__(self, channels_in: int, channels: int, width: int = 32, scales: int = 3, seed: int = 0) -> None:
@@ -131,7 +131,7 @@ def seeded(seed: int) -> Iterator[None]:
 
 @final
 class _Convolution(nn.Module):
-    """3x3 convolution with reflected rim, then a leaky ReLU.
+    """3x3 convolution with a reflected boundary, then a leaky ReLU.
 
     First weights are torch's own, which are small: with He's, as loud at every depth, the network overfits from 20 steps on
     (50.2 dB instead of 50.7 dB after 80 steps, mean of eight Sentinel-2 cases).
@@ -173,7 +173,7 @@ class _Reflect(nn.Module):
 
 
 def _reflect(x: Tensor) -> Tensor:
-    """Return the image with a rim of one pixel: mirrored, or repeated where it is one pixel wide."""
+    """Return the image with a margin of one pixel: mirrored, or repeated where it is one pixel wide."""
     height, width = x.shape[-2:]
     if height > 1 and width > 1:
         return F.pad(x, (1, 1, 1, 1), mode="reflect")

@@ -61,7 +61,7 @@ def test_same_seed_same_weights_and_no_trace() -> None:
 
 
 def test_small_says_the_same_on_a_window_as_on_the_scene() -> None:
-    """Away from the window's rim, for a window that starts at a multiple of 8."""
+    """Away from the window's edge, for a window that starts at a multiple of 8."""
     network = Small(3, 2, width=8, seed=0)
     torch.nn.init.normal_(network.head.weight, generator=torch.Generator().manual_seed(0))
     scene = torch.rand(1, 3, 160, 160, generator=torch.Generator().manual_seed(1))

@@ -15,9 +15,11 @@ def normal(*shape: int, seed: int, dtype: torch.dtype = torch.float64) -> Tensor
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=dtype)
 
 
-def violation(image: Tensor, start: Tensor, fields: Tensor, observed: Tensor, weights: Weights, rim: Boundary) -> float:
+def violation(
+    image: Tensor, start: Tensor, fields: Tensor, observed: Tensor, weights: Weights, boundary: Boundary
+) -> float:
     """Return the norm of the normal equations' residual over the missing pixels; G is the start."""
-    pull = rim.adjoint(column(weights, fields) * (rim.gradient(image) - fields)) + TETHER * (image - start)
+    pull = boundary.adjoint(column(weights, fields) * (boundary.gradient(image) - fields)) + TETHER * (image - start)
     return float((pull * ~observed).norm())
 
 
