@@ -40,7 +40,7 @@ def as_array(raster: xr.Dataset) -> xr.DataArray:
 
 @pytest.fixture(scope="module")
 def clear(sample: xr.Dataset) -> xr.Dataset:
-    return sample.ngr.decloud(method="ngr", steps=12, tile=64, overlap=8)  # type: ignore[no-any-return]
+    return sample.ngr.decloud(method="ngr", steps=4, tile=64, overlap=8)  # type: ignore[no-any-return]
 
 
 def test_observed_pixels_come_back_bit_for_bit_and_clouds_do_not(sample: xr.Dataset, clear: xr.Dataset) -> None:
@@ -81,7 +81,7 @@ def test_the_record_says_what_was_done(clear: xr.Dataset) -> None:
         np.testing.assert_allclose([scene[name]["rmse"][b] for b in BANDS], mean, rtol=1e-3)
         assert set(scene[name]) == {"rmse", "bias", "psnr"}
     assert all(r["expected"]["rmse"] == r[r["method"]]["rmse"] for r in cloudy)
-    settings = {"method": "ngr", "steps": 12, "seed": 0, "device": "cpu", "tune": 0}
+    settings = {"method": "ngr", "steps": 4, "seed": 0, "device": "cpu", "tune": 0}
     assert json.loads(clear.attrs["ngr_settings"]) == settings
     assert json.loads(clear.attrs["ngr_tiles"])["unsolvable"] == 0
 
@@ -89,7 +89,7 @@ def test_the_record_says_what_was_done(clear: xr.Dataset) -> None:
 @pytest.mark.parametrize("scheduler", ["threads", "synchronous"])
 def test_lazy_in_lazy_out_with_the_same_bits(sample: xr.Dataset, clear: xr.Dataset, scheduler: str) -> None:
     chunked = sample.chunk(time=2, y=37, x=50)
-    lazy = chunked.ngr.decloud(method="ngr", steps=12, tile=64, overlap=8)
+    lazy = chunked.ngr.decloud(method="ngr", steps=4, tile=64, overlap=8)
     assert all(isinstance(lazy[b].data, da.Array) for b in [*BANDS, "filled"])
     assert lazy.B02.chunks == chunked.B02.chunks
     with dask.config.set(scheduler=scheduler):
@@ -108,8 +108,9 @@ def test_lazy_in_lazy_out_with_the_same_bits(sample: xr.Dataset, clear: xr.Datas
 
 def test_a_cluster_of_two_processes_gives_the_same_bits(sample: xr.Dataset) -> None:
     distributed = pytest.importorskip("distributed")
+    sample = sample.isel(time=slice(2, 5), y=slice(0, 72))
     eager = sample.ngr.decloud(**QUICK, tile=64, overlap=8)
-    lazy = sample.chunk(y=48).ngr.decloud(**QUICK, tile=64, overlap=8)
+    lazy = sample.chunk(y=40).ngr.decloud(**QUICK, tile=64, overlap=8)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         with (
@@ -137,6 +138,7 @@ def test_building_the_graph_reads_no_pixels(sample: xr.Dataset) -> None:
 
 
 def test_dataset_and_dataarray_in_any_order_agree(sample: xr.Dataset) -> None:
+    sample = sample.isel(time=slice(2, 5), y=slice(0, 64))
     one = sample.ngr.decloud(**QUICK)
     array = as_array(sample).transpose("x", "band", "y", "time")
     two = array.ngr.decloud(sample.SCL, **QUICK)
@@ -267,13 +269,13 @@ def test_duplicate_and_unsorted_times_keep_their_order(sample: xr.Dataset) -> No
 def test_mixed_baselines_are_warned_of(sample: xr.Dataset) -> None:
     mixed = sample.assign_coords({"s2:processing_baseline": ("time", ["03.01", "03.01", "04.00", "05.09", "05.09"])})
     with pytest.warns(UserWarning, match=r"04\.00"):
-        mixed.ngr.decloud(**QUICK)
+        mixed.ngr.decloud(dates="2023-08-18", **QUICK)
 
 
 def test_no_crs_works_with_a_warning(sample: xr.Dataset) -> None:
     bare = sample.drop_vars("spatial_ref")
     with pytest.warns(UserWarning, match="no CRS"):
-        result = bare.ngr.decloud(**QUICK)
+        result = bare.ngr.decloud(dates="2023-08-18", **QUICK)
     assert result.rio.crs is None
 
 
@@ -289,7 +291,7 @@ def test_narrow_rasters(sample: xr.Dataset, width: int) -> None:
 def test_geographic_crs_and_oblong_pixels(sample: xr.Dataset) -> None:
     geo = sample.drop_vars("spatial_ref").rename(y="latitude", x="longitude")
     geo = geo.assign_coords(latitude=46 - np.arange(96) * 2e-3, longitude=15 + np.arange(80) * 1e-3).rio.write_crs(4326)
-    result = geo.ngr.decloud(**QUICK)
+    result = geo.ngr.decloud(dates="2023-08-18", **QUICK)
     assert result.rio.crs.to_epsg() == 4326
     np.testing.assert_array_equal(result.longitude.values, geo.longitude.values)
 
