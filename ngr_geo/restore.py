@@ -40,8 +40,8 @@ from .tiling.executors import Todo
 from .wording import counted
 
 if TYPE_CHECKING:
-    from .methods.faults import Task
     from .methods.problem import Settings
+    from .methods.spectral import Task
 
 NOISES = ("auto", "gaussian", "mixed")
 DIRECTIONS = (None, "columns", "rows")
@@ -101,7 +101,7 @@ def inpaint(
             many = counted(cube.shape[1], "band")
             msg = f"Found one date of {many}, filled as a spectral cube, expected a stack of dates:"
             raise InputError(msg, call=f"leave {name}= out.", option=f"leave --{name} out.")
-        from .methods.faults import Task
+        from .methods.spectral import Task
 
         selection.dates(cube.dates, dates)  # there is one date, so this only finds wrong names
         task = Task("inpaint", "gaps")
@@ -119,7 +119,7 @@ def denoise(
     raster: xr.DataArray | xr.Dataset, noise: str, bad_bands: Sequence[Any] | None, change: bool, options: Options
 ) -> xr.DataArray | xr.Dataset:
     """Return the raster with less noise; see `accessor`."""
-    from .methods.faults import Task
+    from .methods.spectral import Task
 
     if noise not in NOISES:
         msg = f"Found the noise {noise!r}, expected one of {', '.join(NOISES)}:"
@@ -136,7 +136,7 @@ def destripe(
     options: Options,
 ) -> xr.DataArray | xr.Dataset:
     """Return the raster without stripes; see `accessor`."""
-    from .methods.faults import Task
+    from .methods.spectral import Task
 
     if direction not in DIRECTIONS:
         msg = f"Found the direction {direction!r}, expected columns, rows,"
@@ -149,7 +149,7 @@ def fill_deadlines(
     raster: xr.DataArray | xr.Dataset, lines: Any, bad_bands: Sequence[Any] | None, options: Options
 ) -> xr.DataArray | xr.Dataset:
     """Return the raster with its dead lines filled; see `accessor`."""
-    from .methods.faults import Task
+    from .methods.spectral import Task
 
     cube = _read(raster, options)
     gap = None if lines is None else line_mask(cube, lines)

@@ -27,8 +27,8 @@ from . import expected
 from .base import Part, Progress, Row, Sample, Solved
 
 if TYPE_CHECKING:
-    from .faults import Task
     from .problem import Judgement, Settings
+    from .spectral import Task
 
 QUANTILE = 0.999
 

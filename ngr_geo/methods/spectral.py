@@ -1,0 +1,165 @@
+"""What the spectral verbs have in common: tasks and answers, hidden data, and the subspace of the leading spectra."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+import torch
+from torch import Tensor
+
+from ..guides.covariance import principal
+from . import judge as judging
+from .problem import Judgement
+
+Kind = Literal["gaussian", "mixed", "stripes", "gaps"]
+TRIAL_SIZE, NOISE_TRIAL_SIZE = 96, 64
+"""Sides of the windows that NGR is tried on: for gaps, and for noise, of which a smaller one has enough."""
+SHARE = 0.03
+"""Share of the observed entries that is hidden."""
+MOST_STEPS, CHECK_EVERY, PATIENCE = 60, 10, 1
+LEADING = 8
+"""Spectra of the guide that the network works in, at most."""
+HOLD_STEPS = 16
+FAR = 4.5
+BETTER = 0.98
+"""For noise and stripes NGR is kept where its error on hidden data is below this part of the guide's: the best of some looks."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """What a verb asks for. `kind` None: to be found out; `direction` as the user gave it, if so."""
+
+    verb: str
+    kind: Kind | None = None
+    direction: Literal["columns", "rows"] | None = None
+
+
+class Answer(NamedTuple):
+    """A cube solved.
+
+    `image` (B, h, w); `made` (B, h, w), True where a value is made up and not measured; `noise` (B,); `deviation` (B, h, w),
+    how far a value may be off: NaN where unknown, all 0 where it was not asked for; what was kept, and the errors expected.
+    """
+
+    image: Tensor
+    made: Tensor
+    noise: Tensor
+    deviation: Tensor
+    judgement: Judgement
+    note: str = ""
+
+
+class Estimate(NamedTuple):
+    """What a guide says.
+
+    `image` (B, h, w); `clean`, the observation without what the guide saw as a fault; `made`, True where a value is made up;
+    `noise` (B,); `axis` along which stripes run.
+    """
+
+    image: Tensor
+    clean: Tensor
+    made: Tensor
+    noise: Tensor
+    axis: int = -2
+
+
+Guide = Callable[[Tensor, Tensor], Estimate]
+"""Maps a cube (B, h, w), 0 where not observed, and `observed` to an estimate."""
+
+
+class Hidden(NamedTuple):
+    """The cube and what is observed of it in a trial; the entries that stop it; those that score it; what they should be."""
+
+    cube: Tensor
+    observed: Tensor
+    stop: Tensor
+    score: Tensor
+    truth: Tensor
+
+
+class Refined(NamedTuple):
+    """What NGR made of a guide: the image (B, h, w), None where the guide is kept; the errors at what was hidden.
+
+    `table` has the errors by which that was chosen, where they are of blocks: see `judging`.
+    """
+
+    image: Tensor | None
+    guide: Errors
+    ngr: Errors | None
+    table: judging.Table | None = None
+
+
+class Errors(NamedTuple):
+    """Result less truth (B, h, w) of a window, and where that counts; the result, and the guide that it was made from."""
+
+    error: Tensor
+    where: Tensor
+    image: Tensor
+    guide: Tensor
+    seen: Tensor
+
+
+class Subspace(NamedTuple):
+    """The leading spectra of a guide: values = mean + unit · (vectors @ coefficients). (B, 1, 1), (B, 1, 1), (B, r)."""
+
+    mean: Tensor
+    unit: Tensor
+    vectors: Tensor
+
+    def down(self, image: Tensor) -> Tensor:
+        """Return the coefficients (r, h, w) of a cube (B, h, w)."""
+        return torch.einsum("br,bhw->rhw", self.vectors, (image - self.mean) / self.unit)
+
+    def up(self, coefficients: Tensor) -> Tensor:
+        """Return the deviation from the mean (B, h, w) of coefficients (r, h, w)."""
+        return self.unit * torch.einsum("br,rhw->bhw", self.vectors, coefficients)
+
+
+def unjudged(method: str, bands: int) -> Judgement:
+    """Return the record of a method whose errors nobody can tell."""
+    nothing = (float("nan"),) * bands
+    return Judgement(method, *(nothing,) * (len(Judgement._fields) - 1))
+
+
+def error_of(image: Tensor, truth: Tensor, where: Tensor, noise: Tensor) -> float:
+    """Return the RMSE on hidden data, bands weighted by their noise; beyond `FAR` deviations it is cut: an impulse is none."""
+    if not where.any():
+        return float("nan")
+    unit = noise.clamp(min=1e-2 * float(noise.max()))[:, None, None] if float(noise.max()) > 0 else torch.ones(1, 1, 1)
+    z = ((image - truth) / unit)[where]
+    z = z.clamp(-FAR, FAR) if float(noise.max()) > 0 else z
+    return float(z.double().square().mean().sqrt() * unit.double().mean())
+
+
+def subspace_of(image: Tensor, noise: Tensor) -> Subspace:
+    """Return the leading spectra of an image (B, h, w), in units of the noise (B,) where there is any, else of each band."""
+    flat = image.flatten(1).double()
+    mean = flat.mean(1, keepdim=True)
+    unit = noise.double()[:, None] if float(noise.max()) > 0 else flat.std(1, keepdim=True)
+    unit = unit.clamp(min=1e-3 * float(unit.max()) + 1e-9)
+    standard = (flat - mean) / unit
+    leading = principal(standard)[1][:, :LEADING]
+    return Subspace(mean[..., None].float(), unit[..., None].float(), leading.float())
+
+
+def standard_of(maps: Tensor) -> Tensor:
+    """Return maps (n, h, w) with mean 0 and deviation 1."""
+    flat = maps.flatten(1)
+    mean, spread = flat.mean(1)[:, None, None], flat.std(1).clamp(min=1e-6)[:, None, None]
+    return (maps - mean) / spread
+
+
+def busiest_of(observed: Tensor, size: int) -> tuple[slice, slice]:
+    """Return the window of at most `size` with most pixels that are partly observed, else with most observed ones."""
+    height, width = observed.shape[1:]
+    some = observed.any(0).double()
+    best, window = -1.0, (slice(0, height), slice(0, width))
+    for top in range(0, max(height - size, 0) + 1, 16):
+        for left in range(0, max(width - size, 0) + 1, 16):
+            here = slice(top, min(top + size, height)), slice(left, min(left + size, width))
+            count = float(some[here].sum())
+            if count > best:
+                best, window = count, here
+    return window
