@@ -38,7 +38,7 @@ HELP = "--band-pattern '_(B\\d+)' (band_pattern= in Python; a group around the b
 
 @dataclass(frozen=True)
 class Named:
-    """The band that a name tells, and what is left of the name: that of the acquisition ("" where nothing is left)."""
+    """The band that a name holds, and what is left of the name: that of the acquisition ("" where nothing is left)."""
 
     band: str
     scene: str
@@ -50,7 +50,7 @@ class Named:
 
 
 def in_name(file: str, pattern: str | None = None) -> Named | None:
-    """Return the band in a file's name, or None where it tells none.
+    """Return the band in a file's name, or None where there is none.
 
     Args:
         file: the name, without folder.

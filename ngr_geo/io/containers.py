@@ -24,7 +24,7 @@ _SPATIAL = {"x", "y", "lon", "lat", "longitude", "latitude", "easting", "northin
 
 
 def is_zarr(path: str | Path) -> bool:
-    """Whether a path is a Zarr store, by what lies in it, or by its name where it cannot be looked into."""
+    """Return whether a path is a Zarr store, by what lies in it, or by its name where it cannot be looked into."""
     text = str(path).rstrip("/")
     if os.path.isdir(text):
         return any(os.path.exists(os.path.join(text, name)) for name in _ZARR_FILES)
@@ -32,12 +32,12 @@ def is_zarr(path: str | Path) -> bool:
 
 
 def is_container(path: str) -> bool:
-    """Whether a path is a NetCDF file or a Zarr store."""
+    """Return whether a path is a NetCDF file or a Zarr store."""
     return is_zarr(path) or os.path.splitext(path)[1].lower() in NETCDF
 
 
 def open_container(path: str, lazy: bool = False) -> xr.Dataset:
-    """The whole file as a Dataset of raw values: neither masked nor scaled, so that every number can go back as it was.
+    """Return the whole file as a Dataset of raw values: neither masked nor scaled, so that every number can go back as it was.
 
     Raises:
         InputError: no such file, or not what its name says.
@@ -126,7 +126,7 @@ def _with_crs(dataset: xr.Dataset) -> xr.Dataset:
 def choose(
     dataset: xr.Dataset, path: str, bands: Sequence[str] | None, clouds: str | None
 ) -> xr.Dataset | xr.DataArray:
-    """What the verbs work on: the only variable with bands of its own where there is one, else the Dataset.
+    """Return what the verbs work on: the only variable with bands of its own where there is one, else the Dataset.
 
     Args:
         dataset: all that is in the file.
@@ -162,7 +162,7 @@ def choose(
 
 
 def _is_cube(variable: xr.DataArray) -> bool:
-    """Whether a variable has bands of its own, and y and x: its third dimension is neither time nor space."""
+    """Return whether a variable has bands of its own, and y and x: its third dimension is neither time nor space."""
     rest = set(map(str, variable.dims)) - _SPATIAL
     return variable.ndim == 3 and len(rest) == 1 and "time" not in rest
 
@@ -175,19 +175,19 @@ def _check_names(path: str, bands: Sequence[str], known: Sequence[str]) -> None:
 
 
 def find_mask(dataset: xr.Dataset) -> xr.DataArray | None:
-    """The variable with a well-known mask name, or None."""
+    """Return the variable with a well-known mask name, or None."""
     names = _masks(dataset.data_vars)
     return dataset[names[0]] if names else None
 
 
 def _masks(names: Iterable[Hashable]) -> list[Hashable]:
-    """The well-known mask names among these, the likeliest first."""
+    """Return the well-known mask names among these, the likeliest first."""
     lower = {str(name).lower(): name for name in names}
     return [lower[name.lower()] for name in products.SEARCHED if name.lower() in lower]
 
 
 def mask_variable(dataset: xr.Dataset, path: str) -> xr.DataArray:
-    """The mask in a file of its own: the variable with a well-known name, or the only one.
+    """Return the mask in a file of its own: the variable with a well-known name, or the only one.
 
     Raises:
         MaskError: several variables, none with such a name.
@@ -201,7 +201,7 @@ def mask_variable(dataset: xr.Dataset, path: str) -> xr.DataArray:
 
 
 def assemble(result: xr.Dataset | xr.DataArray, dataset: xr.Dataset | None) -> xr.Dataset:
-    """The result of a verb as the Dataset to be written.
+    """Return the result of a verb as the Dataset to be written.
 
     A DataArray from raster files becomes one variable per band, as the verbs on Datasets expect; a variable of a
     Dataset goes back among the others. What the verb notes about itself (ngr_*) moves to the Dataset's attributes.
@@ -247,12 +247,12 @@ def assemble(result: xr.Dataset | xr.DataArray, dataset: xr.Dataset | None) -> x
 
 
 def for_netcdf(dataset: xr.Dataset) -> xr.Dataset:
-    """The Dataset with only such encodings as NetCDF understands."""
+    """Return the Dataset with only such encodings as NetCDF understands."""
     return _encoded(dataset, foreign={"chunks", "compressors", "compressor", "filters", "shards", "serializer"})
 
 
 def for_zarr(dataset: xr.Dataset) -> xr.Dataset:
-    """The Dataset with only such encodings as Zarr understands, in even chunks of whole stored ones."""
+    """Return the Dataset with only such encodings as Zarr understands, in even chunks of whole stored ones."""
     foreign = {
         "zlib",
         "szip",

@@ -59,7 +59,7 @@ HELP = "--date-pattern 'S2_%Y%m%d' (a regular expression with a group or tag:NAM
 
 
 def acquired(name: str, tags: Mapping[str, str], pattern: str | None = None) -> np.datetime64 | None:
-    """The time a raster was acquired, or None where neither its tags nor its name tell.
+    """Return the time a raster was acquired, or None where neither its tags nor its name say it.
 
     Without a pattern an acquisition tag comes first, then the name (Sentinel, Landsat and HLS names hold several dates:
     the first is the acquisition), then tags such as DATE and TIFFTAG_DATETIME that may hold the day of processing.
@@ -107,7 +107,7 @@ def _numpy(moment: datetime) -> np.datetime64:
 
 
 def _moment(match: re.Match[str]) -> datetime | None:
-    """The match as a time; None where it is no day of the calendar."""
+    """Return the match as a time; None where it is no day of the calendar."""
     part = {key: int(value) for key, value in match.groupdict().items() if value and key != "sep"}
     clock = {"hour": part.get("H", 0), "minute": part.get("M", 0), "second": part.get("S", 0)}
     try:
@@ -120,7 +120,7 @@ def _moment(match: re.Match[str]) -> datetime | None:
 
 
 def _in_name(text: str) -> list[datetime]:
-    """All dates in a text, in the order they stand there."""
+    """Return all dates in a text, in the order they stand there."""
     found: list[tuple[int, datetime]] = []
     for form in (*_FORMS, _ORDINAL):
         for match in form.finditer(text):
@@ -131,7 +131,7 @@ def _in_name(text: str) -> list[datetime]:
 
 
 def _parse(text: str) -> datetime | None:
-    """A tag's text as a time in UTC without zone: ISO 8601, TIFF's YYYY:MM:DD, or any date in it."""
+    """Return a tag's text as a time in UTC without zone: ISO 8601, TIFF's YYYY:MM:DD, or any date in it."""
     cleaned = text.strip().strip("\"'")
     try:
         moment = datetime.fromisoformat(cleaned)

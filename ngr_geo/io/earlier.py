@@ -18,7 +18,7 @@ from .geotiff import FILLED_TAG, Header, read_header
 def with_record(
     raster: xr.DataArray, headers: Sequence[Header], names: Sequence[str], numbers: Sequence[int]
 ) -> tuple[xr.DataArray, tuple[str, ...]]:
-    """A raster with what an earlier verb left in its files, and the sidecars NAME_filled.tif that say what was filled.
+    """Return a raster with what an earlier verb left in its files, and the sidecars NAME_filled.tif that say what was filled.
 
     The coordinate `filled` is there where one of the files has such a sidecar; the history where a file has one.
 
@@ -59,7 +59,7 @@ def content(header: Header) -> str | None:
 
 
 def _sidecar(header: Header) -> Header | None:
-    """The sidecar NAME_filled.tif of a file, if there is one that a verb wrote."""
+    """Return the sidecar NAME_filled.tif of a file, if there is one that a verb wrote."""
     path = f"{os.path.splitext(header.path)[0]}_{record.FILLED}.tif"
     if not os.path.isfile(path) or not os.path.isfile(header.path):
         return None
@@ -75,7 +75,7 @@ def _sidecar(header: Header) -> Header | None:
 def _filled(
     sidecar: Header | None, shape: tuple[int, int], names: Sequence[str], numbers: Sequence[int], lazy: bool
 ) -> Any:
-    """Which pixels (1 or band, y, x) of a file were filled; none where it has no sidecar."""
+    """Return which pixels (1 or band, y, x) of a file were filled; none where it has no sidecar."""
     if sidecar is None:
         return (dask.array if lazy else np).zeros((1, *shape), bool)
     wanted = [f"{record.FILLED} {names[number - 1]}" for number in numbers]

@@ -106,7 +106,7 @@ SPECTRAL = ("wavelength", "fwhm", "bbl")
 
 
 def spectral(header: Header) -> dict[str, tuple[float, ...]]:
-    """The numbers in SPECTRAL, one per band, from the bands' own tags or from an ENVI header, where all bands have them."""
+    """Return the numbers in SPECTRAL, one per band, from the bands' own tags or from an ENVI header, where all bands have them."""
     found: dict[str, tuple[float, ...]] = {}
     listed = header.tags.get("ENVI", {})
     for name in SPECTRAL:
@@ -171,7 +171,7 @@ def _check_here(source: rasterio.DatasetReader, path: str) -> None:
 
 
 def read_header(path: str) -> Header:
-    """The header of a raster file; its pixels are not read.
+    """Return the header of a raster file; its pixels are not read.
 
     Raises:
         InputError: no such file, not a raster, no band, or shorter than its own directory says (truncated).
@@ -324,21 +324,21 @@ def _naming_damage(path: str, window: Window, shape: tuple[int, int]) -> Iterato
 
 
 def windows(shape: tuple[int, int], step: int) -> Iterator[Window]:
-    """Windows of at most step x step that cover a shape, row by row."""
+    """Return windows of at most step x step that cover a shape, row by row."""
     for row in range(0, shape[0], step):
         for column in range(0, shape[1], step):
             yield Window(column, row, min(step, shape[1] - column), min(step, shape[0] - row))
 
 
 def describe(window: Window, shape: tuple[int, int]) -> str:
-    """A window in words, cut to the file's shape."""
+    """Return a window in words, cut to the file's shape."""
     last_row = min(window.row_off + window.height, shape[0]) - 1
     last_column = min(window.col_off + window.width, shape[1]) - 1
     return f"rows {window.row_off}-{last_row}, columns {window.col_off}-{last_column}"
 
 
 def first_line(error: BaseException) -> str:
-    """The root of an error on one line. GDAL's own message is in the cause, not in rasterio's."""
+    """Return the root of an error on one line. GDAL's own message is in the cause, not in rasterio's."""
     root = error
     while root.__cause__ is not None:
         root = root.__cause__

@@ -66,7 +66,7 @@ def _invented_headers(raster: xr.DataArray | xr.Dataset, source: str) -> list[He
 
 
 def _band_tags(raster: xr.DataArray, dim: Hashable | None, count: int) -> tuple[dict[str, str], ...]:
-    """What a NetCDF file or Zarr store says of every band, as a GeoTIFF does."""
+    """Return what a NetCDF file or Zarr store says of every band, as a GeoTIFF does."""
     tags: tuple[dict[str, str], ...] = tuple({} for _ in range(count))
     for name in SPECTRAL:
         if name not in raster.coords or raster[name].dims != (dim,):
@@ -80,12 +80,12 @@ def _band_tags(raster: xr.DataArray, dim: Hashable | None, count: int) -> tuple[
 
 
 def filled_header(header: Header, band_names: Sequence[str | None]) -> Header:
-    """The header of a raster's sidecar: same grid and tiling, uint8; 1 = made up by the solver, 0 = as measured."""
+    """Return the header of a raster's sidecar: same grid and tiling, uint8; 1 = filled, 0 = as measured."""
     return _sidecar(header, "filled", "uint8", None, band_names)
 
 
 def layer_header(header: Header, kind: str) -> Header:
-    """The header of a sidecar of a `kind` of `cube.LAYERS`, float32, in the raster's stored units; NaN = not known."""
+    """Return the header of a sidecar of a `kind` of `cube.LAYERS`, float32, in the raster's stored units; NaN = not known."""
     return _sidecar(header, kind, "float32", math.nan, header.band_names)
 
 
@@ -111,7 +111,7 @@ def _sidecar(header: Header, kind: str, dtype: str, nodata: float | None, band_n
 
 
 def as_cog(header: Header) -> Header:
-    """The header as that of a Cloud Optimized GeoTIFF: square tiles, compressed, overviews down to 256 pixels."""
+    """Return the header as that of a Cloud Optimized GeoTIFF: square tiles, compressed, overviews down to 256 pixels."""
     if header.is_cog:
         return header
     levels = (2**n for n in range(1, 16) if max(header.shape) / 2 ** (n - 1) > 256)
@@ -120,7 +120,7 @@ def as_cog(header: Header) -> Header:
 
 
 def subset(header: Header, bands: Sequence[int]) -> Header:
-    """The header with only some of its bands, numbers from 1."""
+    """Return the header with only some of its bands, numbers from 1."""
     keep = [band - 1 for band in bands]
     return replace(
         header,

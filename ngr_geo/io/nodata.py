@@ -250,7 +250,7 @@ def _fits(value: float, kind: Any) -> bool:
 
 
 def _is_far(rest: NDArray[np.generic], value: float) -> bool:
-    """Whether a number is far from all others: a bright roof next to saturation is no gap."""
+    """Return whether a number is far from all others: a bright roof next to saturation is no gap."""
     if rest.size < 32:
         return False
     low, high = np.quantile(rest.astype(np.float64), (0.001, 0.999))
@@ -261,7 +261,7 @@ def _is_far(rest: NDArray[np.generic], value: float) -> bool:
 
 
 def _edge_of_zeros(values: NDArray[np.generic]) -> bool:
-    """Whether pixels that are 0 in all bands lie along the edge of the raster, as beside a swath; not where all are."""
+    """Return whether pixels that are 0 in all bands lie along the edge of the raster, as beside a swath; not where all are."""
     empty = np.all(values == 0, axis=0)
     if empty.all() or min(empty.shape) < 8:
         return False

@@ -39,13 +39,13 @@ class Written:
         return self.rasters + self.filled + self.uncertainty + self.change
 
     def layer(self, kind: str) -> tuple[Path, ...]:
-        """The sidecars of a kind of `cube.LAYERS`."""
+        """Return the sidecars of a kind of `cube.LAYERS`."""
         paths: tuple[Path, ...] = getattr(self, kind)
         return paths
 
 
 def outputs(out: PathLike, stack: Stack, layers: Collection[str] = ()) -> Written:
-    """The files that `write_stack` would write.
+    """Return the files that `write_stack` would write.
 
     Args:
         out: a folder for GeoTIFFs, one per date under the input's name with NAME_filled.tif beside it; NAME.tif for a
@@ -92,7 +92,7 @@ def outputs(out: PathLike, stack: Stack, layers: Collection[str] = ()) -> Writte
 
 
 def check_output(out: PathLike, stack: Stack, overwrite: bool = False, layers: Collection[str] = ()) -> Written:
-    """The files that will be written, once it is clear that they can be; to be called before solving.
+    """Return the files that will be written, once it is clear that they can be; to be called before solving.
 
     Raises:
         OutputError: the output exists (and `overwrite` is False), is an input, cannot be written, or has no room.
@@ -158,7 +158,7 @@ def _check_writable(folder: Path) -> None:
 
 
 def least_size(planned: Written, stack: Stack) -> int:
-    """Bytes the output takes at least: a check that is wrong should err by letting a run begin."""
+    """Return bytes the output takes at least: a check that is wrong should err by letting a run begin."""
     raster = stack.raster
     raw = (
         raster.nbytes

@@ -108,7 +108,7 @@ def check_grid(first: Header, other: Header) -> None:
 
 
 def dates(headers: Sequence[Header], pattern: str | None) -> np.ndarray | None:
-    """The acquisition times (datetime64[ns]) of the files; None for one file that tells none.
+    """Return the acquisition times (datetime64[ns]) of the files; None for one file without a date.
 
     Raises:
         InputError: several files and one without a date.
@@ -143,7 +143,7 @@ def warn_of_baselines(headers: Sequence[Header]) -> None:
 
 
 def band_names(headers: Sequence[Header]) -> tuple[str, ...]:
-    """The bands' names from the files' descriptions, "1", "2", ... where there are none.
+    """Return the bands' names from the files' descriptions, "1", "2", ... where there are none.
 
     Raises:
         InputError: the files name their bands differently.
@@ -200,7 +200,7 @@ def choose_bands(
 
 
 def is_large(headers: Sequence[Header], bands: int) -> bool:
-    """Whether the stack is better read lazily."""
+    """Return whether the stack is better read lazily."""
     rows, columns = headers[0].shape
     return len(headers) * bands * rows * columns * np.dtype(headers[0].dtypes[0]).itemsize > LARGE
 
@@ -208,7 +208,7 @@ def is_large(headers: Sequence[Header], bands: int) -> bool:
 def read_raster(
     headers: Sequence[Header], names: tuple[str, ...], numbers: tuple[int, ...], times: np.ndarray | None, lazy: bool
 ) -> xr.DataArray:
-    """The bands of all files (time, band, y, x), raw, with coordinates, CRS, transform and nodata.
+    """Return the bands of all files (time, band, y, x), raw, with coordinates, CRS, transform and nodata.
 
     Without time where `times` is None.
     """
@@ -261,7 +261,7 @@ def _lazy(headers: Sequence[Header], numbers: tuple[int, ...]) -> "dask.array.Ar
 
 
 def _absolute(header: Header) -> Header:
-    """The header with whole paths, as a worker may be in another folder."""
+    """Return the header with whole paths, as a worker may be in another folder."""
     parts = tuple(replace(part, path=_whole(part.path)) for part in header.parts)
     return replace(header, path=_whole(header.path), parts=parts)
 

@@ -118,7 +118,7 @@ def read_stack(
 
 
 def expand(paths: PathLike | Sequence[PathLike]) -> tuple[str, ...]:
-    """Paths as text, with "*" and "?" expanded (shells on Windows, and quotes, leave them).
+    """Return paths as text, with "*" and "?" expanded (shells on Windows, and quotes, leave them).
 
     Raises:
         InputError: a pattern that fits no file, or a file named twice.
@@ -141,7 +141,7 @@ def expand(paths: PathLike | Sequence[PathLike]) -> tuple[str, ...]:
 
 
 def _envi_data(path: str) -> str:
-    """The data file that an ENVI header belongs to, which is what GDAL opens; any other path as it is."""
+    """Return the data file that an ENVI header belongs to, which is what GDAL opens; any other path as it is."""
     stem, suffix = os.path.splitext(path)
     if suffix.lower() != ".hdr" or not os.path.exists(path):
         return path
@@ -202,12 +202,12 @@ def _read_rasters(files: tuple[str, ...], masks: tuple[str, ...], wanted: Wanted
 
 
 def _is_one_name(masks: tuple[str, ...]) -> bool:
-    """Whether masks are given by the name of a band or of a kind of mask, and not as files."""
+    """Return whether masks are given by the name of a band or of a kind of mask, and not as files."""
     return len(masks) == 1 and not os.path.exists(masks[0]) and not any(letter in masks[0] for letter in "*?[/\\.")
 
 
 def _mask_band(names: tuple[str, ...], masks: tuple[str, ...]) -> int | None:
-    """The number of the band that holds the cloud classes: the one that `masks` names, else one with a known name."""
+    """Return the number of the band that holds the cloud classes: the one that `masks` names, else one with a known name."""
     if len(masks) == 1 and masks[0] in names and not os.path.exists(masks[0]):
         return names.index(masks[0]) + 1
     if _is_one_name(masks):
@@ -234,7 +234,7 @@ def _read_container(
         clouds = containers.mask_variable(containers.open_container(masks[0]), masks[0])
         inputs += masks
     elif masks:
-        if len(masks) == 1 and not os.path.exists(masks[0]) and not any(letter in masks[0] for letter in "*?[/\\."):
+        if _is_one_name(masks):
             names = ", ".join(map(str, dataset.data_vars))
             msg = f"{path} has no variable {masks[0]!r}; it has {names}. Give one of these with --clouds."
             raise MaskError(msg)
@@ -251,7 +251,7 @@ def _read_container(
 
 
 def _mask_files(files: tuple[str, ...], dataset: xr.Dataset) -> xr.DataArray:
-    """Mask files for the dates of a Dataset."""
+    """Return mask files for the dates of a Dataset."""
     times = dataset["time"].values if "time" in dataset.dims and "time" in dataset.coords else None
     headers = maskfiles.match_masks(files, None, times, None)
     return maskfiles.read_mask(headers, times, lazy=False)

@@ -178,19 +178,19 @@ def naming_errors(path: Path) -> Iterator[None]:
 
 
 def _is_full(error: BaseException, path: Path) -> bool:
-    """Whether a full disk is the cause: GDAL and HDF5 say so in words of their own, or only fail."""
+    """Return whether a full disk is the cause: GDAL and HDF5 say so in words of their own, or only fail."""
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         return True
     return "space" in first_line(error).lower() or free_space(path) < _LITTLE
 
 
 def free_space(path: Path) -> int:
-    """Bytes left on the disk that a path, existing or not, is on."""
+    """Return bytes left on the disk that a path, existing or not, is on."""
     return shutil.disk_usage(existing_folder(path)).free
 
 
 def existing_folder(path: Path) -> Path:
-    """The nearest folder above a path that is there."""
+    """Return the nearest folder above a path that is there."""
     return next(parent for parent in path.absolute().parents if parent.is_dir())
 
 
@@ -253,5 +253,5 @@ def _annotate(dataset: rasterio.io.DatasetWriter, header: Header, tags: Mapping[
 
 
 def _still_true(tags: Mapping[str, str]) -> dict[str, str]:
-    """Tags without the statistics, which were taken before, and without the record of an earlier verb."""
+    """Return tags without the statistics, which were taken before, and without the record of an earlier verb."""
     return {key: value for key, value in tags.items() if not key.startswith(("STATISTICS_", "ngr_"))}

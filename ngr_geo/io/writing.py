@@ -35,7 +35,7 @@ def write_stack(
     overwrite: bool = False,
     progress: Progress | None = None,
 ) -> Written:
-    """The files written: rasters like the inputs, and which pixels were filled.
+    """Write a result as rasters like the inputs, with which pixels were filled, and return the files.
 
     GeoTIFFs get the grid, tiling, compression (lossless ones), predictor, dtype, nodata, band names, colours, scales,
     units, tags and overviews of the input of the same date; statistics are left out; a COG becomes a COG. A Dataset
@@ -64,7 +64,7 @@ def write_stack(
 
 
 def read_back(written: Written, stack: Stack) -> xr.DataArray | xr.Dataset:
-    """What was written, as a lazy raster with its coordinates, "filled" among them: a result too large for memory."""
+    """Return what was written, as a lazy raster with its coordinates, "filled" among them: a result too large for memory."""
     if not written.filled:
         return read_stack(written.rasters[0]).raster
     headers, masks = ([read_header(str(path)) for path in paths] for paths in (written.rasters, written.filled))
@@ -85,7 +85,7 @@ def read_back(written: Written, stack: Stack) -> xr.DataArray | xr.Dataset:
 
 
 def _sidecar(headers: Sequence[Header], raster: xr.DataArray) -> xr.DataArray:
-    """A sidecar with a layer for each band of a raster, lazy, without coordinates of its own."""
+    """Return a sidecar with a layer for each band of a raster, lazy, without coordinates of its own."""
     names = tuple(str(name) for name in raster["band"].values)
     times = raster["time"].values if "time" in raster.dims else None
     layers = rasters.read_raster(headers, names, tuple(range(1, len(names) + 1)), times, lazy=True)
@@ -180,7 +180,7 @@ class _Sheaf:
 
 
 def _as_arrays(result: xr.DataArray | xr.Dataset) -> tuple[Any, Any, dict[str, Any]]:
-    """Values (time, band, y, x), filled (time, 1 or band, y, x) and the layers that there are, NumPy or Dask.
+    """Return values (time, band, y, x), filled (time, 1 or band, y, x) and the layers that there are, NumPy or Dask.
 
     All dates and bands of a place are together: date by date, every block would be kept in memory until its last one is written.
     """
@@ -199,7 +199,7 @@ def _as_arrays(result: xr.DataArray | xr.Dataset) -> tuple[Any, Any, dict[str, A
 
 
 def _layers(result: xr.DataArray | xr.Dataset) -> dict[str, xr.DataArray]:
-    """The coordinates of `cube.LAYERS`, those of a Dataset's variables put together."""
+    """Return the coordinates of `cube.LAYERS`, those of a Dataset's variables put together."""
     if isinstance(result, xr.DataArray):
         return {kind: result.coords[kind] for kind in cubes.LAYERS if kind in result.coords}
     bands, found = cubes.read(result).names, {}
@@ -219,7 +219,7 @@ def _filled_names(header: Header, count: int) -> tuple[str | None, ...]:
 
 
 def _notes(result: xr.DataArray | xr.Dataset, date: int) -> dict[str, str]:
-    """What the verb noted about itself, as tags; of the dates only this one."""
+    """Return what the verb noted about itself, as tags; of the dates only this one."""
     notes = {key: str(value) for key, value in result.attrs.items() if key.startswith("ngr_")}
     if "ngr_dates" in notes:
         notes["ngr_dates"] = json.dumps(json.loads(notes["ngr_dates"])[date])
@@ -227,7 +227,7 @@ def _notes(result: xr.DataArray | xr.Dataset, date: int) -> dict[str, str]:
 
 
 def _write_container(result: xr.DataArray | xr.Dataset, stack: Stack, path: Path) -> None:
-    """A NetCDF file or Zarr store, under a temporary name until it is whole."""
+    """Write a NetCDF file or Zarr store, under a temporary name until it is whole."""
     dataset = containers.assemble(result, stack.dataset)
     with naming_errors(path), atomic.replacing(path) as temporary:
         if path.suffix.lower() == ZARR:
