@@ -24,7 +24,7 @@ from .raster import plausible, selection
 from .raster.selection import Dates
 from .raster.windows import SAMPLE_VALUES
 from .settings import Options, check
-from .tiling import tiles, work
+from .tiling import scheduling, tiles
 from .tiling.tiles import Tile
 
 
@@ -142,7 +142,7 @@ def _survey(
             members.append(near)
             sizes.append((bottom - top) * (right - left))
     share, busy, seen = np.zeros(missing.shape[0]), np.zeros(len(pieces), bool), np.zeros(len(pieces), bool)
-    for near, size, (part, gaps, some) in zip(members, sizes, work.compute(jobs), strict=True):
+    for near, size, (part, gaps, some) in zip(members, sizes, scheduling.compute(jobs), strict=True):
         share += part * size
         busy[near] |= gaps
         seen[near] |= some

@@ -35,7 +35,7 @@ from .raster.selection import Dates
 from .raster.windows import regions
 from .record import Row, stamped, warned
 from .settings import Options, identity, settings_of
-from .tiling import executors, jobs, store, tiles, work
+from .tiling import executors, jobs, scheduling, store, tiles
 from .tiling.executors import Todo
 from .wording import counted
 
@@ -318,7 +318,7 @@ def _stack(cube: Cube, targets: Sequence[int], settings: Settings, options: Opti
 def _placed(cube: Cube, options: Options) -> Settings:
     """Return the settings of a job, with the device of this machine where it runs here and now."""
     settings = settings_of(options)
-    here = work.active_client() is None and (options.work is not None or not cube.lazy)
+    here = scheduling.active_client() is None and (options.work is not None or not cube.lazy)
     return settings.placed() if here else settings
 
 

@@ -13,7 +13,7 @@ from .errors import InputError
 from .methods.checkpoint import Prior
 from .progress import Progress
 from .raster.flags import METHODS
-from .tiling import tiles, work
+from .tiling import scheduling, tiles, work
 
 if TYPE_CHECKING:
     from .methods.problem import Settings
@@ -70,7 +70,9 @@ def settings_of(options: Options) -> Settings:
     from .methods.problem import Settings
 
     try:
-        if options.device is not None and work.active_client() is None:  # a cluster's workers have devices of their own
+        if (
+            options.device is not None and scheduling.active_client() is None
+        ):  # a cluster's workers have devices of their own
             torch.empty(1, device=options.device).cpu()  # `meta` holds no numbers
     except (RuntimeError, AssertionError, TypeError, NotImplementedError) as error:
         reason = str(error).splitlines()[0]

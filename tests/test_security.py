@@ -232,7 +232,7 @@ def test_a_file_that_refers_to_a_network_is_refused(tmp_path: Path, server: tupl
 
 
 def test_only_this_machine_is_listened_to() -> None:
-    from ngr_geo.tiling.work import cluster
+    from ngr_geo.tiling.scheduling import cluster
 
     with cluster(workers=1):
         here = psutil.Process()

@@ -19,7 +19,7 @@ from ..raster import cube as cubes
 from ..raster import masks, selection
 from ..raster import missing as gaps_of
 from ..raster.maskrecord import lines as mask_lines
-from ..tiling import work
+from ..tiling import scheduling
 from ..tiling.jobs import remove
 from ..wording import counted, percent
 from . import checks, summary
@@ -236,7 +236,7 @@ def _solve(
     folder = checks.work_folder(job, stack)
     shown = stack if dates is None else only(stack, dates)
     with console.progress() as progress:
-        with nullcontext() if folder is None else work.cluster(job.scheduler, job.workers):
+        with nullcontext() if folder is None else scheduling.cluster(job.scheduler, job.workers):
             result = getattr(stack.raster.ngr, verb)(work=folder, progress=progress, **keywords)
         files = {"ngr_inputs": stack.inputs, "ngr_masks": (*job.clouds, *job.missing)}
         names = {key: json.dumps([Path(n).name for n in some]) for key, some in files.items() if some}

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import InputError, warn
-from ..tiling import work
+from ..tiling import scheduling
 from ..wording import counted
 from . import cube as cubes
 from . import products, selection
@@ -30,7 +30,7 @@ def taking_part(cube: Cube, observed: Any, now: bool = False) -> Any:
         return observed_bands(seen)
     found = dask.delayed(observed_bands)(seen)
     if now:
-        return work.compute([found])[0]
+        return scheduling.compute([found])[0]
     return da.from_delayed(dask.delayed(_named)(found, cube.bands), cube.shape[1:2], bool)
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import MaskError
-from ..tiling import work
+from ..tiling import scheduling
 
 SCALES = (1.0, 100.0, 255.0)
 """What a probability of one is written as."""
@@ -49,7 +49,7 @@ def in_memory(data: Any) -> NDArray[Any]:
     """Return a small array, computed where it is Dask."""
     if not isinstance(data, da.Array):
         return np.asarray(data)
-    (found,) = work.compute([data.rechunk(-1).to_delayed().item()])
+    (found,) = scheduling.compute([data.rechunk(-1).to_delayed().item()])
     return np.asarray(found)
 
 
@@ -65,7 +65,7 @@ def look(data: Any, probability: float) -> Found:
         starts = np.cumsum([0, *data.chunks[0]]).tolist()
         lazy = data.to_delayed()
         firsts = [starts[time] for time, *_ in np.ndindex(lazy.shape)]
-        blocks = list(work.compute([dask.delayed(_counted)(block, probability) for block in lazy.ravel()]))
+        blocks = list(scheduling.compute([dask.delayed(_counted)(block, probability) for block in lazy.ravel()]))
     dates = [(first + i, date) for first, block in zip(firsts, blocks, strict=True) for i, date in enumerate(block)]
     return _merged(dates, data.shape, data.dtype)
 

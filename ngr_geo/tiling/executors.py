@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from ..errors import warn
 from ..progress import Progress, silent
-from . import store, tiles, work
+from . import scheduling, store, tiles, work
 from .store import Slot, Stored
 from .tiles import Tile
 
@@ -76,8 +76,8 @@ def lazily(todo: Todo) -> Done:
     method = dask.delayed(todo.method, traverse=False)
     model = dask.delayed(_fit)(method, todo.sample)
     solve = dask.delayed(_solve)
-    cut = [None if a is None else work.windows(work.blocks(a)) for a in todo.scene]
-    with work.asking_for_gpus():
+    cut = [None if a is None else scheduling.windows(scheduling.blocks(a)) for a in todo.scene]
+    with scheduling.asking_for_gpus():
         solved = [solve(method, model, *(c and c(t.window) for c in cut), t) for t in todo.pieces]
     layers = tiles.blend_lazy(todo.pieces, [s[0] for s in solved], todo.leading, todo.chunks)
     return Done(model, layers, [s[1] for s in solved])
@@ -92,20 +92,20 @@ def in_folder(todo: Todo, folder: work.Folder, job: Mapping[str, Any], files: Se
         job: what makes it the same job, beside the pixels of its sample.
         files: that the raster was opened from.
     """
-    scene = [None if a is None else work.blocks(a) for a in todo.scene]
+    scene = [None if a is None else scheduling.blocks(a) for a in todo.scene]
     sample = dask.delayed(todo.sample)
-    held = list(work.compute([sample]))
+    held = list(scheduling.compute([sample]))
     job = {**job, "pixels": store.digests_of(held[0][:3])}
 
     def learn() -> Any:
-        if not work.elsewhere():
+        if not scheduling.elsewhere():
             return todo.method.fit(held[0], todo.progress)
-        return work.compute([dask.delayed(todo.method.fit)(sample, silent)])[0]
+        return scheduling.compute([dask.delayed(todo.method.fit)(sample, silent)])[0]
 
     with work.opened(folder, job, files) as opened:
         model, handle = todo.method.kept(opened, learn)
         held.clear()  # it is large
-        cut = [None if a is None else work.windows(a) for a in scene]
+        cut = [None if a is None else scheduling.windows(a) for a in scene]
 
         def read(tile: Tile) -> list[Any]:
             return [c and c(tile.window) for c in cut]

@@ -12,8 +12,6 @@ worker ever holds more than the tiles it is working on. On a cluster the folder 
 
 from __future__ import annotations
 
-import itertools
-import logging
 import os
 import socket
 import time
@@ -25,29 +23,17 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import dask
-import dask.array as da
-import numpy as np
 from filelock import FileLock, Timeout
-from numpy.typing import NDArray
 
 from ..errors import InputError, NgrError, OutputError, TilesFailedError, warn
 from ..progress import Progress
 from ..wording import counted
-from . import jobs, store
+from . import jobs, scheduling, store
 from .store import Slot
-from .tiles import Region, Tile
+from .tiles import Tile
 
 GROUP = 64
 """Tiles in one Dask computation, more on a large cluster: keeps workers busy, and bounds the graph and what is read ahead."""
-ALLOCATING = {
-    "MALLOC_TRIM_THRESHOLD_": str(2**28),
-    "MALLOC_MMAP_THRESHOLD_": str(2**28),
-    "OMP_NUM_THREADS": "1",
-    "MKL_NUM_THREADS": "1",
-    "OPENBLAS_NUM_THREADS": "1",
-}
-"""Environment of our worker processes. Distributed's own has every array of more than 128 kB taken from the system and given back:
-three times as slow here."""
 
 
 @dataclass(frozen=True)
@@ -209,14 +195,17 @@ def _computed(
 ) -> tuple[dict[int, Any], list[Failure]]:
     """Return what a task gives for each tile, by number, and which tiles failed twice: with others, and alone."""
     try:
-        return {t.number: r for t, r in zip(group, compute([task(t) for t in group], tell, together), strict=True)}, []
+        return {
+            t.number: r
+            for t, r in zip(group, scheduling.compute([task(t) for t in group], tell, together), strict=True)
+        }, []
     except OutputError:
         raise
     except Exception:  # of any tile, in reading or in solving: found out below
         results, failures = {}, []
         for tile in filter(again, group):
             try:
-                (results[tile.number],) = compute([task(tile)])
+                (results[tile.number],) = scheduling.compute([task(tile)])
             except OutputError:
                 raise
             except Exception as error:
@@ -227,7 +216,7 @@ def _computed(
 
 def _groups(pieces: Sequence[Tile]) -> Iterator[Sequence[Tile]]:
     """Yield tiles in groups for one Dask computation each."""
-    client = active_client()
+    client = scheduling.active_client()
     size = max(4 * GROUP, 4 * sum(client.nthreads().values())) if client else GROUP
     for start in range(0, len(pieces), size):
         yield pieces[start : start + size]
@@ -269,148 +258,6 @@ def telling(begun: float, device: str | None) -> dict[str, Any]:
     return {"seconds": seconds, "worker": f"{socket.gethostname()}:{os.getpid()}", "device": device}
 
 
-def compute(
-    tasks: Sequence[Any], tell: Callable[[int], None] | None = None, together: int | None = None
-) -> tuple[Any, ...]:
-    """Return the results of delayed tasks, from the active Dask cluster where there is one, else from threads.
-
-    On a cluster with workers that declare `GPU` each asks for one; on others nothing is asked for.
-    """
-    client = active_client()
-    if client is not None:
-        resources = {"GPU": 1} if has_gpus(client) else None
-        results: tuple[Any, ...] = client.gather(client.compute(list(tasks), resources=resources))
-        return tuple(results)
-    from dask.callbacks import Callback
-
-    wanted = {task.key for task in tasks}
-    finished = itertools.count(1)
-
-    def count(key: Any, result: Any, graph: Any, state: Any, worker: Any) -> None:
-        if key in wanted and tell is not None:
-            tell(next(finished))
-
-    with Callback(posttask=count):
-        answers: tuple[Any, ...] = dask.compute(*tasks, scheduler=_scheduler(), num_workers=together)
-    return answers
-
-
-def blocks(data: Any) -> da.Array:
-    """Return an array as a Dask array, one in memory in blocks of 1024 x 1024 pixels."""
-    return data if isinstance(data, da.Array) else da.from_array(data, chunks=(-1,) * (data.ndim - 2) + (1024, 1024))
-
-
-def windows(data: da.Array) -> Callable[[Region], Any]:
-    """Return a function that gives windows (..., h, w) of an array as delayed.
-
-    They are cut from its blocks, and each block is computed once for all windows of one computation: Dask's own slices would
-    repeat what leads to a block for every window that touches it.
-    """
-    data = data.rechunk(dict.fromkeys(range(data.ndim - 2), -1))
-    parts = data.to_delayed().reshape(data.numblocks[-2:])
-    ends = [np.cumsum([0, *chunks]).tolist() for chunks in data.chunks[-2:]]
-
-    def touched(side: slice, edges: Sequence[int]) -> list[tuple[int, slice]]:
-        """Return which blocks along an axis share pixels with a window, and which of theirs."""
-        along = enumerate(itertools.pairwise(edges))
-        near = [(i, a, b) for i, (a, b) in along if a < side.stop and side.start < b]
-        return [(i, slice(max(side.start - a, 0), min(side.stop, b) - a)) for i, a, b in near]
-
-    def cut(region: Region) -> Any:
-        rows, columns = (touched(side, edges) for side, edges in zip(region, ends, strict=True))
-        table = [[(parts[i, j], down, across) for j, across in columns] for i, down in rows]
-        return dask.delayed(_joined, pure=False)(table)
-
-    return cut
-
-
-def _joined(table: Sequence[Sequence[tuple[NDArray[Any], slice, slice]]]) -> NDArray[Any]:
-    """Return the parts of blocks that make up a window, put together."""
-    return np.concatenate(
-        [np.concatenate([block[..., r, c] for block, r, c in line], axis=-1) for line in table], axis=-2
-    )
-
-
-def active_client() -> Any:
-    """Return the Dask client that is active here, or None."""
-    import sys
-
-    if "distributed" not in sys.modules:
-        return None
-    from distributed import default_client
-
-    try:
-        return default_client()
-    except ValueError:
-        return None
-
-
-def elsewhere() -> bool:
-    """Return whether the active Dask cluster, if there is one, has machines of its own, maybe with a GPU that is not here."""
-    client = active_client()
-    if client is None:
-        return False
-    from distributed import LocalCluster
-
-    return not isinstance(client.cluster, LocalCluster)
-
-
-@contextmanager
-def asking_for_gpus() -> Iterator[None]:
-    """Have the tasks made inside the block ask for a GPU, where workers of the active cluster declare any."""
-    client = active_client()
-    if client is None or not has_gpus(client):
-        yield
-        return
-    with dask.annotate(resources={"GPU": 1}):
-        yield
-
-
-@contextmanager
-def cluster(address: str | None = None, workers: int | None = None) -> Iterator[None]:
-    """Have tiles run on the Dask cluster at an address (or of a scheduler file), or on one of so many processes here.
-
-    Raises:
-        InputError: no scheduler answers there, or `distributed` is not installed.
-    """
-    if address is None and workers is None:
-        yield
-        return
-    try:
-        from distributed import Client, LocalCluster
-    except ImportError as error:
-        msg = "Found no package distributed, which a Dask cluster needs: pip install 'ngr_geo[cluster]'."
-        raise InputError(msg) from error
-    if address is None:
-        with (
-            dask.config.set({"distributed.nanny.pre-spawn-environ": ALLOCATING}),
-            LocalCluster(
-                n_workers=workers, threads_per_worker=1, dashboard_address="127.0.0.1:0", silence_logs=logging.CRITICAL
-            ) as local,
-            Client(local),
-        ):
-            yield
-        return
-    known = {"scheduler_file": address} if os.path.isfile(address) else {"address": address}
-    try:
-        client = Client(timeout=10, **known)
-    except (OSError, ValueError) as error:
-        msg = f"No Dask scheduler answers at {address} ({str(error).splitlines()[0][:100]}): start one with: dask scheduler"
-        raise InputError(msg) from error
-    with client:
-        if not client.scheduler_info()["workers"]:
-            msg = f"The Dask scheduler at {address} has no workers: start some with: dask worker {address}"
-            raise InputError(msg)
-        yield
-
-
-def has_gpus(client: Any) -> bool:
-    """Return whether a worker of the cluster declares the resource `GPU`."""
-    return any(
-        w.get("resources", {}).get("GPU", 0) >= 1 for w in client.scheduler_info(n_workers=-1)["workers"].values()
-    )
-
-
 def along_curve(pieces: Sequence[Tile]) -> list[Tile]:
     """Return tiles so that neighbours come soon after each other: along a Z-order curve."""
     down = {start: i for i, start in enumerate(sorted({t.row.start for t in pieces}))}
@@ -434,11 +281,6 @@ def _ends(tile: Tile) -> tuple[tuple[int, int], tuple[int, int]]:
 
 def _window(rows: tuple[int, int], columns: tuple[int, int]) -> str:
     return f"rows {rows[0]}-{rows[1] - 1}, columns {columns[0]}-{columns[1] - 1}"
-
-
-def _scheduler() -> Any:
-    """Return the user's own choice of a local scheduler, or threads."""
-    return dask.config.get("scheduler", None) or "threads"
 
 
 def _told(failures: Sequence[Failure], total: int, path: Path) -> str:
