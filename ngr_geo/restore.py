@@ -292,7 +292,7 @@ def _restored(
         model, layers, stats = executors.in_folder(todo, options.work, job, jobs.sources(cube.raster))
         layers = layers if cube.lazy else layers.compute()
     else:
-        model, layers, stats = (executors.lazily if cube.lazy else executors.threads)(todo)
+        model, layers, stats = (executors.lazily if cube.lazy else executors.in_threads)(todo)
     gap = scene.gaps if scene.gaps is None or scene.inside is None else scene.gaps & scene.inside
     result = method.written(cube, layers, gap)
     if options.work is None and cube.lazy:

@@ -144,7 +144,7 @@ def _step(cube: Cube) -> float:
 
     from .guides.dates import REFERENCES
     from .solver.network import Small
-    from .solver.prior import Example, Training, train
+    from .solver.train import Example, Training, train
     from .tiling.devices import threads
 
     bands, references = cube.shape[1], min(REFERENCES, cube.shape[0] - 1)

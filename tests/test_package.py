@@ -10,7 +10,7 @@ import pytest
 
 import ngr_geo
 from ngr_geo import InputError
-from ngr_geo.methods import holdout as validate
+from ngr_geo.methods import holdout
 
 
 def test_import_needs_no_torch() -> None:
@@ -34,17 +34,17 @@ def test_sample() -> None:
 
 def test_hidden_sets_are_disjoint_observed_and_blobs() -> None:
     observed = np.random.default_rng(0).random((200, 200)) < 0.9
-    stop, score = validate.draw(observed, width=20, seed=1)
-    again, _ = validate.draw(observed, width=20, seed=1)
+    stop, score = holdout.draw(observed, width=20, seed=1)
+    again, _ = holdout.draw(observed, width=20, seed=1)
     np.testing.assert_array_equal(stop, again)
     assert not (stop & score).any()
     assert not ((stop | score) & ~observed).any()
     for hidden in (stop, score):
-        assert hidden.sum() / observed.sum() == pytest.approx(validate.SHARE, rel=0.05)
-    full, _ = validate.draw(np.ones((200, 200), bool), width=20, seed=1)
-    assert 8 < validate.thickness(full) < 20  # the window caps it
-    assert not validate.draw(np.zeros((5, 5), bool), 3, 0)[0].any()
-    assert validate.thickness(np.zeros((5, 5), bool)) == 0
+        assert hidden.sum() / observed.sum() == pytest.approx(holdout.SHARE, rel=0.05)
+    full, _ = holdout.draw(np.ones((200, 200), bool), width=20, seed=1)
+    assert 8 < holdout.thickness(full) < 20  # the window caps it
+    assert not holdout.draw(np.zeros((5, 5), bool), 3, 0)[0].any()
+    assert holdout.thickness(np.zeros((5, 5), bool)) == 0
 
 
 @pytest.mark.parametrize("lazy", [False, True], ids=["eager", "lazy"])

@@ -1,1 +1,1 @@
-"""Classical estimates of a stack. What they predict, the network refines."""
+"""Classical estimates, of stacks and of spectral cubes: what they predict, a network refines."""

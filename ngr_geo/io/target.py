@@ -36,7 +36,7 @@ _LITTLE = 4 * 2**20  # bytes free; with fewer, a file that cannot be written mos
 
 
 class Target:
-    """A GeoTIFF in the making: `write` its blocks, `finish` it, `publish` it under its name, or `discard` it.
+    """A raster file, GeoTIFF or ENVI, in the making: `write` its blocks, `finish` it, `publish` it under its name, or `discard` it.
 
     Args:
         path: where it will be.

@@ -58,7 +58,7 @@ class Method(Protocol):
 
     @property
     def entries(self) -> tuple[str, ...]:
-        """What a row of the record holds, of `columns.NUMBERS` and `columns.WORDS`."""
+        """What a row of the record holds, of `rows.NUMBERS` and `rows.WORDS`."""
 
     def fit(self, sample: Sample, progress: Progress) -> Any:
         """Return the model: what there is to learn before any tile is solved."""

@@ -31,7 +31,7 @@ _SPREAD = ("weights", "deviation", "rms", "bias", "limits", "doubt", "reach")
 
 @dataclass(frozen=True)
 class Prior:
-    """What is known of a scene: its scaling, (time, band, 1, 1) in the raster's units, and what `tasks.fit` learnt.
+    """What is known of a scene: its scaling, (time, band, 1, 1) in the raster's units, and what `filling.fit` learnt.
 
     `limits` are the least and greatest observed value, for the paper's own scaling to [0, 1]; `scene` is None for that method.
     """

@@ -8,7 +8,7 @@ in `spectra.py`. Two forms of NGR, both refining the guide in the subspace of it
 - *Gaps* have a guide that meets the observed entries, so there its error has nothing to teach. The network learns from
   entries that were hidden from its guide, and is then applied to a guide made of all of them; what is observed is held.
 
-How far a result may be off is told by a second look (`_trust`). For gaps these are entries hidden from all of this, shaped like the
+How far a result may be off, a second look says (`trust.trust`). For gaps these are entries hidden from all of this, shaped like the
 gaps. Noise has no truth to hide: there the estimate is made noisy again, and what is then made of it compared with it. What the
 estimate itself lost cannot show there; it shows in the residual, where neighbouring bands have in common what noise has not.
 """
@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from ..guides import entries, lines, mixed, stripes, subspace
-from ..solver.published import Case
+from ..solver.paper import Case
 from ..tiling.devices import threads
 from .filling import solve_as_published
 from .noise import refine_noise

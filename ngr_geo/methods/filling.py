@@ -1,7 +1,7 @@
 """What filling is: a guide for each date, a network that refines it, hidden pixels that stop and judge it.
 
 `fit` learns once, from windows of the scene; `solve` is then the same for every tile. Tensors only: a stack is (T, B, h, w),
-standardised per date and band. Rasters and units stay in `restore.py`.
+standardised per date and band. Rasters and units stay in `stacks.py`.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from ..guides import dates as guides
 from ..guides.dates import Guide, Window
 from ..progress import Progress, silent
 from ..solver import Small, iterate, paper_network, published, uniform
-from ..solver.published import Case
+from ..solver.paper import Case
 from ..tiling.devices import threads
 from .probes import deviation_of, expecting, judgements_of, probes_of, spreads_of, unseen_probes_of
 from .problem import Judgement, Settings, Trial, answer_of, hidden_from, integrate, problem_of, residual_scale

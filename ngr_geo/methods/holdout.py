@@ -1,4 +1,4 @@
-"""Hidden pixels: observed ones kept from the solver on purpose. One set stops it and chooses, a disjoint one scores.
+"""Hidden pixels: observed ones kept from the solver on purpose. One set says when to stop, a disjoint one decides what is kept.
 
 They are drawn in blobs as thick as the gaps to be filled, since a pixel amid clear ones is easier than one in a cloud.
 """

@@ -11,9 +11,7 @@ from torch import Tensor
 
 from ..guides.dates import Guide, Window
 from ..solver import Small
-from . import holdout as validate
-from . import judge as judging
-from . import uncertainty
+from . import holdout, judge, uncertainty
 from .problem import Judgement, Problem, Settings, Trial, answer_of, cells_of, error_of, integrate, problem_of
 from .uncertainty import Spread
 
@@ -60,23 +58,23 @@ def judgements_of(
     dates: Sequence[int],
     settings: Settings,
 ) -> dict[int, Judgement]:
-    """Return what is kept for each date, by the blocks that each network has not seen, nor was stopped by: see `judging`."""
+    """Return what is kept for each date, by the blocks that each network has not seen, nor was stopped by: see `judge`."""
     looks = [(trial, trial.score, networks[:1]) for trial in trials]
     looks += [(trial, trial.stop | trial.score, networks[1:2] or networks[:1]) for trial in second if networks]
-    tables: dict[int, list[judging.Table]] = {}
+    tables: dict[int, list[judge.Table]] = {}
     for (problem, *_), hidden, used in looks:
         members = [error_of(problem, some, scale, settings) for some in ((), used)[: 1 + bool(used)]]
-        tables.setdefault(problem.date, []).append(judging.tabulated(members, hidden))
+        tables.setdefault(problem.date, []).append(judge.tabulated(members, hidden))
     judgement = {}
     for date in dates:
-        table = judging.joined(tables[date]) if date in tables else None
-        better = table is not None and bool(networks) and judging.keeps(table)
+        table = judge.joined(tables[date]) if date in tables else None
+        better = table is not None and bool(networks) and judge.keeps(table)
         method = "ngr" if settings.method == "ngr" or (settings.method == "auto" and better) else "guide"
         judgement[date] = judged(method, table)
     return judgement
 
 
-def judged(method: str, table: judging.Table | None) -> Judgement:
+def judged(method: str, table: judge.Table | None) -> Judgement:
     """Return a judgement with what the choice was made by, and no errors expected yet."""
     nothing = (float("nan"),)
     if table is None:
@@ -121,9 +119,9 @@ def probes_of(
                 Window(w.values[..., rows, columns], w.observed[..., rows, columns])
                 for w in (windows[number], seen[number])
             )
-            width = validate.thickness(~full.observed[date].numpy())
+            width = holdout.thickness(~full.observed[date].numpy())
             key = np.random.SeedSequence([seed, number, date, rows.start, columns.start, turn])
-            for mask in validate.draw(part.observed[date].numpy(), width, key, PROBE_SHARE, PROBE_WIDEST):
+            for mask in holdout.draw(part.observed[date].numpy(), width, key, PROBE_SHARE, PROBE_WIDEST):
                 hidden, left = torch.from_numpy(mask), part.observed.clone()
                 left[date] &= ~hidden
                 if left[date].any():
@@ -155,7 +153,7 @@ def unseen_probes_of(
         window = windows[number]
         key = np.random.SeedSequence([seed, number, date, rows.start, columns.start, turn, 1])
         there = window.observed[date, rows, columns]
-        hidden = torch.from_numpy(validate.moved(gaps[turn % len(gaps)], there.numpy(), key))
+        hidden = torch.from_numpy(holdout.moved(gaps[turn % len(gaps)], there.numpy(), key))
         full, part = (
             Window(w.values[..., rows, columns], w.observed[..., rows, columns] & ~hidden)
             for w in (window, seen[number])

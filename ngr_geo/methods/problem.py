@@ -21,8 +21,8 @@ from ..errors import warn
 from ..guides import dates as guides
 from ..guides.dates import Guide, Window
 from ..solver import Neumann, Small, hold
-from ..solver.prior import Example
-from . import holdout as validate
+from ..solver.train import Example
+from . import holdout
 
 Method = Literal["auto", "ngr", "guide", "paper"]
 HOLD_STEPS = 16
@@ -68,7 +68,7 @@ class Judgement(NamedTuple):
     """Of the RMSE of the method kept, as a share of it: see `uncertainty`."""
     guide_hidden: tuple[float, ...]
     ngr_hidden: tuple[float, ...]
-    """RMSE per band on the hidden blocks that the choice was made by, standardised: see `judging`."""
+    """RMSE per band on the hidden blocks that the choice was made by, standardised: see `judge`."""
     blocks: tuple[float, ...]
     """How many of them each band has."""
 
@@ -174,9 +174,9 @@ def hidden_from(
         observed = window.observed.numpy()
         pair = np.zeros((2, *observed.shape), bool)
         for date in dates:
-            width = validate.thickness(~observed[date])
+            width = holdout.thickness(~observed[date])
             key = np.random.SeedSequence([seed, number, date, draw] if draw else [seed, number, date])
-            pair[:, date] = validate.draw(observed[date], width, seed=key)
+            pair[:, date] = holdout.draw(observed[date], width, seed=key)
         stop.append(torch.from_numpy(pair[0]))
         score.append(torch.from_numpy(pair[1]))
     return stop, score

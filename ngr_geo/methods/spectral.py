@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ..guides.covariance import principal
-from . import judge as judging
+from . import judge
 from .problem import Judgement
 
 Kind = Literal["gaussian", "mixed", "stripes", "gaps"]
@@ -82,13 +82,13 @@ class Hidden(NamedTuple):
 class Refined(NamedTuple):
     """What NGR made of a guide: the image (B, h, w), None where the guide is kept; the errors at what was hidden.
 
-    `table` has the errors by which that was chosen, where they are of blocks: see `judging`.
+    `table` has the errors by which that was chosen, where they are of blocks: see `judge`.
     """
 
     image: Tensor | None
     guide: Errors
     ngr: Errors | None
-    table: judging.Table | None = None
+    table: judge.Table | None = None
 
 
 class Errors(NamedTuple):

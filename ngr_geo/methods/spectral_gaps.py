@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ..solver import Neumann, Small, hold
-from ..solver.prior import Example, Training, train
-from . import judge as judging
+from ..solver.train import Example, Training, train
+from . import judge
 from .problem import Settings
 from .spectral import (
     CHECK_EVERY,
@@ -34,7 +34,7 @@ from .spectral import (
 )
 
 USUAL = -0.1
-"""Gain of NGR in dB for gaps in cubes before anything is measured: it lost 0.03 to 0.7, so the guide wins a tie (see `judging`)."""
+"""Gain of NGR in dB for gaps in cubes before anything is measured: it lost 0.03 to 0.7, so the guide wins a tie (see `judge`)."""
 DRAWS = 3
 """Times that gaps are hidden in a trial: where a dead line crosses a field's edge it is met less well than elsewhere."""
 
@@ -65,7 +65,7 @@ def refine_gaps(
         return Errors(*(torch.cat(part, dim=2) for part in zip(*parts, strict=True)))
 
     by_guide = errors(lambda begun, _: begun)
-    table = judging.tabulated([by_guide.error], by_guide.where)
+    table = judge.tabulated([by_guide.error], by_guide.where)
     if not (learn.any() and stop.any() and score.any()):
         return Refined(None, by_guide, None, table)
     none = torch.zeros(len(cube))
@@ -86,8 +86,8 @@ def refine_gaps(
             break
     by_ngr = errors(lambda begun, left: _integrate(chosen, space, begun, truth, left, scale)) if best_steps else None
     if by_ngr is not None:
-        table = judging.tabulated([by_guide.error, by_ngr.error], by_guide.where)
-    if settings.method == "auto" and not (best_steps and judging.keeps(table, USUAL)):
+        table = judge.tabulated([by_guide.error, by_ngr.error], by_guide.where)
+    if settings.method == "auto" and not (best_steps and judge.keeps(table, USUAL)):
         return Refined(None, by_guide, by_ngr, table)
     return Refined(_integrate(chosen, space, estimate.image, cube, observed, scale), by_guide, by_ngr, table)
 

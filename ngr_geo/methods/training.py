@@ -16,7 +16,7 @@ from torch import Tensor
 from ..guides.dates import Guide, Window
 from ..progress import Progress
 from ..solver import Small
-from ..solver.prior import Example, Training, train
+from ..solver.train import Example, Training, train
 from ..tiling.devices import threads
 from .problem import TURN, Problem, Settings, Trial, cells_of, error_of, example_of, hidden_from, problem_of
 
@@ -114,7 +114,10 @@ def _lead(
     settings: Settings,
     tell: Progress,
 ) -> tuple[Small, int]:
-    """Return the network that did best on the stop set, and after how many steps; 0 if none was better than the guide."""
+    """Return the network that did best on the stop set, and after how many steps: 0 if none was better than the guide.
+
+    The last one where the number of steps is given, or the method is "ngr" and none was better.
+    """
     best, best_steps, worse = deepcopy(network), 0, 0
     best_error = _stop_error(trials, (), scale, settings)
     for step, averaged in enumerate(train(network, examples, Training(), settings.seed), start=1):

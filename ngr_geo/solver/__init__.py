@@ -4,8 +4,8 @@ from .admm import Settings, State, advance, begin, iterate, misfit
 from .fidelity import Exact, Fidelity, Gaussian, Masked, Sparse, Stripes
 from .gradient import Boundary, Neumann, Periodic, Weights, column
 from .network import HourGlass, Small, ThreeNetworks, paper_network, seeded
+from .paper import Published, published, spectral_norm, uniform
 from .poisson import conjugate_gradients, hold
-from .published import Published, published, spectral_norm, uniform
 
 __all__ = [
     "Boundary",

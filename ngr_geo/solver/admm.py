@@ -26,11 +26,11 @@ that step.
 
 What the verbs run:
 
-- `method="paper"`, all verbs: this loop, with the settings of `published.py` (random input, three hour-glass networks).
+- `method="paper"`, all verbs: this loop, with the settings of `paper.py` (random input, three hour-glass networks).
 - `denoise` and `destripe` with "ngr" or "auto": this loop with a `guide`. The fields are F = D·guide + network(guide), and
   X, Y and the guide are coefficients of the leading spectra; μ = 1 and wₖ do not grow, and Γₖ = 0 (`methods/faults.py`).
 - `decloud`, `inpaint` and `fill_deadlines` with "ngr" or "auto": not this loop. Where the observed pixels are exact, the Θ
-  steps can run without the X steps: `prior.py` trains one network for the scene, and `poisson.hold` then solves for X once.
+  steps can run without the X steps: `train.py` trains one network for the scene, and `poisson.hold` then solves for X once.
   `docs/method.md` derives this form from (b), and says what it changes.
 """
 

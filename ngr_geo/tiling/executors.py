@@ -57,7 +57,7 @@ class Done(NamedTuple):
     stats: Any
 
 
-def threads(todo: Todo) -> Done:
+def in_threads(todo: Todo) -> Done:
     """Return the scene solved here and now, tiles side by side."""
     model = todo.method.fit(todo.sample, todo.progress)
 

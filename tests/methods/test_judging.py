@@ -11,16 +11,16 @@ from click.testing import CliRunner
 
 from ngr_geo import sample, sample_path
 from ngr_geo.cli import main
-from ngr_geo.methods import judge as judging
+from ngr_geo.methods import judge
 from ngr_geo.raster import cube as cubes
 from ngr_geo.report import facts
 
 
-def _table(gains: list[float]) -> judging.Table:
+def _table(gains: list[float]) -> judge.Table:
     """A table of two members whose gain in dB differs from block to block: one band, blocks of 100 pixels."""
     first = np.full((len(gains), 1), 100.0)
     second = first * 10 ** (-np.array(gains)[:, None] / 10)
-    return judging.Table(np.stack([first, second]), np.full((len(gains), 1), 100.0))
+    return judge.Table(np.stack([first, second]), np.full((len(gains), 1), 100.0))
 
 
 def test_blocks_are_blobs_cut_by_cells() -> None:
@@ -28,27 +28,27 @@ def test_blocks_are_blobs_cut_by_cells() -> None:
     hidden[2:6, 2:6] = hidden[10:14, 2:6] = True  # two blobs in one cell
     hidden[40:44, 20:60] = True  # one blob over two cells
     error = torch.arange(2.0)[:, None, None].expand(2, 70, 70)
-    table = judging.tabulated([error, 2 * error], hidden)
+    table = judge.tabulated([error, 2 * error], hidden)
     assert table.squares.shape == (2, 4, 2)
     assert sorted(table.counts[:, 0].tolist()) == [16, 16, 48, 112]
     np.testing.assert_allclose(table.rmse(), [[0, 1], [0, 2]])
-    assert judging.joined([table, table]).blocks.tolist() == [8, 8]
+    assert judge.joined([table, table]).blocks.tolist() == [8, 8]
 
 
 def test_entries_are_counted_in_their_own_band() -> None:
     hidden = torch.zeros(2, 40, 40, dtype=torch.bool)
     hidden[0, :10, :10], hidden[1, 20:25, 20:25] = True, True
-    table = judging.tabulated([torch.ones(2, 40, 40)], hidden)
+    table = judge.tabulated([torch.ones(2, 40, 40)], hidden)
     assert table.blocks.tolist() == [1, 1]
     assert table.counts.sum(0).tolist() == [100, 25]
 
 
 def test_the_gain_is_sure_where_blocks_agree() -> None:
-    found, error = judging.gain(_table([0.5, 0.5, 0.5, 0.5]))
+    found, error = judge.gain(_table([0.5, 0.5, 0.5, 0.5]))
     assert (found, error) == (pytest.approx(0.5), pytest.approx(0, abs=1e-9))
-    assert judging.gain(_table([3, -2, 1, 0]))[1] > 0.5
-    assert judging.gain(_table([0.5])) == (pytest.approx(0.5), judging.UNSURE)
-    assert np.isnan(judging.gain(_table([]))).all()
+    assert judge.gain(_table([3, -2, 1, 0]))[1] > 0.5
+    assert judge.gain(_table([0.5])) == (pytest.approx(0.5), judge.UNSURE)
+    assert np.isnan(judge.gain(_table([]))).all()
 
 
 @pytest.mark.parametrize(
@@ -63,7 +63,7 @@ def test_the_gain_is_sure_where_blocks_agree() -> None:
     ],
 )
 def test_the_tie_rule(gains: list[float], kept: bool) -> None:
-    assert judging.keeps(_table(gains)) is kept
+    assert judge.keeps(_table(gains)) is kept
 
 
 def test_the_record_has_the_figures_of_the_choice() -> None:

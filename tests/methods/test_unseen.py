@@ -13,8 +13,7 @@ import pytest
 import xarray as xr
 
 from ngr_geo import sample
-from ngr_geo.methods import holdout as validate
-from ngr_geo.methods import uncertainty
+from ngr_geo.methods import holdout, uncertainty
 
 BANDS = ("B02", "B03", "B04", "B08")
 DATA = Path(os.environ.get("NGR_GEO_DATA", Path(__file__).resolve().parents[3] / "shared" / "data"))
@@ -50,7 +49,7 @@ def blobs() -> Case:
     raster = xr.DataArray(
         data["data"][14:17].astype(np.float32), dims=("time", "band", "y", "x"), coords={"time": days}
     )
-    common, _ = validate.draw(np.ones((100, 100), bool), 7, 3, 0.15, 1 / 4)
+    common, _ = holdout.draw(np.ones((100, 100), bool), 7, 3, 0.15, 1 / 4)
     missing = np.broadcast_to(common, (3, 100, 100)).copy()
     return raster, missing, missing
 
@@ -172,7 +171,7 @@ def test_errors_grow_on_beyond_the_depth_that_was_met() -> None:
 def test_moved_gaps_keep_their_shape_and_leave_enough() -> None:
     gaps = np.zeros((60, 60), bool)
     gaps[10:30, 20:35] = True
-    hidden = validate.moved(gaps, ~gaps, 0)
+    hidden = holdout.moved(gaps, ~gaps, 0)
     assert hidden.sum() == gaps.sum()
     assert (hidden & ~gaps).sum() > 0.8 * gaps.sum()
-    assert not validate.moved(np.ones((60, 60), bool), ~gaps, 0).any()
+    assert not holdout.moved(np.ones((60, 60), bool), ~gaps, 0).any()

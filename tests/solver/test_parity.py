@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from ngr_geo.solver import Published, ThreeNetworks, iterate, published
-from ngr_geo.solver.published import Case
+from ngr_geo.solver.paper import Case
 
 STEPS = (1, 2, 5, 20, 40)
 

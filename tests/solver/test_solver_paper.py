@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from ngr_geo.solver import Masked, iterate, paper_network, published, spectral_norm, uniform
-from ngr_geo.solver.published import Case
+from ngr_geo.solver.paper import Case
 
 
 @pytest.mark.parametrize("case", ["inpaint", "mixed", "gaussian"])

@@ -1,7 +1,7 @@
 """The guided form of the solver: one small network for a whole scene, trained on windows drawn over it.
 
 In the loop of `admm.py` the network (Θ) and the image (X) are stepped in turn, because X is known only through Y = X + E.
-Where the fidelity is exact and the observed pixels are *held* (`constraint.hold`), DX equals DY on every observed pair from
+Where the fidelity is exact and the observed pixels are *held* (`poisson.hold`), DX equals DY on every observed pair from
 the first step on and never changes. On these pairs the Θ steps can run by themselves, on windows of any part of the scene;
 one X step follows when they have ended. (Training on the pairs inside gaps too, where X only repeats what the network said
 last, was measured and gained nothing.)
