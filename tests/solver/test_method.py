@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from ngr_geo.solver import Exact, Masked, Neumann, Settings, State, advance, begin, column, hold, misfit
-from ngr_geo.solver import prior as training
+from ngr_geo.solver import train as training
 
 SHAPE = (2, 7, 6)
 WEIGHTS = (1.0, 0.7, 0.3)
