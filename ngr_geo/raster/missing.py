@@ -11,7 +11,7 @@ import dask.array as da
 import numpy as np
 import xarray as xr
 
-from ..errors import MaskError
+from ..errors import MaskError, warn
 from ..wording import listed
 from . import cube as cubes
 from . import footprint, maskcheck, masks, plausible
@@ -59,12 +59,22 @@ def clouded(
     found = masks.with_record(raster, clouds, classes, dilate, probability, now)
     cube = cubes.read(raster, exclude=[name] if isinstance(name, str) else ())
     cube = plausible.checked(cube, regions(cube.shape), now)
-    notes = list(found.notes)
-    if now or not cube.lazy:  # it reads the windows that a scene is learnt from
-        arrays = cube.values, cube.valid, _on_cube(cube, found.plain)[:, None]
-        values, valid, masked = dask.compute(*([a[(..., *r)] for r in regions(cube.shape)] for a in arrays))
+    notes, mask = list(found.notes), _on_cube(cube, found.mask)
+    arrays = cube.values, cube.valid, _on_cube(cube, found.plain)[:, None]
+    windows = [[a[(..., *r)] for r in regions(cube.shape)] for a in arrays]  # that a scene is learnt from
+    if now or not cube.lazy:
+        values, valid, masked = dask.compute(*windows)
         notes += maskcheck.inverted(values, valid, masked, cube.bands)
-    return Clouded(cube, _on_cube(cube, found.mask), found.record, notes, clouds)
+    else:  # checked when anything of the mask is computed: it waits for a False
+        mask = mask | da.from_delayed(dask.delayed(_warned_if_inverted)(*windows, cube.bands), (), bool)
+    return Clouded(cube, mask, found.record, notes, clouds)
+
+
+def _warned_if_inverted(*windows: Any) -> np.bool_:
+    """Return False, after a warning where a mask looks inverted: see `maskcheck.inverted`."""
+    for note in maskcheck.inverted(*windows):
+        warn(note)
+    return np.False_
 
 
 def _on_cube(cube: Cube, mask: xr.DataArray) -> Any:

@@ -481,6 +481,9 @@ def test_an_inverted_mask_is_warned_of() -> None:
     assert "may be inverted" in result.attrs["ngr_warnings"]
     assert any("may be inverted" in note for note in bands.ngr.plan(~right).warnings)
     assert not any("may be inverted" in note for note in bands.ngr.plan(right).warnings)
+    lazy = bands.chunk(y=48).ngr.decloud(~right, method="guide")
+    with pytest.warns(UserWarning, match="may be inverted"):
+        assert lazy.B02.values.shape == result.B02.shape
 
 
 def outcome(call: Callable[[], np.ndarray]) -> np.ndarray | str:
