@@ -91,17 +91,18 @@ class Stack:
         """Return the prior that a work folder keeps, learnt where it has none or a damaged one; and as tasks are to load it."""
         import dask
 
+        prior = None
         if folder.learnt is not None:
             try:
-                load_prior(folder.prior, folder.learnt)
+                prior = load_prior(folder.prior, folder.learnt)
             except InputError as error:
                 warn(f"What was learnt of the scene is learnt again: {error}")
-                folder.learn(learn().save(folder.prior))
-        else:
+        if prior is None:
             folder.learn(learn().save(folder.prior))
+            prior = load_prior(folder.prior, folder.learnt)
         # Delayed: it is loaded once for the tiles of a computation.
         handle = dask.delayed(load_prior, pure=True)(str(folder.prior), folder.learnt)
-        return load_prior(folder.prior, folder.learnt), handle
+        return prior, handle
 
     def notes(self, prior: Prior, sample: Sample) -> list[str]:
         """Return warnings of what no date saw in the sample."""

@@ -15,13 +15,14 @@ import dask
 from numpy.typing import NDArray
 
 from ..errors import warn
+from ..methods.base import Part
 from ..progress import Progress, silent
 from . import scheduling, store, tiles, work
 from .store import Slot, Stored
 from .tiles import Tile
 
 if TYPE_CHECKING:
-    from ..methods.base import Method, Part, Sample, Solved
+    from ..methods.base import Method, Sample, Solved
     from ..methods.problem import Settings
     from ..raster.cube import Cube
 
@@ -62,8 +63,8 @@ def in_threads(todo: Todo) -> Done:
     model = todo.method.fit(todo.sample, todo.progress)
 
     def solve(tile: Tile) -> Solved:
-        here = (..., *tile.window)
-        return todo.method.solve(model, _part(*(None if a is None else a[here] for a in todo.scene)), tile)
+        parts: list[Any] = [None if a is None else a[(..., *tile.window)] for a in todo.scene]
+        return todo.method.solve(model, Part(*parts), tile)
 
     solved = tiles.each(todo.pieces, solve, todo.together, todo.progress)
     whole = slice(0, todo.scene.values.shape[-2]), slice(0, todo.scene.values.shape[-1])
@@ -78,7 +79,7 @@ def lazily(todo: Todo) -> Done:
     solve = dask.delayed(_solve)
     cut = [None if a is None else scheduling.windows(scheduling.blocks(a)) for a in todo.scene]
     with scheduling.asking_for_gpus():
-        solved = [solve(method, model, *(c and c(t.window) for c in cut), t) for t in todo.pieces]
+        solved = [solve(method, model, t, *(c and c(t.window) for c in cut)) for t in todo.pieces]
     layers = tiles.blend_lazy(todo.pieces, [s[0] for s in solved], todo.leading, todo.chunks)
     return Done(model, layers, [s[1] for s in solved])
 
@@ -121,12 +122,6 @@ def in_folder(todo: Todo, folder: work.Folder, job: Mapping[str, Any], files: Se
     return Done(model, tiles.blend_lazy(todo.pieces, stored, todo.leading, chunks), list(stats))
 
 
-def _part(*arrays: Any) -> Part:
-    from ..methods.base import Part
-
-    return Part(*arrays)
-
-
 def _fit(method: Method, sample: Sample) -> Any:
     """Return the model of a lazy raster, and warn of what is known only now."""
     model = method.fit(sample, silent)
@@ -135,10 +130,9 @@ def _fit(method: Method, sample: Sample) -> Any:
     return model
 
 
-def _solve(method: Method, model: Any, *arrays: Any) -> tuple[NDArray[Any] | None, dict[str, Any]]:
-    """Return a tile of a lazy raster solved; the last of `arrays` is the tile."""
-    *parts, tile = arrays
-    return tuple(method.solve(model, _part(*parts), tile))  # type: ignore[return-value]
+def _solve(method: Method, model: Any, tile: Tile, *parts: Any) -> tuple[NDArray[Any] | None, dict[str, Any]]:
+    """Return a tile of a lazy raster solved, from the arrays of its `Part`."""
+    return tuple(method.solve(model, Part(*parts), tile))  # type: ignore[return-value]
 
 
 def _solve_and_keep(
@@ -146,7 +140,7 @@ def _solve_and_keep(
 ) -> None:
     """Solve a tile and write its record: its layers where they are not 0, and what is known of it."""
     begun = time.perf_counter()
-    layers, stats = method.solve(model, _part(*parts), tile)
+    layers, stats = method.solve(model, Part(*parts), tile)
     kept = {} if layers is None else store.sparse("layers", layers, layers != 0)
     store.keep(slot, parts, {**stats, **kept}, work.telling(begun, device))
 
