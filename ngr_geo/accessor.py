@@ -1,12 +1,16 @@
-"""The accessors `DataArray.ngr` and `Dataset.ngr`: one verb per task, each one call to `restore`. They hold no state."""
+"""The accessors `DataArray.ngr` and `Dataset.ngr`: one verb per task, each one call to `restore`. They hold no state.
+
+Keywords that verbs share are described in `keywords`, and inserted into the verbs' documentation.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, cast, overload
+from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, Unpack, cast, overload
 
 import xarray as xr
 
+from .keywords import Gaps, Method, Solving, described
 from .record import call_of, recorded
 
 if TYPE_CHECKING:
@@ -26,8 +30,6 @@ if TYPE_CHECKING:
     PathLike = str | os.PathLike[str]
 
 Raster = TypeVar("Raster", xr.DataArray, xr.Dataset)
-Method = Literal["auto", "ngr", "guide", "paper"]
-Noise = Literal["auto", "gaussian", "mixed"]
 
 
 class _Verbs(Generic[Raster]):
@@ -38,6 +40,7 @@ class _Verbs(Generic[Raster]):
         self._raster: Any = raster
 
     @recorded
+    @described(Gaps)
     def decloud(
         self,
         clouds: Any = None,
@@ -46,19 +49,7 @@ class _Verbs(Generic[Raster]):
         classes: Sequence[int] | None = None,
         dilate: int | None = None,
         probability: float = 0.5,
-        method: Method = "auto",
-        tile: int = 256,
-        overlap: int = 32,
-        device: str | None = None,
-        seed: int = 0,
-        steps: int | None = None,
-        tune: int = 0,
-        prior: Prior | PathLike | None = None,
-        uncertainty: bool = False,
-        aoi: Any = None,
-        work: PathLike | None = None,
-        restart: bool = False,
-        progress: bool | Progress | None = None,
+        **shared: Unpack[Gaps],
     ) -> Raster:
         """Return the stack with its clouds removed.
 
@@ -66,40 +57,13 @@ class _Verbs(Generic[Raster]):
         that are nodata on one date and not on all are filled, too. Eager in, eager out; Dask in, lazy out.
 
         Args:
-            clouds: what is cloud: the name of a variable, a DataArray, or None: a well-known variable is looked for. CF flags are
+            clouds: What is cloud: the name of a variable, a DataArray, or None: a well-known variable is looked for. CF flags are
                 decoded, and so is a mask whose name says its product (SCL, QA_PIXEL, pixel_qa, BQA, Fmask, HLS, QA60, UDM2,
                 OmniCloudMask, state_1km, cloud_probability: see `ngr_geo.raster.products`); else rename it. Or your own mask:
                 booleans (True = cloud), or 0 and 1 without the name of a product. On any grid that can be aligned. All
                 values of a mask are counted before it is read, also of a lazy one, unless it is boolean.
-            dates: only these are filled, the others still help; ISO dates such as "2023-08-18". None: all.
-            classes: the codes (of packed products: the numbers of the bits) that count as not clear, in place of the rule's own.
-            dilate: grow the mask by so many pixels; None: 60 m, from 2 to 6 pixels, for products, and 0 for your own masks:
-                booleans, 0 and 1 without the name of a product, and chosen classes of such a mask.
-            probability: from which on a pixel is not clear, where the mask holds probabilities of cloud (0 to 1, or percent).
-            method: "auto" keeps, per date, what does better on hidden pixels: "guide", a regression on the other dates, or
-                "ngr", which refines it; "paper" is the published algorithm, which takes hours.
-            tile: side of the window solved at a time, pixels.
-            overlap: rim that tiles share, pixels.
-            device: "cpu", "cuda", "cuda:1", "mps"; None: CUDA where there is any.
-            seed: of everything random; same seed, same answer.
-            steps: of training; None: stopped on hidden pixels ("paper": 15 000).
-            tune: steps that the networks are trained on each tile before they are used there: 0 to 30.
-            prior: networks learnt from another scene or date with as many bands and reference dates, as `prior()` returns them, or
-                the file that it was saved to: used as they are, or trained for `steps` more steps. Still judged on this scene.
-            uncertainty: also tell how far each filled pixel may be off: a coordinate `uncertainty` (for a Dataset one per variable,
-                NAME_uncertainty), standard deviations in the raster's units, 0 where nothing was filled. Learnt from errors at
-                hidden pixels; ± 1.645 of them cover about 90 % of what was hidden. NaN where too little could be hidden.
-            aoi: restrict the work to an area of interest: polygons as a GeoDataFrame or GeoSeries, as GeoJSON (a mapping, in
-                longitude and latitude), or a file that geopandas reads, in any CRS. Only tiles that touch it are solved; inside,
-                the result is what it would be without aoi; beyond it nothing changes.
-            work: a folder that keeps every tile when it is finished, and what was learnt. The tiles are then solved by this call,
-                also where the raster is lazy (the result is still), and a call that was stopped goes on when it is repeated:
-                the result then differs in nothing but `ngr_made`. The pixels of finished tiles are read again and compared;
-                other ones than then are an error, damaged records are solved again. Tiles are read a few at a time and run on
-                the active Dask cluster, if there is one; all its workers have to see the folder. It can be removed when the
-                result has been computed.
-            restart: start over, whatever the work folder holds of an earlier job; files of others are kept.
-            progress: True for a bar, or a function of (stage, done, total).
+            method: "auto" keeps, for each date, what does better on hidden pixels: "guide", a regression on the other dates, or
+                "ngr", which refines it. "paper" is the published algorithm, which takes hours.
 
         Returns:
             The same type, with a boolean coordinate `filled`: what was filled, by this verb or an earlier one. GeoTIFFs have no
@@ -118,43 +82,18 @@ class _Verbs(Generic[Raster]):
         """
         from . import restore
 
-        options = _options(
-            progress,
-            work,
-            restart,
-            method=method,
-            tile=tile,
-            overlap=overlap,
-            device=device,
-            seed=seed,
-            steps=steps,
-            tune=tune,
-            prior=prior,
-            uncertainty=uncertainty,
-            aoi=aoi,
-        )
+        options = _options(**shared)
         return cast(Raster, restore.decloud(self._raster, clouds, dates, classes, dilate, probability, options))
 
     @recorded
+    @described(Gaps)
     def inpaint(
         self,
         missing: Any = None,
         *,
         extent: Literal["footprint", "all"] = "footprint",
         dates: Dates = None,
-        method: Method = "auto",
-        tile: int = 256,
-        overlap: int = 32,
-        device: str | None = None,
-        seed: int = 0,
-        steps: int | None = None,
-        tune: int = 0,
-        prior: Prior | PathLike | None = None,
-        uncertainty: bool = False,
-        aoi: Any = None,
-        work: PathLike | None = None,
-        restart: bool = False,
-        progress: bool | Progress | None = None,
+        **shared: Unpack[Gaps],
     ) -> Raster:
         """Return the raster with its missing pixels filled.
 
@@ -162,28 +101,14 @@ class _Verbs(Generic[Raster]):
         from its surroundings.
 
         Args:
-            missing: boolean, True = missing: a DataArray or array on (time, band, y, x), (time, y, x) or (y, x), or the name of
+            missing: Boolean, True = missing: a DataArray or array on (time, band, y, x), (time, y, x) or (y, x), or the name of
                 a variable. None: nodata and NaN.
-            extent: how far nodata is filled where no mask is given; all of a mask is. "footprint": not where no date has a valid
+            extent: How far nodata is filled where no mask is given; all of a mask is. "footprint": not where no date has a valid
                 value in any band. Of a single date holes count as inside, too: all but what reaches the border of the image through
                 an opening wider than 16 pixels, or lies within 16 pixels of that, and but rows and columns at the border without
                 any data. So missing scan lines and dead columns are filled, land that reaches the border is not, and an island is
                 (give missing= to keep it). Found from the whole scene in one step, also where the raster is lazy. "all":
                 everything.
-            dates: as for `decloud`, and so are all other arguments.
-            method: "auto", "ngr", "guide" or "paper".
-            tile: side of the window solved at a time, pixels.
-            overlap: rim that tiles share, pixels.
-            device: of torch.
-            seed: of everything random.
-            steps: of training.
-            tune: see `decloud`.
-            prior: see `decloud`; not for a spectral cube.
-            uncertainty: see `decloud`.
-            aoi: see `decloud`.
-            work: a folder that keeps finished tiles: see `decloud`.
-            restart: start over, whatever the work folder holds.
-            progress: True for a bar, or a function of (stage, done, total).
 
         Returns:
             The same type, as `decloud` does.
@@ -193,42 +118,17 @@ class _Verbs(Generic[Raster]):
         """
         from . import restore
 
-        options = _options(
-            progress,
-            work,
-            restart,
-            method=method,
-            tile=tile,
-            overlap=overlap,
-            device=device,
-            seed=seed,
-            steps=steps,
-            tune=tune,
-            prior=prior,
-            uncertainty=uncertainty,
-            aoi=aoi,
-            extent=extent,
-        )
-        return cast(Raster, restore.inpaint(self._raster, missing, dates, options))
+        return cast(Raster, restore.inpaint(self._raster, missing, dates, _options(extent=extent, **shared)))
 
     @recorded
+    @described(Solving, tile=320, overlap=16)
     def denoise(
         self,
-        noise: Noise = "auto",
+        noise: Literal["auto", "gaussian", "mixed"] = "auto",
         *,
         bad_bands: Sequence[str | int] | None = None,
-        method: Method = "auto",
-        tile: int = 320,
-        overlap: int = 16,
-        device: str | None = None,
-        seed: int = 0,
-        steps: int | None = None,
-        uncertainty: bool = False,
         change: bool = False,
-        aoi: Any = None,
-        work: PathLike | None = None,
-        restart: bool = False,
-        progress: bool | Progress | None = None,
+        **shared: Unpack[Solving],
     ) -> Raster:
         """Return a cube of many bands with its noise removed.
 
@@ -236,26 +136,13 @@ class _Verbs(Generic[Raster]):
         nodata pixels stay as they are and take no part.
 
         Args:
-            noise: "gaussian": its level is estimated per band. "mixed": besides, impulses, saturation, stripes and dead lines.
-                "auto": told by the tails of the residual.
-            bad_bands: names or indices (from 0) of bands to leave out, besides those the raster flags.
+            noise: "gaussian": its level is estimated for each band. "mixed": besides, impulses, saturation, stripes and dead lines.
+                "auto": decided by the tails of the residual.
             method: "guide": spectral subspace and sliding DCT; "ngr" refines it; "auto" keeps what does better on hidden entries;
                 "paper" is the published algorithm, which takes hours.
-            tile: side of the window solved at a time, pixels.
-            overlap: rim that tiles share, pixels.
-            device: of torch; None: CUDA where there is any.
-            seed: of everything random.
-            steps: of the solver; None: stopped on hidden entries ("paper": 4 000).
-            uncertainty: also tell how far each value may be off: a coordinate `uncertainty`, standard deviations in the raster's
-                units, 0 where nothing was changed. Learnt from what becomes of the result when it is made noisy once more.
-            change: also tell what was added to each value: a coordinate `change`, in the raster's units.
-            aoi: an area of interest beyond which nothing changes: see `decloud`.
-            work: a folder that keeps finished tiles: see `decloud`.
-            restart: start over, whatever the work folder holds.
-            progress: True for a bar, or a function of (stage, done, total).
 
         Returns:
-            The same type. Attributes `ngr_*` tell what was done, and `ngr_noise` the standard deviation of the noise per band, in
+            The same type. Attributes `ngr_*` say what was done, and `ngr_noise` the standard deviation of the noise per band, in
             the raster's units. The coordinate `filled` marks values that were filled, not corrected, by this verb or an
             earlier one.
 
@@ -267,39 +154,17 @@ class _Verbs(Generic[Raster]):
         """
         from . import restore
 
-        options = _options(
-            progress,
-            work,
-            restart,
-            method=method,
-            tile=tile,
-            overlap=overlap,
-            device=device,
-            seed=seed,
-            steps=steps,
-            uncertainty=uncertainty,
-            aoi=aoi,
-        )
-        return cast(Raster, restore.denoise(self._raster, noise, bad_bands, change, options))
+        return cast(Raster, restore.denoise(self._raster, noise, bad_bands, change, _options(**shared)))
 
     @recorded
+    @described(Solving, tile=512, overlap=16)
     def destripe(
         self,
         direction: Literal["columns", "rows"] | None = None,
         *,
         bad_bands: Sequence[str | int] | None = None,
-        method: Method = "auto",
-        tile: int = 512,
-        overlap: int = 16,
-        device: str | None = None,
-        seed: int = 0,
-        steps: int | None = None,
-        uncertainty: bool = False,
         change: bool = False,
-        aoi: Any = None,
-        work: PathLike | None = None,
-        restart: bool = False,
-        progress: bool | Progress | None = None,
+        **shared: Unpack[Solving],
     ) -> Raster:
         """Return a cube without stripes: offsets of columns or rows, in some or all bands, also slightly tilted ones.
 
@@ -307,19 +172,7 @@ class _Verbs(Generic[Raster]):
 
         Args:
             direction: "columns" or "rows": along what the stripes run; None: found for each tile and date.
-            bad_bands: as for `denoise`, and so are all other arguments.
-            method: "auto", "ngr", "guide" or "paper".
-            tile: side of the window solved at a time, pixels: the longer the lines, the surer their offsets.
-            overlap: rim that tiles share, pixels.
-            device: of torch.
-            seed: of everything random.
-            steps: of the solver.
-            uncertainty: as for `denoise`, learnt from stripes that are put on the result, and removed once more.
-            change: as for `denoise`.
-            aoi: see `decloud`.
-            work: a folder that keeps finished tiles: see `decloud`.
-            restart: start over, whatever the work folder holds.
-            progress: True for a bar, or a function of (stage, done, total).
+            tile: Side of a tile, in pixels: the longer the lines, the surer their offsets.
 
         Returns:
             The same type, as `denoise` does.
@@ -329,38 +182,12 @@ class _Verbs(Generic[Raster]):
         """
         from . import restore
 
-        options = _options(
-            progress,
-            work,
-            restart,
-            method=method,
-            tile=tile,
-            overlap=overlap,
-            device=device,
-            seed=seed,
-            steps=steps,
-            uncertainty=uncertainty,
-            aoi=aoi,
-        )
-        return cast(Raster, restore.destripe(self._raster, direction, bad_bands, change, options))
+        return cast(Raster, restore.destripe(self._raster, direction, bad_bands, change, _options(**shared)))
 
     @recorded
+    @described(Solving, tile=512, overlap=16)
     def fill_deadlines(
-        self,
-        lines: Any = None,
-        *,
-        bad_bands: Sequence[str | int] | None = None,
-        method: Method = "auto",
-        tile: int = 512,
-        overlap: int = 16,
-        device: str | None = None,
-        seed: int = 0,
-        steps: int | None = None,
-        uncertainty: bool = False,
-        aoi: Any = None,
-        work: PathLike | None = None,
-        restart: bool = False,
-        progress: bool | Progress | None = None,
+        self, lines: Any = None, *, bad_bands: Sequence[str | int] | None = None, **shared: Unpack[Solving]
     ) -> Raster:
         """Return a cube with its dead lines filled: whole or partial, constant, zero or saturated, in some or all bands.
 
@@ -369,18 +196,6 @@ class _Verbs(Generic[Raster]):
         Args:
             lines: None: they are found (see `ngr_geo.masks.dead_lines`). Else indices of columns, {"columns": [...],
                 "rows": [...]}, or a boolean mask on some of (time, band, y, x), True = dead.
-            bad_bands: as for `denoise`, and so are all other arguments.
-            method: "auto", "ngr", "guide" or "paper".
-            tile: side of the window solved at a time, pixels.
-            overlap: rim that tiles share, pixels.
-            device: of torch.
-            seed: of everything random.
-            steps: of training.
-            uncertainty: as for `denoise`, learnt from lines that are hidden.
-            aoi: see `decloud`.
-            work: a folder that keeps finished tiles: see `decloud`.
-            restart: start over, whatever the work folder holds.
-            progress: True for a bar, or a function of (stage, done, total).
 
         Returns:
             The same type, as `denoise` does; `filled` (band, y, x) marks the dead lines.
@@ -390,20 +205,7 @@ class _Verbs(Generic[Raster]):
         """
         from . import restore
 
-        options = _options(
-            progress,
-            work,
-            restart,
-            method=method,
-            tile=tile,
-            overlap=overlap,
-            device=device,
-            seed=seed,
-            steps=steps,
-            uncertainty=uncertainty,
-            aoi=aoi,
-        )
-        return cast(Raster, restore.fill_deadlines(self._raster, lines, bad_bands, options))
+        return cast(Raster, restore.fill_deadlines(self._raster, lines, bad_bands, _options(**shared)))
 
     def repeat(self, result: xr.DataArray | xr.Dataset | Mapping[str, str], **keywords: Any) -> Raster:
         """Return this raster restored as it was for a result: the same verb with the same keywords.
@@ -519,7 +321,7 @@ class _Verbs(Generic[Raster]):
         """
         from . import restore
 
-        options = _options(progress, None, False, method=method, device=device, seed=seed, steps=steps, prior=prior)
+        options = _options(progress=progress, method=method, device=device, seed=seed, steps=steps, prior=prior)
         return restore.learn(self._raster, clouds, classes, dilate, probability, options)
 
     def plan(
@@ -538,7 +340,7 @@ class _Verbs(Generic[Raster]):
         """Return what `decloud` would do with the same arguments: dates, cloud shares, tiles, memory, time."""
         from .plan import plan
 
-        options = _options(None, None, False, method=method, tile=tile, overlap=overlap, aoi=aoi)
+        options = _options(method=method, tile=tile, overlap=overlap, aoi=aoi)
         return plan(
             self._raster, clouds, dates=dates, classes=classes, dilate=dilate, probability=probability, options=options
         )
@@ -566,17 +368,18 @@ def verbs(raster: xr.DataArray | xr.Dataset) -> DataArrayVerbs | DatasetVerbs:
     return DatasetVerbs(raster) if isinstance(raster, xr.Dataset) else DataArrayVerbs(raster)
 
 
-def _options(progress: bool | Progress | None, work: PathLike | Folder | None, restart: bool, **chosen: Any) -> Options:
+def _options(
+    *,
+    progress: bool | Progress | None = None,
+    work: PathLike | Folder | None = None,
+    restart: bool = False,
+    **chosen: Any,
+) -> Options:
     """Return the keywords of a verb as one value."""
+    from .progress import ProgressBar
     from .settings import Options
+    from .tiling.work import Folder
 
-    if progress is True:
-        from .progress import ProgressBar
-
-        progress = ProgressBar()
-    folder = None
-    if work is not None:
-        from .tiling.work import Folder
-
-        folder = work if isinstance(work, Folder) else Folder(work, restart)
-    return Options(progress=progress or None, work=folder, **chosen)
+    shown = ProgressBar() if progress is True else progress or None
+    folder = work if work is None or isinstance(work, Folder) else Folder(work, restart)
+    return Options(progress=shown, work=folder, **chosen)

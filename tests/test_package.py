@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+import re
 import subprocess
 import sys
 
@@ -10,7 +12,9 @@ import pytest
 
 import ngr_geo
 from ngr_geo import InputError
+from ngr_geo.accessor import DataArrayVerbs
 from ngr_geo.methods import holdout
+from ngr_geo.record import VERBS
 
 
 def test_import_needs_no_torch() -> None:
@@ -45,6 +49,24 @@ def test_hidden_sets_are_disjoint_observed_and_blobs() -> None:
     assert 8 < holdout.thickness(full) < 20  # the window caps it
     assert not holdout.draw(np.zeros((5, 5), bool), 3, 0)[0].any()
     assert holdout.thickness(np.zeros((5, 5), bool)) == 0
+
+
+@pytest.mark.parametrize("name", VERBS)
+def test_the_help_of_a_verb_describes_each_of_its_arguments_once(name: str) -> None:
+    verb = getattr(DataArrayVerbs, name)
+    text = inspect.getdoc(verb) or ""
+    arguments = text.partition("Args:")[2].partition("Returns:")[0]
+    assert re.findall(r"^ {4}(\w+):", arguments, re.MULTILINE) == list(inspect.signature(verb).parameters)[1:]
+
+
+def test_keywords_are_shared_and_defaults_are_a_verbs_own() -> None:
+    decloud, destripe = (
+        inspect.signature(verb).parameters for verb in (DataArrayVerbs.decloud, DataArrayVerbs.destripe)
+    )
+    assert (decloud["tile"].default, destripe["tile"].default) == (256, 512)
+    assert {"prior", "tune"} <= set(decloud) - set(destripe)
+    with pytest.raises(TypeError, match="tiel"):
+        ngr_geo.sample().ngr.decloud(tiel=64)
 
 
 @pytest.mark.parametrize("lazy", [False, True], ids=["eager", "lazy"])
