@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from geopandas import GeoDataFrame
     from matplotlib.figure import Figure
 
-    from .methods.checkpoint import Prior
+    from .methods.checkpoint import StackModel
     from .plan import Plan
     from .progress import Progress
     from .raster.selection import Dates
@@ -274,11 +274,11 @@ class _Verbs(Generic[Raster]):
         Args:
             result: what the verb returned, or what was read back of it with its attributes and coordinates.
             path: of the page.
-            tiles: what `tiles(work)` returned, for a map of them; None: drawn as far as the result tells.
+            tiles: what `tiles(work)` returned, for a map of them; None: drawn as far as the result shows.
             overwrite: replace a file that is there.
 
         Raises:
-            InputError: the two do not belong together, or nothing tells what was filled.
+            InputError: the two do not belong together, or nothing shows what was filled.
             OutputError: the file is there, or cannot be written.
         """
         from . import atomic
@@ -311,9 +311,9 @@ class _Verbs(Generic[Raster]):
         device: str | None = None,
         seed: int = 0,
         steps: int | None = None,
-        prior: Prior | PathLike | None = None,
+        prior: StackModel | PathLike | None = None,
         progress: bool | Progress | None = None,
-    ) -> Prior:
+    ) -> StackModel:
         """Return what `decloud` learns of a scene before it solves tiles, with the same arguments; at once, also of a lazy raster.
 
         Its `save("prior.safetensors")` keeps it; given to `decloud(prior=...)` on another scene or a later date its networks

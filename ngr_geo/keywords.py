@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypedDict, TypeVar
 if TYPE_CHECKING:
     import os
 
-    from .methods.checkpoint import Prior
+    from .methods.checkpoint import StackModel
     from .progress import Progress
 
     PathLike = str | os.PathLike[str]
@@ -46,7 +46,7 @@ class Gaps(Solving, total=False):
     """What the verbs take that fill gaps of a stack."""
 
     tune: int
-    prior: Prior | PathLike | None
+    prior: StackModel | PathLike | None
 
 
 DEFAULTS: dict[str, Any] = {

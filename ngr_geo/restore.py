@@ -21,7 +21,7 @@ from . import rows as records
 from .errors import InputError, warn
 from .methods import expected
 from .methods.base import Part, Sample
-from .methods.checkpoint import Prior
+from .methods.checkpoint import StackModel
 from .methods.spectra import Spectra, nothing_usable
 from .methods.stacks import Stack, missing_in, networks_of
 from .progress import silent
@@ -74,7 +74,7 @@ def learn(
     dilate: int | None,
     probability: float,
     options: Options,
-) -> Prior:
+) -> StackModel:
     """Return what `decloud` would learn of the scene before it solves tiles; see `accessor`."""
     cube, mask, *_ = clouded(raster, clouds, classes, dilate, probability)
     observed = cube.valid & ~mask[:, None]
@@ -91,7 +91,7 @@ def inpaint(
 ) -> xr.DataArray | xr.Dataset:
     """Return the raster with its missing pixels filled: those of a mask, or without one nodata and NaN; see `accessor`.
 
-    One date of many bands is filled as a spectral cube: there the other bands tell more than other dates could.
+    One date of many bands is filled as a spectral cube: there the other bands predict a pixel better than other dates could.
     """
     cube, gap, found, given_as = gaps(raster, missing, options.extent, options.work is not None)
     mask = mask_record(given_as, extent=options.extent)

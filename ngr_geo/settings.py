@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .errors import InputError
-from .methods.checkpoint import Prior
+from .methods.checkpoint import StackModel
 from .progress import Progress
 from .raster.flags import METHODS
 from .tiling import scheduling, tiles, work
@@ -37,7 +37,7 @@ class Options:
     tune: int = 0
     uncertainty: bool = False
     progress: Progress | None = None
-    prior: Prior | str | os.PathLike[str] | None = None
+    prior: StackModel | str | os.PathLike[str] | None = None
     work: work.Folder | None = None
     aoi: Any = None
     extent: str = "footprint"

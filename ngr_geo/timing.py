@@ -117,24 +117,24 @@ def _tried(job: Job, options: Any) -> Tried | None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         method = Stack(settings, (target,), job.cube.dates, job.cube.bands, job.cube.days, True)
-        prior, learning = _timed(lambda: method.fit(Sample([values], [seen], [only], None)))
-        shared = min(2 * _shared(prior, values, seen), 0.9 * learning)
-        _, solving = _timed(lambda: method.solve(prior, Part(values, seen, only, None), tile))
+        model, learning = _timed(lambda: method.fit(Sample([values], [seen], [only], None)))
+        shared = min(2 * _shared(model, values, seen), 0.9 * learning)
+        _, solving = _timed(lambda: method.solve(model, Part(values, seen, only, None), tile))
     step = 0.0 if options.method == "guide" or len(job.cube.dates) == 1 else _step(job.cube)
     pixels = int(np.prod(values.shape[-2:]))
     return Tried(shared, learning - shared, solving / pixels, step, pixels)
 
 
-def _shared(prior: Any, values: Any, seen: Any) -> float:
+def _shared(model: Any, values: Any, seen: Any) -> float:
     """Return the time of what is fitted to all dates together: the factors of a stack, which a guide is made of."""
     from .guides import dates, lowrank
     from .methods.stacks import window
-    from .tiling.devices import threads
+    from .tiling.threads import threads
 
     if len(values) == 1:
         return 0.0
     with threads(1):
-        sample = dates._sample([window(prior, values, seen)])
+        sample = dates._sample([window(model, values, seen)])
         return _timed(lambda: lowrank.fit(*sample, dates.RANK))[1]
 
 
@@ -145,7 +145,7 @@ def _step(cube: Cube) -> float:
     from .guides.dates import REFERENCES
     from .solver.network import Small
     from .solver.train import Example, Training, train
-    from .tiling.devices import threads
+    from .tiling.threads import threads
 
     bands, references = cube.shape[1], min(REFERENCES, cube.shape[0] - 1)
     side = min(Training().crop, *cube.shape[-2:])

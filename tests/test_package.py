@@ -13,7 +13,7 @@ import pytest
 import ngr_geo
 from ngr_geo import InputError
 from ngr_geo.accessor import DataArrayVerbs
-from ngr_geo.methods import holdout
+from ngr_geo.methods import hiding
 from ngr_geo.record import VERBS
 
 
@@ -38,17 +38,17 @@ def test_sample() -> None:
 
 def test_hidden_sets_are_disjoint_observed_and_blobs() -> None:
     observed = np.random.default_rng(0).random((200, 200)) < 0.9
-    stop, score = holdout.draw(observed, width=20, seed=1)
-    again, _ = holdout.draw(observed, width=20, seed=1)
+    stop, score = hiding.draw(observed, width=20, seed=1)
+    again, _ = hiding.draw(observed, width=20, seed=1)
     np.testing.assert_array_equal(stop, again)
     assert not (stop & score).any()
     assert not ((stop | score) & ~observed).any()
     for hidden in (stop, score):
-        assert hidden.sum() / observed.sum() == pytest.approx(holdout.SHARE, rel=0.05)
-    full, _ = holdout.draw(np.ones((200, 200), bool), width=20, seed=1)
-    assert 8 < holdout.thickness(full) < 20  # the window caps it
-    assert not holdout.draw(np.zeros((5, 5), bool), 3, 0)[0].any()
-    assert holdout.thickness(np.zeros((5, 5), bool)) == 0
+        assert hidden.sum() / observed.sum() == pytest.approx(hiding.SHARE, rel=0.05)
+    full, _ = hiding.draw(np.ones((200, 200), bool), width=20, seed=1)
+    assert 8 < hiding.thickness(full) < 20  # the window caps it
+    assert not hiding.draw(np.zeros((5, 5), bool), 3, 0)[0].any()
+    assert hiding.thickness(np.zeros((5, 5), bool)) == 0
 
 
 @pytest.mark.parametrize("name", VERBS)

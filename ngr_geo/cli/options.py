@@ -275,7 +275,7 @@ SOLVING = options(
     click.option("--method", type=click.Choice(METHODS), default="auto", show_default=True, help="How to fill."),
     _count("--tile", 8, "Side of a tile in pixels.  [default: 256; denoise: 320; other spectral verbs: 512]"),
     _count("--overlap", 0, "Pixels shared by neighbouring tiles.  [default: 32; spectral cubes: 16]"),
-    _count("--steps", 1, "Steps of the solver.  [default: stopped on held-out pixels]"),
+    _count("--steps", 1, "Steps of the solver.  [default: stopped on hidden pixels]"),
 )
 NETWORKS = options(
     _count("--tune", 0, "Steps of training on each tile, after those on the scene.", default=0),

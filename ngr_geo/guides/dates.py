@@ -38,7 +38,7 @@ class Window(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Guide:
+class DateGuide:
     """What predicts each date. `regressions` has the dates with clear pixels, `nearest` (references, weights) the rest."""
 
     factors: lowrank.Factors | None
@@ -50,7 +50,7 @@ class Guide:
     """How many references `predict` returns: the same for every date, whatever could be learnt of it."""
 
 
-def fit(windows: Sequence[Window], seen: Sequence[Window], dates: Sequence[int], days: Sequence[float]) -> Guide:
+def fit(windows: Sequence[Window], seen: Sequence[Window], dates: Sequence[int], days: Sequence[float]) -> DateGuide:
     """Return the guide for the `dates`, fitted on pixels that are observed in `seen`.
 
     Args:
@@ -64,7 +64,7 @@ def fit(windows: Sequence[Window], seen: Sequence[Window], dates: Sequence[int],
         hidden = [
             (w.values[0], w.observed[0], w.observed[0] & ~s.observed[0]) for w, s in zip(windows, seen, strict=True)
         ]
-        return Guide(None, {}, {}, spatial.fit(hidden), 0)
+        return DateGuide(None, {}, {}, spatial.fit(hidden), 0)
     pixels, clear = _sample(seen)
     factors = lowrank.fit(pixels, clear, RANK)
     regressions, nearest = {}, {}
@@ -74,10 +74,10 @@ def fit(windows: Sequence[Window], seen: Sequence[Window], dates: Sequence[int],
             regressions[date] = _regress(factors, windows, seen, date, references)
         else:
             nearest[date] = _in_time(days, factors.known.tolist(), date)
-    return Guide(factors, regressions, nearest, 1.0, min(REFERENCES, total - 1))
+    return DateGuide(factors, regressions, nearest, 1.0, min(REFERENCES, total - 1))
 
 
-def predict(guide: Guide, window: Window, seen: Window, date: int) -> tuple[Tensor, Tensor, Tensor]:
+def predict(guide: DateGuide, window: Window, seen: Window, date: int) -> tuple[Tensor, Tensor, Tensor]:
     """Return the guide (B, h, w) of one date of a window, its references (K·(B+1), h, w), and what can be trusted (h, w).
 
     At no pixel does either know what the date itself shows there: it can be judged, and refined, on observed pixels. (The
@@ -116,8 +116,8 @@ def _trusted(residual: Tensor, seen: Tensor) -> Tensor:
     inner = seen & ~edge
     if not edge.any() or not inner.any():
         return seen
-    spread = 1.4826 * residual[:, seen].abs().median(dim=1).values.clamp(min=1e-3)
-    outlier = (residual.abs() > OUTLIER * spread[:, None, None]).any(dim=0)
+    deviation = 1.4826 * residual[:, seen].abs().median(dim=1).values.clamp(min=1e-3)
+    outlier = (residual.abs() > OUTLIER * deviation[:, None, None]).any(dim=0)
     often = float(outlier[edge].double().mean()) > 2 * float(outlier[inner].double().mean()) + 0.005
     return seen & ~(outlier & edge) if often else seen
 

@@ -40,10 +40,10 @@ def find(cube: NDArray[np.generic], observed: NDArray[np.bool_]) -> DeadLines:
         if not seen.any():
             continue
         values = np.where(seen, cube[band], 0).astype(np.float64)
-        spread = values[seen]
-        if spread.min() == spread.max():
+        measured = values[seen]
+        if measured.min() == measured.max():
             continue
-        top = spread.max()
+        top = measured.max()
         for direction, image, have in (("column", values, seen), ("row", values.T, seen.T)):
             dead = _columns(image, have)
             if not dead.any():
@@ -72,7 +72,7 @@ def _columns(image: NDArray[np.float64], observed: NDArray[np.bool_]) -> NDArray
     flat = _runs(same) >= least
     narrow = flat & (_runs((flat[:, 1:] & flat[:, :-1]).T).T <= MOST_WIDE)
     dead: NDArray[np.bool_] = narrow & (_runs(narrow[1:] & narrow[:-1] & same) >= least)
-    if not dead.any() or not (observed & ~dead).any() or dead.all(axis=1).any():  # nothing beside it to tell it by
+    if not dead.any() or not (observed & ~dead).any() or dead.all(axis=1).any():  # nothing beside it to find it by
         return np.zeros(image.shape, bool)
     return _standing_out(image, observed, dead, _runs(dead[1:] & dead[:-1] & same))
 

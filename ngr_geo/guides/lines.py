@@ -48,10 +48,10 @@ def fill(cube: Tensor, observed: Tensor) -> Tensor:
     rest = standard - torch.einsum("br,rhw->bhw", vectors, target)
     predicted, reached = _from_sides(target.numpy().astype(np.float64), whole.numpy())
     maps = torch.from_numpy(predicted).float()
-    spread = target[:, whole].std(1).clamp(min=1e-9)
+    deviation = target[:, whole].std(1).clamp(min=1e-9)
     parts = _around(~whole.numpy())
     for level in np.geomspace(NEAR if reached.all() else WIDE, LAST, SWEEPS):
-        sigma = float(level) / 2.6 * spread
+        sigma = float(level) / 2.6 * deviation
         for part in parts:
             shrunk = shrink(maps[..., *part].contiguous(), sigma, PATCH, wiener=False)
             maps[..., *part] = torch.where(whole[part], target[..., *part], shrunk)

@@ -47,7 +47,7 @@ def fit(values: Tensor, observed: Tensor, rank: int, sweeps: int = 15) -> Factor
     model = Factors(loading, mean, noise, known)
     one = torch.ones(len(values), 1, dtype=torch.float64)
     for _ in range(sweeps):
-        score, spread, group = _posterior(model, values, observed)
+        score, covariance, group = _posterior(model, values, observed)
         extended = torch.cat([score, one], dim=1)  # (N, R+1): the last column carries the mean
         loading, mean, noise = torch.zeros_like(loading), torch.zeros_like(mean), torch.ones_like(noise)
         for date in range(dates):
@@ -56,8 +56,8 @@ def fit(values: Tensor, observed: Tensor, rank: int, sweeps: int = 15) -> Factor
             seen = observed[:, date]
             basis, target = extended[seen], values[seen, date]  # (n, R+1), (n, B)
             moment = basis.T @ basis
-            weight = torch.bincount(group[seen], minlength=len(spread)).double()
-            moment[:-1, :-1] += torch.einsum("g,gij->ij", weight, spread)
+            weight = torch.bincount(group[seen], minlength=len(covariance)).double()
+            moment[:-1, :-1] += torch.einsum("g,gij->ij", weight, covariance)
             moment += 1e-9 * moment.diagonal().mean() * torch.eye(len(moment), dtype=torch.float64)
             solution = torch.linalg.solve(moment, basis.T @ target)  # (R+1, B)
             loading[date], mean[date] = solution[:-1].T, solution[-1]
@@ -85,14 +85,14 @@ def _posterior(model: Factors, values: Tensor, observed: Tensor) -> tuple[Tensor
     information = torch.einsum("tbr,tbs->trs", scaled, model.loading)  # (T, R, R)
     rank = scaled.shape[-1]
     precision = torch.einsum("gt,trs->grs", patterns.double(), information) + torch.eye(rank, dtype=torch.float64)
-    spread = torch.linalg.inv(precision)
+    covariance = torch.linalg.inv(precision)
     residual = (values - model.mean) * (observed & model.known).unsqueeze(-1)
     pull = torch.einsum("ntb,tbr->nr", residual, scaled)
     mean = torch.empty_like(pull)
     order = torch.argsort(group)
     for index, chunk in enumerate(torch.split(order, torch.bincount(group, minlength=len(patterns)).tolist())):
-        mean[chunk] = pull[chunk] @ spread[index]
-    return mean, spread, group
+        mean[chunk] = pull[chunk] @ covariance[index]
+    return mean, covariance, group
 
 
 def _patterns(observed: Tensor) -> tuple[Tensor, Tensor]:

@@ -63,7 +63,7 @@ def restore(cube: Tensor, observed: Tensor) -> Mixed:
     stripes = torch.zeros(bands, 1, cube.shape[2])
     count = known.flatten(1).sum(1).clamp(min=1)
     for _ in range(ROUNDS):
-        complete, spread, others = torch.empty_like(cube), sigma.clone(), impulses.clone()
+        complete, updated, others = torch.empty_like(cube), sigma.clone(), impulses.clone()
         for band in range(bands):  # one at a time: what is at work stays small
             b = slice(band, band + 1)
             expected, here = image[b] + stripes[b], known[b]
@@ -73,9 +73,9 @@ def restore(cube: Tensor, observed: Tensor) -> Mixed:
             weight = (gauss * here).sum().clamp(min=1)
             others[band] = (((1 - gauss) * here).sum() / count[band]).clamp(0, 0.6)
             complete[b] = torch.where(here, expected + gauss * pull, expected)
-            spread[band] = ((gauss * (pull**2 + variance) * here).sum() / weight).sqrt().clamp(min=1e-4)
+            updated[band] = ((gauss * (pull**2 + variance) * here).sum() / weight).sqrt().clamp(min=1e-4)
         stripes = _stripes(complete - image, known, sigma)
-        impulses, sigma = others, spread
+        impulses, sigma = others, updated
         clean = complete.sub_(stripes)
         new = subspace.denoise(clean, inside.expand_as(cube), sigma, rare=False).image
         change = float(((new - image) / sigma[:, None, None]).square().mean().sqrt())

@@ -1,9 +1,9 @@
 """Stripes: offsets that are constant along a line of the detector, upright or slightly tilted.
 
-Differences along a line hold no stripe, so they tell which spectra the scene is made of. The mean of a line is then a mix of these
+Differences along a line hold no stripe, so they show which spectra the scene is made of. The mean of a line is then a mix of these
 spectra plus its offset in each band; as most offsets are small, or few, a robust regression parts the two. Stripes that look like
 the scene's own spectra (all bands brighter together) pass it: they are found as steps between neighbouring lines that go the
-same way along their whole length. An offset that the spread along a line can explain is left alone, so that a cube without
+same way along their whole length. An offset that the scatter along a line can explain is left alone, so that a cube without
 stripes comes back as it was.
 
 Ref.: Bioucas-Dias & Nascimento 2008 (subspace), Beaton & Tukey 1974 (bisquare weights), Bouali & Ladjal 2011 (directional
@@ -70,7 +70,7 @@ class Lines:
     """The lines of an image (h, w) at one tilt: sums over them and back, only of pixels that are used."""
 
     def __init__(self, inside: NDArray[np.bool_], slope: float) -> None:
-        """Number the lines; `inside` (h, w) tells the pixels that there are."""
+        """Number the lines; `inside` (h, w) marks the pixels that there are."""
         height, width = inside.shape
         rows, columns = np.nonzero(inside)
         at = columns - slope * (rows - (height - 1) / 2)
@@ -96,7 +96,7 @@ class Lines:
         total = self.sum @ weight
         return (self.sum @ (pixels * weight)) / np.maximum(total, 1e-9), total
 
-    def spread(self, offsets: Array) -> Array:
+    def expand(self, offsets: Array) -> Array:
         """Return offsets (lines, B) at the pixels (n, B), interpolated between lines."""
         low = np.floor(self.at).astype(int)
         share = (self.at - low)[:, None]
@@ -171,10 +171,10 @@ def _offsets(values: Array, seen: NDArray[np.bool_], slope: float) -> Array:
     used = size.max(1) >= LEAST
     offset[used] -= median_filter(offset[used], (WIDE, 1), mode="mirror")  # what is that wide is the scene
     offset = offset * (size >= LEAST)
-    clean = _projected(pixels - lines.spread(offset), weight, vectors, noise)
+    clean = _projected(pixels - lines.expand(offset), weight, vectors, noise)
     offset *= _sure(lines, (pixels - clean) * weight, weight, offset)
     if vectors.shape[1]:  # what all bands share, in the scene's own spectra
-        scores = ((pixels - lines.spread(offset)) * weight / noise) @ vectors
+        scores = ((pixels - lines.expand(offset)) * weight / noise) @ vectors
         offset = offset + _steps(lines, inside, scores, 2 * SURE) @ vectors.T * noise
     else:
         offset = _steps(lines, inside, pixels, SURE)
@@ -185,10 +185,10 @@ def _offsets(values: Array, seen: NDArray[np.bool_], slope: float) -> Array:
 
 def _applied(lines: Lines, offset: Array, pixels: Array, weight: Array, vectors: Array, noise: Array) -> Array:
     """Return the offsets at the pixels (n, B). In bands where stripes go with brightness (unequal gains), dark pixels have less."""
-    level = lines.spread(offset)
+    level = lines.expand(offset)
     clean = _projected(pixels - level, weight, vectors, noise)
     mean, _ = lines.mean(clean, weight)
-    usual = np.maximum(lines.spread(mean), 1e-12)
+    usual = np.maximum(lines.expand(mean), 1e-12)
     relative = np.where(usual > 1e-6, np.clip(clean / usual, 0, 4), 1) - 1
     residual = (pixels - clean - level) * weight
     varied = level * relative * weight
@@ -266,8 +266,8 @@ def _steps(lines: Lines, inside: NDArray[np.bool_], maps: Array, sure: float) ->
 def _sure(lines: Lines, residual: Array, weight: Array, offset: Array) -> Array:
     """Return how much of each offset (lines, B) is to be taken off, 0 to 1.
 
-    All of it where the residual (n, B) shows it in all parts of a line alike, far beyond their spread. In a band where the lines
-    in their majority have offsets beyond that spread, each is taken as far as it is not the spread's (Wiener).
+    All of it where the residual (n, B) shows it in all parts of a line alike, far beyond their scatter. In a band where the lines
+    in their majority have offsets beyond that scatter, each is taken as far as it is not the scatter's (Wiener).
     """
     parts = [lines.mean(residual * own, weight * own) for own in lines.parts()]
     there = np.stack([size >= 2 for _, size in parts])
@@ -282,8 +282,10 @@ def _sure(lines: Lines, residual: Array, weight: Array, offset: Array) -> Array:
     usual = np.array([np.median(e[k]) if k.any() else np.inf for e, k in zip(error.T, enough.T, strict=True)])
     error = np.maximum(error, 0.04 * usual)
     single = np.minimum(np.abs(offset), np.abs(middle)) > SURE * np.sqrt(error)
-    spread = np.array([np.median(o[k] ** 2) / 0.455 if k.any() else 0 for o, k in zip(offset.T, enough.T, strict=True)])
-    dense = np.where(spread > MANY * usual, 1 - usual / np.maximum(spread, 1e-300), 0)
+    variance = np.array(
+        [np.median(o[k] ** 2) / 0.455 if k.any() else 0 for o, k in zip(offset.T, enough.T, strict=True)]
+    )
+    dense = np.where(variance > MANY * usual, 1 - usual / np.maximum(variance, 1e-300), 0)
     sure: Array = np.where(single, 1.0, dense) * enough
     return sure
 

@@ -110,7 +110,7 @@ def _project(pixels: Tensor, inside: Tensor, sigma: Tensor, rare: bool) -> tuple
     rank = vectors.shape[1]
     maps = torch.zeros(rank, *inside.shape, dtype=torch.float32)
     maps[:, inside] = (vectors.T @ white).float()
-    _spread(maps, inside)
+    _extend(maps, inside)
     shrunk = shrink(maps, torch.ones(rank))[:, inside].double()
     maps_in = maps[:, inside].double()
     if rare and rank:
@@ -126,8 +126,8 @@ def _chi2_edge(degrees: int) -> float:
     """Return about the 1 - 3e-6 quantile of chi² (Wilson & Hilferty 1931)."""
     if degrees == 0:
         return float("inf")
-    spread = 2 / (9 * degrees)
-    return float(degrees * (1 - spread + RARE * spread**0.5) ** 3)
+    variance = 2 / (9 * degrees)
+    return float(degrees * (1 - variance + RARE * variance**0.5) ** 3)
 
 
 def _extended(vectors: Tensor, white: Tensor, inside: Tensor) -> Tensor:
@@ -161,7 +161,7 @@ def _extended(vectors: Tensor, white: Tensor, inside: Tensor) -> Tensor:
     return vectors
 
 
-def _spread(maps: Tensor, inside: Tensor) -> None:
+def _extend(maps: Tensor, inside: Tensor) -> None:
     """Give pixels outside, in place, the value of the nearest one inside, so that no edge is seen there."""
     if inside.all() or not inside.any():
         return

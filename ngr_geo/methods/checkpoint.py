@@ -1,7 +1,7 @@
-"""What is known of a scene as a whole, and the file that keeps it: weights as safetensors, the rest as JSON beside them.
+"""The model of a stack of dates, and its checkpoint: a file of safetensors, with the rest as JSON in its header.
 
-Every tile is solved from its own pixels and the scene's `Prior`. Saved, it lets an interrupted job go on with the same bits; given
-to another scene or date, its networks take the place of training. No pickle is written or read.
+Every tile is solved from its own pixels and the model. Saved, the model lets an interrupted job go on with the same bits; given
+to another scene or date (`prior=`), its networks take the place of training. No pickle is written or read.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -22,34 +22,45 @@ from ..tiling.store import digest as digest_of
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from ..guides.dates import DateGuide
     from ..solver import Small
-    from .filling import Scene
+    from .calibration import Calibration
+    from .problem import Judgement
 
 FORMAT = "4"
-_SPREAD = ("weights", "deviation", "rms", "bias", "limits", "doubt", "reach")
+_FACTORS = ("loading", "mean", "noise", "known")
+_CALIBRATION = ("weights", "deviation", "rms", "bias", "limits", "doubt", "reach")
 
 
 @dataclass(frozen=True)
-class Prior:
-    """What is known of a scene: its scaling, (time, band, 1, 1) in the raster's units, and what `filling.fit` learnt.
+class StackModel:
+    """What is known of a scene before any tile of it is solved: its scaling, and what `filling.fit` learnt.
 
-    `limits` are the least and greatest observed value, for the paper's own scaling to [0, 1]; `scene` is None for that method.
+    `center` and `deviation` (time, band, 1, 1) are the mean and standard deviation of each date and band, in the raster's units;
+    `limits` the least and greatest observed value, for the paper's own scaling to [0, 1]. The rest is empty for that method.
     """
 
     center: NDArray[np.float32]
-    spread: NDArray[np.float32]
+    deviation: NDArray[np.float32]
     limits: tuple[float, float]
-    scene: Scene | None
     bands: NDArray[np.bool_] | None = None
     """(band,) Which bands take part, None for all: what was learnt is of these alone."""
-
-    @property
-    def networks(self) -> tuple[Small, ...]:
-        """What refines the guide, to be used on other scenes and dates; none where nothing was trained."""
-        return () if self.scene is None else self.scene.networks
+    guide: DateGuide | None = None
+    networks: tuple[Small, ...] = ()
+    """Their answers, which refine the guide, are averaged; they can be used on other scenes and dates."""
+    scale: dict[int, Tensor] = field(default_factory=dict)
+    """The networks' unit for each date, (B, 1, 1)."""
+    judgement: dict[int, Judgement] = field(default_factory=dict)
+    """What was kept for each date, and the errors expected."""
+    steps: int = 0
+    """How long the networks were trained."""
+    calibration: dict[int, Calibration] = field(default_factory=dict)
+    """How the standard deviation of a filled pixel follows, for each date, where another date saw the ground."""
+    unseen_calibration: dict[int, Calibration] = field(default_factory=dict)
+    """The same where no date saw the ground."""
 
     def save(self, path: str | os.PathLike[str]) -> str:
-        """Return the digest of the prior, after writing it to a .safetensors file, whole or not at all.
+        """Return the digest of the model, after writing it to a .safetensors file, whole or not at all.
 
         Raises:
             OutputError: it cannot be written.
@@ -64,8 +75,8 @@ class Prior:
         return found
 
 
-def load(path: str | os.PathLike[str], digest: str | None = None) -> Prior:
-    """Return the prior that `Prior.save` wrote; `digest`: what it returned, where only that prior will do.
+def load(path: str | os.PathLike[str], digest: str | None = None) -> StackModel:
+    """Return the model that `StackModel.save` wrote; `digest`: what it returned, where only that model will do.
 
     Raises:
         InputError: no such file, not one of ours, damaged, or not the one that is meant.
@@ -111,76 +122,77 @@ def _digest(tensors: Mapping[str, Any], notes: str) -> str:
     return digest_of(notes, *(part for name in sorted(tensors) for part in (name, np.asarray(tensors[name]))))
 
 
-def _packed(prior: Prior) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
-    """Return a prior as named arrays and what JSON can hold."""
-    tensors: dict[str, Any] = {"center": prior.center, "spread": prior.spread}
-    notes: dict[str, Any] = {"limits": list(prior.limits), "scene": None}
-    if prior.bands is not None:
-        notes["bands"] = prior.bands.tolist()
-    if prior.scene is None:
+def _packed(model: StackModel) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
+    """Return a model as named arrays and what JSON can hold. The names are those of format 4, which may differ from the fields'."""
+    tensors: dict[str, Any] = {"center": model.center, "spread": model.deviation}
+    notes: dict[str, Any] = {"limits": list(model.limits), "scene": None}
+    if model.bands is not None:
+        notes["bands"] = model.bands.tolist()
+    if model.guide is None:
         return tensors, notes
-    scene, guide = prior.scene, prior.scene.guide
+    guide = model.guide
     notes["scene"] = {
-        "steps": scene.steps,
-        "networks": len(scene.networks),
+        "steps": model.steps,
+        "networks": len(model.networks),
         "power": guide.power,
         "width": guide.width,
         "factors": guide.factors is not None,
         "references": {date: list(r.references) for date, r in guide.regressions.items()},
         "nearest": {date: [list(part) for part in pair] for date, pair in guide.nearest.items()},
-        "judgement": {date: list(verdict) for date, verdict in scene.judgement.items()},
+        "judgement": {date: list(verdict) for date, verdict in model.judgement.items()},
     }
     if guide.factors is not None:
-        tensors |= {f"factors.{k}": getattr(guide.factors, k) for k in ("loading", "mean", "noise", "known")}
+        tensors |= {f"factors.{k}": getattr(guide.factors, k) for k in _FACTORS}
     tensors |= {f"regression.{date}": r.coefficients for date, r in guide.regressions.items()}
-    tensors |= {f"scale.{date}": scale for date, scale in scene.scale.items()}
-    for name, spreads in (("spread", scene.spread), ("unseen_spread", scene.unseen_spread)):
-        for date, spread in spreads.items():
-            tensors |= {f"{name}.{date}.{k}": np.asarray(getattr(spread, k)) for k in _SPREAD}
-    for number, network in enumerate(scene.networks):
+    tensors |= {f"scale.{date}": scale for date, scale in model.scale.items()}
+    for name, calibrations in (("spread", model.calibration), ("unseen_spread", model.unseen_calibration)):
+        for date, found in calibrations.items():
+            tensors |= {f"{name}.{date}.{k}": np.asarray(getattr(found, k)) for k in _CALIBRATION}
+    for number, network in enumerate(model.networks):
         tensors |= {f"network.{number}.{name}": value.cpu() for name, value in network.state_dict().items()}
     return {name: np.ascontiguousarray(value) for name, value in tensors.items()}, notes
 
 
-def _unpacked(tensors: dict[str, NDArray[Any]], notes: dict[str, Any]) -> Prior:
-    """Return the prior from what `_packed` made of it."""
+def _unpacked(tensors: dict[str, NDArray[Any]], notes: dict[str, Any]) -> StackModel:
+    """Return the model from what `_packed` made of it."""
     import torch
 
-    from ..guides.dates import Guide
+    from ..guides.dates import DateGuide
     from ..guides.lowrank import Factors
     from ..guides.regression import Regression
-    from .filling import Scene
+    from .calibration import Calibration
     from .problem import Judgement
-    from .uncertainty import Spread
 
     def tensor(name: str) -> Tensor:
         return torch.from_numpy(tensors[name].copy())
 
-    kept = notes["scene"]
+    def calibrations(name: str) -> dict[int, Calibration]:
+        dates = {int(n.split(".")[1]) for n in tensors if n.startswith(f"{name}.")}
+        return {d: Calibration(**{k: tensors[f"{name}.{d}.{k}"] for k in _CALIBRATION}) for d in sorted(dates)}
+
     low, high = notes["limits"]
-    scene = None
-    if kept is not None:
-        factors = None
-        if kept["factors"]:
-            factors = Factors(*(tensor(f"factors.{k}") for k in ("loading", "mean", "noise", "known")))
-        guide = Guide(
-            factors,
-            {int(d): Regression(tuple(r), tensor(f"regression.{d}")) for d, r in kept["references"].items()},
-            {int(d): (tuple(pair[0]), tuple(pair[1])) for d, pair in kept["nearest"].items()},
-            kept["power"],
-            kept["width"],
-        )
-        networks = tuple(_network(tensors, f"network.{number}.") for number in range(kept["networks"]))
-        scale = {int(n.removeprefix("scale.")): tensor(n) for n in tensors if n.startswith("scale.")}
-        judgement = {int(d): Judgement(v[0], *map(tuple, v[1:])) for d, v in kept["judgement"].items()}
-
-        def spreads(name: str) -> dict[int, Spread]:
-            dates = {int(n.split(".")[1]) for n in tensors if n.startswith(f"{name}.")}
-            return {d: Spread(**{k: tensors[f"{name}.{d}.{k}"] for k in _SPREAD}) for d in sorted(dates)}
-
-        scene = Scene(guide, networks, scale, judgement, kept["steps"], spreads("spread"), spreads("unseen_spread"))
     bands = None if notes.get("bands") is None else np.array(notes["bands"], bool)
-    return Prior(tensors["center"], tensors["spread"], (low, high), scene, bands)
+    scaled = StackModel(tensors["center"], tensors["spread"], (low, high), bands)
+    kept = notes["scene"]
+    if kept is None:
+        return scaled
+    guide = DateGuide(
+        Factors(*(tensor(f"factors.{k}") for k in _FACTORS)) if kept["factors"] else None,
+        {int(d): Regression(tuple(r), tensor(f"regression.{d}")) for d, r in kept["references"].items()},
+        {int(d): (tuple(pair[0]), tuple(pair[1])) for d, pair in kept["nearest"].items()},
+        kept["power"],
+        kept["width"],
+    )
+    return replace(
+        scaled,
+        guide=guide,
+        networks=tuple(_network(tensors, f"network.{number}.") for number in range(kept["networks"])),
+        scale={int(n.removeprefix("scale.")): tensor(n) for n in tensors if n.startswith("scale.")},
+        judgement={int(d): Judgement(v[0], *map(tuple, v[1:])) for d, v in kept["judgement"].items()},
+        steps=kept["steps"],
+        calibration=calibrations("spread"),
+        unseen_calibration=calibrations("unseen_spread"),
+    )
 
 
 def _network(tensors: dict[str, NDArray[Any]], prefix: str) -> Small:

@@ -21,18 +21,18 @@ from torch import Tensor
 
 from ..guides import entries, lines, mixed, stripes, subspace
 from ..solver.paper import Case
-from ..tiling.devices import threads
+from ..tiling.threads import threads
 from .filling import solve_as_published
 from .noise import refine_noise
 from .problem import Judgement, Settings
-from .spectral import FAR, Answer, Estimate, Guide, Kind, Task, unjudged
+from .spectral import FAR, Answer, CubeGuide, Estimate, Kind, Task, unjudged
 from .spectral_gaps import refine_gaps
 from .trust import trust
 
 IMPULSIVE = 2e-3
-"""Share of residuals beyond `FAR` standard deviations that tells mixed noise from Gaussian, which has 7e-6 there."""
+"""Share of residuals beyond `FAR` standard deviations that separates mixed noise from Gaussian, which has 7e-6 there."""
 PILED = 0.01
-"""Share of entries that stand alone at the end of their band's range, which tells impulses or censoring."""
+"""Share of entries that stand alone at the end of their band's range, a sign of impulses or censoring."""
 
 
 def solve(task: Task, cube: Tensor, observed: Tensor, settings: Settings) -> Answer:
@@ -48,24 +48,22 @@ def solve(task: Task, cube: Tensor, observed: Tensor, settings: Settings) -> Ans
         active = observed.flatten(1).any(1)
         if not active.any():
             nothing = torch.zeros_like(cube)
-            return Answer(
-                cube, torch.zeros_like(observed), torch.zeros(len(cube)), nothing, unjudged("none", len(cube))
-            )
+            return Answer(cube, torch.zeros(len(cube)), nothing, unjudged("none", len(cube)))
         part, seen = cube[active], observed[active]
-        kind, estimate = (task.kind, None) if task.kind else _told(part, seen)
+        kind, estimate = (task.kind, None) if task.kind else _noise_of(part, seen)
         if settings.method == "paper":
             inner = _published(kind, part, seen, settings)
         else:
             inner = _guided(kind, task, part, seen, estimate, settings)
-        image, made, noise = cube.clone(), torch.zeros_like(observed), torch.full((len(cube),), float("nan"))
-        image[active], made[active], noise[active] = inner.image, inner.made, inner.noise
+        image, noise = cube.clone(), torch.full((len(cube),), float("nan"))
+        image[active], noise[active] = inner.image, inner.noise
         deviation = torch.zeros_like(cube)
         deviation[active] = inner.deviation
         tables = np.full((len(Judgement._fields) - 1, len(cube)), np.nan)
         for row, values in zip(tables, inner.judgement[1:], strict=True):
             row[active.numpy()] = values
         judgement = Judgement(inner.judgement.method, *map(tuple, tables.tolist()))
-        return Answer(image, made, noise, deviation, judgement, kind)
+        return Answer(image, noise, deviation, judgement, kind)
 
 
 def _guided(
@@ -78,27 +76,27 @@ def _guided(
     refined = refine(kind, guide, cube, observed, estimate, settings)
     image = estimate.image if refined.image is None else refined.image
     judgement, deviation = trust(refined, image, estimate.image, observed, settings)
-    return Answer(image, estimate.made, estimate.noise, deviation, judgement)
+    return Answer(image, estimate.noise, deviation, judgement)
 
 
-def _guide(kind: Kind, task: Task) -> Guide:
+def _guide(kind: Kind, task: Task) -> CubeGuide:
     """Return the guide of a kind of fault."""
 
     def gaussian(cube: Tensor, observed: Tensor) -> Estimate:
         found = subspace.denoise(cube, observed)
-        return Estimate(found.image, cube, torch.zeros_like(observed), found.sigma)
+        return Estimate(found.image, cube, found.sigma)
 
     def impulses(cube: Tensor, observed: Tensor) -> Estimate:
         found = mixed.restore(cube, observed)
-        return Estimate(found.image, found.clean, torch.zeros_like(observed), found.sigma)
+        return Estimate(found.image, found.clean, found.sigma)
 
     def striped(cube: Tensor, observed: Tensor) -> Estimate:
         found = stripes.remove(cube, observed, task.direction)
         axis = -1 if found.direction == "rows" else -2
-        return Estimate(found.image, cube, torch.zeros_like(observed), torch.zeros(len(cube)), axis)
+        return Estimate(found.image, cube, torch.zeros(len(cube)), axis)
 
     def gaps(cube: Tensor, observed: Tensor) -> Estimate:
-        return Estimate(fill(cube, observed), cube, ~observed, torch.zeros(len(cube)))
+        return Estimate(fill(cube, observed), cube, torch.zeros(len(cube)))
 
     return {"gaussian": gaussian, "mixed": impulses, "stripes": striped, "gaps": gaps}[kind]
 
@@ -111,8 +109,8 @@ def fill(cube: Tensor, observed: Tensor) -> Tensor:
     return (lines.fill if 2 * whole > gaps else entries.complete)(cube, observed)
 
 
-def _told(cube: Tensor, observed: Tensor) -> tuple[Kind, Estimate | None]:
-    """Return which noise a cube has, and the estimate that this was told from where it is the guide.
+def _noise_of(cube: Tensor, observed: Tensor) -> tuple[Kind, Estimate | None]:
+    """Return which noise a cube has, and the estimate by which this was found where it is the guide.
 
     Mixed noise piles up values, scattered, at the ends of the range, or leaves the tails of impulses in a Gaussian fit's residual.
     """
@@ -128,6 +126,5 @@ def _published(kind: Kind, cube: Tensor, observed: Tensor, settings: Settings) -
     """Return what the published algorithm makes of a cube; stripes are to it a kind of mixed noise."""
     case: Case = "inpaint" if kind == "gaps" else "gaussian" if kind == "gaussian" else "mixed"
     image = torch.from_numpy(solve_as_published(cube[None].numpy(), observed[None].numpy(), settings, case)[0])
-    made = ~observed if kind == "gaps" else torch.zeros_like(observed)
     noise = torch.full((len(cube),), float("nan"))
-    return Answer(image, made, noise, torch.zeros_like(cube), unjudged("paper", len(cube)))
+    return Answer(image, noise, torch.zeros_like(cube), unjudged("paper", len(cube)))

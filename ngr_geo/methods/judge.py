@@ -1,9 +1,10 @@
 """Which member is kept: errors of several members at the same hidden pixels, compared block by block.
 
 Errors of neighbouring pixels are alike, so the unit of evidence is a block: a hidden blob, or what of it lies in one cell. Two
-members are compared on the same blocks (a paired test), bands by the mean of their gains in dB; the jackknife over blocks tells
-how sure the gain is. Only pixels count that neither stopped a network nor were shown to it: at pixels that it was shown, its gain
-over the guide came out 1 to 2 dB too large (Romanian and Slovenian crops of 60 to 128 pixels), on the set that stopped it .15 dB.
+members are compared on the same blocks (a paired test), bands by the mean of their gains in dB; the jackknife over blocks gives
+the standard error of the gain. Only pixels count that neither stopped a network nor were shown to it: at pixels that it was shown,
+its gain over the guide came out 1 to 2 dB too large (Romanian and Slovenian crops of 60 to 128 pixels), on the set that stopped it
+.15 dB.
 
 Tie rule. The gain is drawn towards `USUAL` dB, the more the less sure it is, and the refined member is kept where what results is
 above 0. So it wins a tie: what is judged is one network on its guide, what is made is the mean of two, which was .1 dB better on
@@ -21,8 +22,8 @@ from scipy import ndimage
 from torch import Tensor
 
 CELL = 32
-"""Side in pixels of the cells that wide blobs are cut by: errors further apart tell more than one."""
-USUAL, SPREAD = 0.1, 0.4
+"""Side in pixels of the cells that wide blobs are cut by: errors further apart say more than one."""
+USUAL, DEVIATION = 0.1, 0.4
 """Mean and standard deviation, in dB, of the gain of NGR over its guide before anything is measured."""
 UNSURE = 1.0
 """Standard error in dB of a gain that was measured on one block."""
@@ -90,7 +91,7 @@ def keeps(table: Table, usual: float = USUAL) -> bool:
     found, error = gain(table)
     if not np.isfinite(found):
         return False
-    weights = 1 / max(error, 1e-6) ** 2, 1 / SPREAD**2
+    weights = 1 / max(error, 1e-6) ** 2, 1 / DEVIATION**2
     return (weights[0] * found + weights[1] * usual) / sum(weights) > 0
 
 

@@ -9,8 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..solver import Neumann, Small, iterate
-from ..solver import Settings as Loop
+from ..solver import LoopSettings, Neumann, Small, iterate
 from ..solver.fidelity import Fidelity, Gaussian, Stripes
 from .problem import Settings
 from .spectral import (
@@ -21,9 +20,9 @@ from .spectral import (
     PATIENCE,
     SHARE,
     TRIAL_SIZE,
+    CubeGuide,
     Errors,
     Estimate,
-    Guide,
     Hidden,
     Kind,
     Refined,
@@ -33,7 +32,7 @@ from .spectral import (
     subspace_of,
 )
 
-STRUCK = 3.5
+IMPULSE = 3.5
 """Standard deviations beyond which a residual is taken for an impulse."""
 LAGS = (1, 2, 3)
 """How many bands apart residuals are compared."""
@@ -42,7 +41,7 @@ MOST_LOST = 4.0
 
 def refine_noise(
     kind: Kind,
-    guide: Guide,
+    guide: CubeGuide,
     cube: Tensor,
     observed: Tensor,
     estimate: Estimate,
@@ -73,7 +72,7 @@ def refine_noise(
 
 
 def _steps_on_noise(
-    kind: Kind, guide: Guide, cube: Tensor, observed: Tensor, estimate: Estimate, settings: Settings
+    kind: Kind, guide: CubeGuide, cube: Tensor, observed: Tensor, estimate: Estimate, settings: Settings
 ) -> int:
     """Return after how many steps of the loop hidden data is met best, 0 where the guide is to be kept."""
     window = busiest_of(observed, TRIAL_SIZE if kind == "stripes" else NOISE_TRIAL_SIZE)
@@ -97,11 +96,11 @@ def _steps_on_noise(
 def _loop(kind: Kind, estimate: Estimate, observed: Tensor, settings: Settings) -> Iterator[Tensor]:
     """Yield the image (B, h, w) after each step of the loop on the guide's coefficients, the guide itself first."""
     space = subspace_of(estimate.image, estimate.noise)
-    known = torch.where(observed & ~estimate.made, estimate.clean, estimate.image)
+    known = torch.where(observed, estimate.clean, estimate.image)
     target, start = space.down(known), space.down(estimate.image)
     rest = estimate.image - space.mean - space.up(start)  # what the guide keeps outside the subspace stays
     fidelity: Fidelity = Stripes(1e-3, 1e-2, estimate.axis) if kind == "stripes" else Gaussian(0.5)
-    loop = Loop(weights=(50.0, 50.0, 0.0), learning_rate=1e-3, seed=settings.seed)
+    loop = LoopSettings(weights=(50.0, 50.0, 0.0), learning_rate=1e-3, seed=settings.seed)
     network = _Fields(Small(len(start), len(start), seed=settings.seed), (target - start).flatten(1).std(1))
     device = settings.placed().device or "cpu"
     states = iterate(
@@ -141,13 +140,13 @@ def _hide_entries(truth: Tensor, observed: Tensor, estimate: Estimate, seed: int
 
 
 def _plant_noise(kind: Kind, cube: Tensor, observed: Tensor, estimate: Estimate, seed: int) -> Tensor:
-    """Return the estimate with new noise like that found. Where the cube is struck by more than noise, so is this."""
+    """Return the estimate with new noise like that found. Where the cube is hit by more than noise, so is this."""
     unit = estimate.noise[:, None, None]
     noisy = estimate.image + unit * torch.randn(cube.shape, generator=torch.Generator().manual_seed(seed))
     if kind == "mixed":
         low, high = torch.aminmax(torch.where(observed, cube, estimate.image).flatten(1), dim=1)
-        struck = (cube - estimate.image).abs() > STRUCK * unit
-        noisy = torch.where(struck, cube, noisy).clamp(low[:, None, None], high[:, None, None])
+        impulses = (cube - estimate.image).abs() > IMPULSE * unit
+        noisy = torch.where(impulses, cube, noisy).clamp(low[:, None, None], high[:, None, None])
     return torch.where(observed, noisy, 0)
 
 
@@ -170,7 +169,7 @@ def _lost(residual: Tensor, planted: Tensor, error: Tensor, estimate: Estimate) 
     unit = estimate.noise.clamp(min=1e-9)[:, None, None]
     common = []
     for left in (residual / unit, planted / unit):
-        usual = left.abs() < STRUCK
+        usual = left.abs() < IMPULSE
         left = torch.where(usual, left, 0).double()
         pairs = [(left[lag:] * left[:-lag], usual[lag:] & usual[:-lag]) for lag in LAGS if lag < len(left)]
         common.append(np.mean([float(product.sum() / both.sum().clamp(min=1)) for product, both in pairs] or [0.0]))
@@ -181,8 +180,8 @@ def _lost(residual: Tensor, planted: Tensor, error: Tensor, estimate: Estimate) 
 def _plant_stripes(truth: Tensor, observed: Tensor, estimate: Estimate, seed: int) -> Hidden:
     """Return the destriped cube with new stripes, as strong as those found, on some lines of each band."""
     offset, axis = truth - estimate.image, estimate.axis
-    struck = (offset != 0) & observed
-    strength = float(offset[struck].double().std()) if int(struck.sum()) > 1 else 0.0
+    striped = (offset != 0) & observed
+    strength = float(offset[striped].double().std()) if int(striped.sum()) > 1 else 0.0
     lines = observed.any(dim=axis, keepdim=True)
     generator = torch.Generator().manual_seed(seed)
     draw = torch.rand(lines.shape, generator=generator)

@@ -9,11 +9,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..guides.dates import Guide, Window
+from ..guides.dates import DateGuide, Window
 from ..solver import Small
-from . import holdout, judge, uncertainty
+from . import hiding, judge
+from .calibration import Calibration, calibrate, features, unseen_features
 from .problem import Judgement, Problem, Settings, Trial, answer_of, cells_of, error_of, integrate, problem_of
-from .uncertainty import Spread
 
 PROBES = 4
 """Cells of the scene, for each date, in which errors are measured; twice in each."""
@@ -24,30 +24,30 @@ NEGLIGIBLE = 0.01
 """Share of a date's gaps below which the error expected may leave out a situation in which it could not be measured."""
 UNSEEN_PROBES = 8
 """Times that a date, and all others with it, is hidden where none sees the ground, if there are such places."""
-Spreads = tuple[Spread | None, Spread | None]
+Calibrations = tuple[Calibration | None, Calibration | None]
 """How far a fill may be off where another date saw the ground, and where none did; None where it could not be measured."""
 
 
-def deviation_of(problem: Problem, answer: Tensor, spreads: Spreads) -> Tensor:
+def deviation_of(problem: Problem, answer: Tensor, calibrations: Calibrations) -> Tensor:
     """Return the standard deviation (B, h, w) of what is filled, 0 where it was seen, NaN where it is not known."""
     deviation = torch.zeros_like(answer)
-    for where, spread, columns in _situations(problem, answer, spreads, ~problem.seen):
+    for where, calibration, columns in _situations(problem, answer, calibrations, ~problem.seen):
         deviation[:, where] = torch.nan
-        if spread is not None:
-            unit = torch.from_numpy(spread.deviation).to(answer.dtype)[:, None]
-            deviation[:, where] = spread.scale(columns[..., where]) * unit
+        if calibration is not None:
+            unit = torch.from_numpy(calibration.deviation).to(answer.dtype)[:, None]
+            deviation[:, where] = calibration.scale(columns[..., where]) * unit
     return deviation
 
 
 def _situations(
-    problem: Problem, answer: Tensor, spreads: Spreads, gap: Tensor
-) -> Iterator[tuple[Tensor, Spread | None, Tensor]]:
-    """Yield the pixels of a gap (h, w) that another date saw, then those that none did, with spread and features of each."""
+    problem: Problem, answer: Tensor, calibrations: Calibrations, gap: Tensor
+) -> Iterator[tuple[Tensor, Calibration | None, Tensor]]:
+    """Yield the pixels of a gap (h, w) that another date saw, then those that none did, with calibration and features of each."""
     where = gap & ~problem.unseen, gap & problem.unseen
     if where[0].any():
-        yield where[0], spreads[0], uncertainty.features(problem.seen, problem.support, answer, problem.guide)
+        yield where[0], calibrations[0], features(problem.seen, problem.support, answer, problem.guide)
     if where[1].any():
-        yield where[1], spreads[1], uncertainty.unseen_features(problem.seen, problem.unseen, answer, problem.guide)
+        yield where[1], calibrations[1], unseen_features(problem.seen, problem.unseen, answer, problem.guide)
 
 
 def judgements_of(
@@ -93,7 +93,7 @@ class Probe(NamedTuple):
 
 
 def probes_of(
-    guide: Guide,
+    guide: DateGuide,
     windows: Sequence[Window],
     seen: Sequence[Window],
     score: Sequence[Tensor],
@@ -103,7 +103,7 @@ def probes_of(
     """Return cells of a date with pixels hidden in blobs as wide as its gaps, as far as that goes.
 
     What is fitted to the whole scene has not seen the score set; the rest it has, but not for the local correction, and the
-    fill does not hold it. The difference that this makes is measured: see `uncertainty`.
+    fill does not hold it. The difference that this makes is measured: see `calibration`.
     """
     cells = [
         (number, cell)
@@ -119,9 +119,9 @@ def probes_of(
                 Window(w.values[..., rows, columns], w.observed[..., rows, columns])
                 for w in (windows[number], seen[number])
             )
-            width = holdout.thickness(~full.observed[date].numpy())
+            width = hiding.thickness(~full.observed[date].numpy())
             key = np.random.SeedSequence([seed, number, date, rows.start, columns.start, turn])
-            for mask in holdout.draw(part.observed[date].numpy(), width, key, PROBE_SHARE, PROBE_WIDEST):
+            for mask in hiding.draw(part.observed[date].numpy(), width, key, PROBE_SHARE, PROBE_WIDEST):
                 hidden, left = torch.from_numpy(mask), part.observed.clone()
                 left[date] &= ~hidden
                 if left[date].any():
@@ -132,7 +132,7 @@ def probes_of(
 
 
 def unseen_probes_of(
-    guide: Guide,
+    guide: DateGuide,
     windows: Sequence[Window],
     seen: Sequence[Window],
     score: Sequence[Tensor],
@@ -153,7 +153,7 @@ def unseen_probes_of(
         window = windows[number]
         key = np.random.SeedSequence([seed, number, date, rows.start, columns.start, turn, 1])
         there = window.observed[date, rows, columns]
-        hidden = torch.from_numpy(holdout.moved(gaps[turn % len(gaps)], there.numpy(), key))
+        hidden = torch.from_numpy(hiding.moved(gaps[turn % len(gaps)], there.numpy(), key))
         full, part = (
             Window(w.values[..., rows, columns], w.observed[..., rows, columns] & ~hidden)
             for w in (window, seen[number])
@@ -164,9 +164,9 @@ def unseen_probes_of(
     return probes
 
 
-def spreads_of(
+def calibrations_of(
     probes: Sequence[Probe], networks: Sequence[Small], scale: dict[int, Tensor], settings: Settings
-) -> Spreads:
+) -> Calibrations:
     """Return how far the guide, or with networks what they make of it, may be off at pixels that are filled."""
     parts: list[list[tuple[Tensor, Tensor, Tensor, Tensor]]] = [[], []]
     for number, (problem, hidden, never) in enumerate(probes):
@@ -179,18 +179,18 @@ def spreads_of(
     return _fitted(parts[0]), _fitted(parts[1], by_depth=True)
 
 
-def _fitted(parts: Sequence[tuple[Tensor, Tensor, Tensor, Tensor]], by_depth: bool = False) -> Spread | None:
-    """Return the spread of errors from the parts that some probes gave, None where there are none; see `uncertainty.fit`."""
+def _fitted(parts: Sequence[tuple[Tensor, Tensor, Tensor, Tensor]], by_depth: bool = False) -> Calibration | None:
+    """Return the calibration of errors from the parts that some probes gave, None where there are none; see `calibrate`."""
     if not parts:
         return None
     errors, columns, never, probe = (torch.cat(column, -1) for column in zip(*parts, strict=True))
-    return uncertainty.fit(errors, columns, never, probe, by_depth)
+    return calibrate(errors, columns, never, probe, by_depth)
 
 
 def expecting(
     verdict: Judgement,
     method: str,
-    spreads: Spreads,
+    calibrations: Calibrations,
     gaps: Sequence[tuple[Problem, Tensor]],
     networks: Sequence[Small],
     scale: dict[int, Tensor],
@@ -200,28 +200,32 @@ def expecting(
 
     NaN where a part of the gaps that counts is in a situation that could not be measured.
     """
-    known = [spread for spread in spreads if spread is not None]
+    known = [calibration for calibration in calibrations if calibration is not None]
     if not known:
         return verdict
     squares, counts = np.zeros((2, len(known[0].rms))), np.zeros(2)
     some = [(problem, gap) for problem, gap in gaps if gap.any()]
     for problem, gap in some[:: max(1, len(some) // PROBES)]:
         answer = answer_of(problem, networks, scale, settings.device)
-        for where, spread, columns in _situations(problem, answer, spreads, gap):
+        for where, calibration, columns in _situations(problem, answer, calibrations, gap):
             kind = int(bool(problem.unseen[where].any()))
             counts[kind] += int(where.sum())
-            if spread is not None:
-                squares[kind] += spread.scale(columns[..., where]).double().square().sum(1).numpy() * spread.rms**2
+            if calibration is not None:
+                squares[kind] += (
+                    calibration.scale(columns[..., where]).double().square().sum(1).numpy() * calibration.rms**2
+                )
     share = counts / max(counts.sum(), 1)
-    if not counts.any() or any(s is None and part > NEGLIGIBLE for s, part in zip(spreads, share, strict=True)):
+    if not counts.any() or any(c is None and part > NEGLIGIBLE for c, part in zip(calibrations, share, strict=True)):
         return verdict
-    counted = counts * [s is not None for s in spreads]
+    counted = counts * [c is not None for c in calibrations]
     rmse = np.sqrt(squares.sum(0) / counted.sum())
-    bias = sum(part * s.bias for s, part in zip(spreads, counted / counted.sum(), strict=True) if s is not None)
+    bias = sum(part * c.bias for c, part in zip(calibrations, counted / counted.sum(), strict=True) if c is not None)
     found: dict[str, Any] = {f"{method}_rmse": tuple(rmse.tolist()), f"{method}_bias": tuple(np.asarray(bias).tolist())}
     if verdict.method == method:
         doubt = sum(
-            part * s.doubt for s, part in zip(spreads, counted / counted.sum(), strict=True) if s is not None and part
+            part * c.doubt
+            for c, part in zip(calibrations, counted / counted.sum(), strict=True)
+            if c is not None and part
         )
         found["doubt"] = tuple(np.asarray(doubt).tolist())
     return verdict._replace(**found)

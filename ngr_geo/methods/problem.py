@@ -19,10 +19,10 @@ from torch import Tensor
 
 from ..errors import warn
 from ..guides import dates as guides
-from ..guides.dates import Guide, Window
+from ..guides.dates import DateGuide, Window
 from ..solver import Neumann, Small, hold
 from ..solver.train import Example
-from . import holdout
+from . import hiding
 
 Method = Literal["auto", "ngr", "guide", "paper"]
 HOLD_STEPS = 16
@@ -34,7 +34,7 @@ class Settings:
     """What the user chose.
 
     `method`, `steps` (None: stop on hidden pixels), `seed`, `device` (None: the fastest where it runs), and `tune`: steps that
-    the networks are trained on each tile before they are used there. With `uncertainty` each tile tells how far it may be off.
+    the networks are trained on each tile before they are used there. With `uncertainty` filled pixels get a standard deviation.
     """
 
     method: Method = "auto"
@@ -65,7 +65,7 @@ class Judgement(NamedTuple):
     guide_bias: tuple[float, ...]
     ngr_bias: tuple[float, ...]
     doubt: tuple[float, ...]
-    """Of the RMSE of the method kept, as a share of it: see `uncertainty`."""
+    """Of the RMSE of the method kept, as a share of it: see `calibration`."""
     guide_hidden: tuple[float, ...]
     ngr_hidden: tuple[float, ...]
     """RMSE per band on the hidden blocks that the choice was made by, standardised: see `judge`."""
@@ -82,7 +82,7 @@ class Judgement(NamedTuple):
 class Problem(NamedTuple):
     """One date of one window: `guide`, `values` (B, h, w), what was `seen` (h, w), and the network's `inputs` (C, h, w).
 
-    `trusted` (h, w) is what of the seen a fill has to meet, `support` (2, h, w) how far references are clear: see `uncertainty`;
+    `trusted` (h, w) is what of the seen a fill has to meet, `support` (2, h, w) how far references are clear: see `calibration`;
     `unseen` (h, w), True where neither this nor another date saw the ground (nowhere where there is one date alone).
     """
 
@@ -153,7 +153,7 @@ _FULL: set[str] = set()
 _COPIES: weakref.WeakKeyDictionary[Small, dict[str, Small]] = weakref.WeakKeyDictionary()
 
 
-def problem_of(guide: Guide, window: Window, seen: Window, date: int) -> Problem:
+def problem_of(guide: DateGuide, window: Window, seen: Window, date: int) -> Problem:
     """Return one date of a window as a problem, of which only what is observed in `seen` may be learnt from."""
     estimate, references, trusted = guides.predict(guide, window, seen, date)
     inputs = torch.cat([estimate, references])
@@ -174,9 +174,9 @@ def hidden_from(
         observed = window.observed.numpy()
         pair = np.zeros((2, *observed.shape), bool)
         for date in dates:
-            width = holdout.thickness(~observed[date])
+            width = hiding.thickness(~observed[date])
             key = np.random.SeedSequence([seed, number, date, draw] if draw else [seed, number, date])
-            pair[:, date] = holdout.draw(observed[date], width, seed=key)
+            pair[:, date] = hiding.draw(observed[date], width, seed=key)
         stop.append(torch.from_numpy(pair[0]))
         score.append(torch.from_numpy(pair[1]))
     return stop, score
@@ -187,8 +187,10 @@ def residual_scale(problems: Sequence[Problem]) -> dict[int, Tensor]:
     scale: dict[int, Tensor] = {}
     for date in {p.date for p in problems}:
         residual = torch.cat([(p.values - p.guide)[:, p.seen] for p in problems if p.date == date], dim=1)
-        spread = residual.double().square().mean(1).sqrt().float() if residual.shape[1] else torch.ones(len(residual))
-        scale[date] = spread.clamp(min=1e-3)[:, None, None]
+        deviation = (
+            residual.double().square().mean(1).sqrt().float() if residual.shape[1] else torch.ones(len(residual))
+        )
+        scale[date] = deviation.clamp(min=1e-3)[:, None, None]
     return scale
 
 

@@ -1,4 +1,4 @@
-"""Noise, stripes, dead lines and gaps of spectral cubes, date by date: the other bands and the neighbours tell what is right.
+"""Noise, stripes, dead lines and gaps of spectral cubes, date by date: judged by the other bands and the neighbours.
 
 The method scales a scene by one number and leaves the rest to `faults.solve`, tile by tile. What it blends is the correction, so
 that what was measured stays as it was but for that.
@@ -106,7 +106,7 @@ class Spectra:
             original = values[date].astype(np.float64) if gap is None else np.where(observed[date], values[date], 0)
             change = change if gap is None else image.astype(np.float64) * scale - original
             states[0, date] = np.where(where, change, 0)
-            states[1, date] = (answer.made.numpy() if gap is None else gap) & where
+            states[1, date] = gap is not None and gap & where
             if self.settings.uncertainty:
                 states[2, date] = np.where(where, answer.deviation.numpy() * scale, 0)
             noise[date] = answer.noise.numpy() * scale
@@ -125,15 +125,15 @@ class Spectra:
     def written(self, cube: Cube, layers: Any, gaps: Any) -> xr.DataArray | xr.Dataset:
         """Return the raster with the corrections added; `filled` says which values were filled."""
         xp = da if cube.lazy else np
-        correction, made = layers[0], layers[1] > 0.5
+        correction, filled = layers[0], layers[1] > 0.5
         base = xp.where(cube.valid, cube.values, 0).astype(np.float64)
         changed = correction != 0
         if gaps is not None:
-            changed = changed | (made & gaps)  # a gap may be filled with a true 0
+            changed = changed | (filled & gaps)  # a gap may be filled with a true 0
         more = {"uncertainty": layers[2]} if len(self.layers) > 2 else {}
         if self.change:
             more["change"] = correction
-        return cubes.write(cube, base + correction, changed, made, more)
+        return cubes.write(cube, base + correction, changed, filled, more)
 
     def rows(self, scale: float, stats: Sequence[dict[str, NDArray[Any]]]) -> list[Row]:
         """Return the record of each date: which fault was found, what was kept and filled, the errors expected.

@@ -39,12 +39,11 @@ class Task:
 class Answer(NamedTuple):
     """A cube solved.
 
-    `image` (B, h, w); `made` (B, h, w), True where a value is made up and not measured; `noise` (B,); `deviation` (B, h, w),
-    how far a value may be off: NaN where unknown, all 0 where it was not asked for; what was kept, and the errors expected.
+    `image` (B, h, w); the level of the `noise` (B,); the standard `deviation` of each value (B, h, w): NaN where unknown, all 0
+    where it was not asked for; what was kept, and the errors expected; the kind of fault.
     """
 
     image: Tensor
-    made: Tensor
     noise: Tensor
     deviation: Tensor
     judgement: Judgement
@@ -54,18 +53,17 @@ class Answer(NamedTuple):
 class Estimate(NamedTuple):
     """What a guide says.
 
-    `image` (B, h, w); `clean`, the observation without what the guide saw as a fault; `made`, True where a value is made up;
-    `noise` (B,); `axis` along which stripes run.
+    `image` (B, h, w); `clean`, the observation without what the guide saw as a fault; the level of the `noise` (B,); the `axis`
+    along which stripes run.
     """
 
     image: Tensor
     clean: Tensor
-    made: Tensor
     noise: Tensor
     axis: int = -2
 
 
-Guide = Callable[[Tensor, Tensor], Estimate]
+CubeGuide = Callable[[Tensor, Tensor], Estimate]
 """Maps a cube (B, h, w), 0 where not observed, and `observed` to an estimate."""
 
 
@@ -118,7 +116,7 @@ class Subspace(NamedTuple):
 
 
 def unjudged(method: str, bands: int) -> Judgement:
-    """Return the record of a method whose errors nobody can tell."""
+    """Return the record of a method whose errors are not known."""
     nothing = (float("nan"),) * bands
     return Judgement(method, *(nothing,) * (len(Judgement._fields) - 1))
 
@@ -147,8 +145,8 @@ def subspace_of(image: Tensor, noise: Tensor) -> Subspace:
 def standard_of(maps: Tensor) -> Tensor:
     """Return maps (n, h, w) with mean 0 and deviation 1."""
     flat = maps.flatten(1)
-    mean, spread = flat.mean(1)[:, None, None], flat.std(1).clamp(min=1e-6)[:, None, None]
-    return (maps - mean) / spread
+    mean, deviation = flat.mean(1)[:, None, None], flat.std(1).clamp(min=1e-6)[:, None, None]
+    return (maps - mean) / deviation
 
 
 def busiest_of(observed: Tensor, size: int) -> tuple[slice, slice]:

@@ -21,9 +21,9 @@ from .spectral import (
     PATIENCE,
     SHARE,
     TRIAL_SIZE,
+    CubeGuide,
     Errors,
     Estimate,
-    Guide,
     Kind,
     Refined,
     Subspace,
@@ -40,13 +40,13 @@ DRAWS = 3
 
 
 def refine_gaps(
-    kind: Kind, guide: Guide, cube: Tensor, observed: Tensor, estimate: Estimate, settings: Settings
+    kind: Kind, guide: CubeGuide, cube: Tensor, observed: Tensor, estimate: Estimate, settings: Settings
 ) -> Refined:
     """Return the refined image where a trial on a part of the cube says that it is better, and the errors to be expected."""
     window = busiest_of(observed, TRIAL_SIZE)
     truth, seen = cube[:, *window], observed[:, *window]
     learn, stop, score = _hide_gaps(seen, settings.seed)
-    if settings.method == "guide":  # nothing is learnt or chosen: all that is hidden tells of the errors
+    if settings.method == "guide":  # nothing is learnt or chosen: all that is hidden measures the errors
         learn, stop, score = torch.zeros_like(learn), torch.zeros_like(stop), learn | stop | score
     kept = seen & ~learn & ~stop & ~score
     trial = guide(torch.where(kept, truth, 0), kept).image
@@ -54,7 +54,7 @@ def refine_gaps(
     looks = [(trial, kept, score)]
     for draw in range(
         1, DRAWS
-    ):  # the same gaps elsewhere: what nothing was learnt from, or chosen by, tells of the errors
+    ):  # the same gaps elsewhere: what nothing was learnt from, or chosen by, measures the errors
         hidden = torch.stack(_hide_gaps(seen, settings.seed + draw)).any(0)
         left = seen & ~hidden
         looks.append((guide(torch.where(left, truth, 0), left).image, left, hidden & ~learn & ~stop))

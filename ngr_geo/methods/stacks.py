@@ -1,7 +1,7 @@
 """Filling a stack of dates: each is predicted from the others, by a guide and the networks that refine it (`filling`).
 
-The method learns scaling, guide, networks and expected errors from a sample of the scene, as a `Prior`; it solves a tile in the
-raster's units; its stats are counts of the pixels that each tile owns.
+The method learns a `StackModel` from a sample of the scene: scaling, guide, networks and expected errors. It solves a tile in the
+raster's units. Its stats are counts of the pixels that each tile owns.
 """
 
 from __future__ import annotations
@@ -23,8 +23,7 @@ from ..tiling import work
 from ..tiling.tiles import Tile
 from . import expected
 from .base import Part, Progress, Row, Sample, Solved
-from .checkpoint import Prior
-from .checkpoint import load as load_prior
+from .checkpoint import StackModel, load
 
 if TYPE_CHECKING:
     from .problem import Settings
@@ -58,7 +57,7 @@ class Stack:
         """What a row of the record holds."""
         return ("missing", *records.COMMON, *(["unseen"] if len(self.dates) > 1 else []))
 
-    def fit(self, sample: Sample, progress: Progress | None = None) -> Prior:
+    def fit(self, sample: Sample, progress: Progress | None = None) -> StackModel:
         """Return what there is to learn of the scene.
 
         Raises:
@@ -71,62 +70,63 @@ class Stack:
             msg = "No pixel is observed on any date, expected some clear ones: check the mask (True means cloud) and nodata."
             raise MaskError(msg)
         take_part = bands_of.observed_bands(observed)
-        center, spread = _scaling(values, observed, self.days)
+        center, deviation = _scaling(values, observed, self.days)
         low = min(float(v[o].min()) for v, o in zip(values, observed, strict=True) if o.any())
         high = max(float(v[o].max()) for v, o in zip(values, observed, strict=True) if o.any())
-        prior = Prior(center, spread, (low, high), None, None if take_part.all() else take_part)
+        model = StackModel(center, deviation, (low, high), None if take_part.all() else take_part)
         if self.settings.method == "paper":
-            return prior
-        windows = [window(prior, v, o) for v, o in zip(values, observed, strict=True)]
+            return model
+        windows = [window(model, v, o) for v, o in zip(values, observed, strict=True)]
         # Of a whole scene, a date without gaps has nothing to teach or to judge.
         gaps = sample.gaps if self.whole and sample.gaps is not None else None
         wanted = [t for t in self.targets if gaps is None or any(g[t].any() for g in gaps)]
         _check_networks(self.networks, windows[0].values.shape)
-        scene = fit(windows, wanted, self.days.tolist(), self.settings, progress, self.networks)
-        if prior.bands is not None:
-            scene = replace(scene, judgement={d: _for_all(j, prior.bands) for d, j in scene.judgement.items()})
-        return replace(prior, scene=scene)
+        model = fit(model, windows, wanted, self.days.tolist(), self.settings, progress, self.networks)
+        if model.bands is None:
+            return model
+        return replace(model, judgement={d: _for_all(j, model.bands) for d, j in model.judgement.items()})
 
-    def kept(self, folder: work.Work, learn: Callable[[], Prior]) -> tuple[Prior, Any]:
-        """Return the prior that a work folder keeps, learnt where it has none or a damaged one; and as tasks are to load it."""
+    def kept(self, folder: work.Work, learn: Callable[[], StackModel]) -> tuple[StackModel, Any]:
+        """Return the model that a work folder keeps, learnt where it has none or a damaged one; and as tasks are to load it."""
         import dask
 
-        prior = None
+        model = None
         if folder.learnt is not None:
             try:
-                prior = load_prior(folder.prior, folder.learnt)
+                model = load(folder.checkpoint, folder.learnt)
             except InputError as error:
                 warn(f"What was learnt of the scene is learnt again: {error}")
-        if prior is None:
-            folder.learn(learn().save(folder.prior))
-            prior = load_prior(folder.prior, folder.learnt)
+        if model is None:
+            folder.learn(learn().save(folder.checkpoint))
+            model = load(folder.checkpoint, folder.learnt)
         # Delayed: it is loaded once for the tiles of a computation.
-        handle = dask.delayed(load_prior, pure=True)(str(folder.prior), folder.learnt)
-        return prior, handle
+        handle = dask.delayed(load, pure=True)(str(folder.checkpoint), folder.learnt)
+        return model, handle
 
-    def notes(self, prior: Prior, sample: Sample) -> list[str]:
+    def notes(self, model: StackModel, sample: Sample) -> list[str]:
         """Return warnings of what no date saw in the sample."""
         if sample.gaps is None:
             return []
         shares = []
         for index, (observed, gaps) in enumerate(zip(sample.observed, sample.gaps, strict=True)):
             fill = gaps if sample.inside is None else gaps & sample.inside[index]
-            missing = missing_in(observed, prior.bands)
+            missing = missing_in(observed, model.bands)
             maps = missing, fill.any(axis=1), _seen_on_no_date(missing, fill)
             shares.append([part.mean((1, 2)) for part in maps])
         missing, filled, unseen = np.mean(shares, axis=0)
         stats = [{"pixels": np.array(1), "missing": missing, "filled": filled, "unseen": unseen}]
-        return self.notes_on(replace(prior, scene=None), self.rows(replace(prior, scene=None), stats))
+        blank = replace(model, guide=None, judgement={})
+        return self.notes_on(blank, self.rows(blank, stats))
 
-    def solve(self, prior: Prior, part: Part, tile: Tile) -> Solved:
+    def solve(self, model: StackModel, part: Part, tile: Tile) -> Solved:
         """Return one tile solved, in the raster's units: NaN where it cannot be."""
         values, observed, gaps, inside = part
         assert gaps is not None
         fill = gaps if inside is None else gaps & inside
-        layers = self._solved(prior, values, np.array(np.broadcast_to(observed, values.shape)), fill, tile)
+        layers = self._solved(model, values, np.array(np.broadcast_to(observed, values.shape)), fill, tile)
         core = (slice(None), *tile.core)
         counted = np.ones(values.shape[-2:], bool) if inside is None else inside
-        missing = missing_in(observed, prior.bands)
+        missing = missing_in(observed, model.bands)
         stats = {
             "pixels": counted[tile.core].sum(),
             "missing": np.asarray(missing & counted)[core].sum((1, 2)),
@@ -142,7 +142,7 @@ class Stack:
         return Solved(layers, {name: np.asarray(value) for name, value in stats.items()})
 
     def _solved(
-        self, prior: Prior, values: NDArray[Any], observed: NDArray[np.bool_], fill: NDArray[np.bool_], tile: Tile
+        self, model: StackModel, values: NDArray[Any], observed: NDArray[np.bool_], fill: NDArray[np.bool_], tile: Tile
     ) -> NDArray[np.float32] | None:
         """Return the layers (layer, time, band, h, w) of a tile; None if it has nothing to fill, NaN if it cannot be solved."""
         from .filling import solve, solve_as_published
@@ -153,9 +153,9 @@ class Stack:
         count = len(self.layers)
         if not observed.any():
             return np.full((count, *values.shape), np.nan, np.float32)
-        if prior.bands is not None and not prior.bands.all():
-            bands = prior.bands
-            some = replace(prior, center=prior.center[:, bands], spread=prior.spread[:, bands], bands=None)
+        if model.bands is not None and not model.bands.all():
+            bands = model.bands
+            some = replace(model, center=model.center[:, bands], deviation=model.deviation[:, bands], bands=None)
             gaps = np.broadcast_to(fill, values.shape)[:, bands]
             answer = self._solved(some, values[:, bands], observed[:, bands], gaps, tile)
             if answer is None:
@@ -163,16 +163,16 @@ class Stack:
             wide = np.full((count, *values.shape), np.nan, np.float32)
             wide[:, :, bands] = answer
             return wide
-        if prior.scene is None:
-            low, high = prior.limits
+        if model.guide is None:
+            low, high = model.limits
             unit = max(high - low, 1e-12)
             scaled = np.where(observed, (values.astype(np.float64) - low) / unit, 0).astype(np.float32)
             settings = replace(self.settings, seed=tile.seed(self.settings.seed))
             published = solve_as_published(scaled, observed, settings)
             return (published.astype(np.float64) * unit + low).astype(np.float32)[None]
-        part = window(prior, values, observed)
-        filled, deviation = (a.numpy() for a in solve(prior.scene, part, targets, self.settings))
-        found = [(filled * prior.spread + prior.center).astype(np.float32), deviation * prior.spread]
+        part = window(model, values, observed)
+        filled, deviation = (a.numpy() for a in solve(model, part, targets, self.settings))
+        found = [(filled * model.deviation + model.center).astype(np.float32), deviation * model.deviation]
         return np.stack(found[:count])
 
     def written(self, cube: Cube, layers: Any, gaps: Any) -> xr.DataArray | xr.Dataset:
@@ -180,33 +180,33 @@ class Stack:
         more = {name: layers[i] for i, name in enumerate(self.layers) if i}
         return cubes.write(cube, layers[0], gaps, layers=more)
 
-    def rows(self, prior: Prior | None, stats: Sequence[dict[str, NDArray[Any]]]) -> list[Row]:
+    def rows(self, model: StackModel | None, stats: Sequence[dict[str, NDArray[Any]]]) -> list[Row]:
         """Return what was done on each date: what is missing, filled and seen on no date, the method, the errors expected."""
         total = {n: np.sum([s[n] for s in stats], axis=0) for n in ("pixels", "missing", "filled", "unseen")}
         shares = {n: total[n] / np.maximum(total["pixels"], 1) for n in ("missing", "filled", "unseen")}
-        judged = prior.scene.judgement if prior and prior.scene else {}
+        judged = model.judgement if model else {}
         rows = []
         for index, name in enumerate(self.dates):
             missing, filled, unseen = (float(share[index]) for share in shares.values())
             row: Row = {"date": name, "missing": round(missing, 6), "filled": round(filled, 6), "method": "none"}
-            if prior and filled:
+            if model and filled:
                 row["method"] = judged[index].method if index in judged else "paper"
-            if prior and len(self.dates) > 1:
+            if model and len(self.dates) > 1:
                 row["unseen"] = round(unseen, 6)
-            if prior and index in judged and filled:
-                scaled = judged[index].scaled(prior.spread[index, :, 0, 0].astype(float))
-                row |= expected.of_judgement(scaled, self.peak(prior), self.bands)
+            if model and index in judged and filled:
+                scaled = judged[index].scaled(model.deviation[index, :, 0, 0].astype(float))
+                row |= expected.of_judgement(scaled, self.peak(model), self.bands)
                 row |= expected.choice(scaled, self.settings.method)
             rows.append(row)
         return rows
 
-    def notes_on(self, prior: Prior | None, rows: Sequence[Row]) -> list[str]:
+    def notes_on(self, model: StackModel | None, rows: Sequence[Row]) -> list[str]:
         """Return a warning for each date of which a part that counts was filled though no date saw it, or nobody knows how well."""
         notes = []
-        measured = prior.scene.unseen_spread if prior and prior.scene else {}
+        measured = model.unseen_calibration if model else {}
         for index, row in enumerate(rows):
             share = row.get("unseen", 0.0) / max(row["filled"], 1e-9)
-            unknown = share > 0 and prior is not None and prior.scene is not None and index not in measured
+            unknown = share > 0 and model is not None and model.guide is not None and index not in measured
             if share < UNSEEN_WARNED and not unknown:
                 continue
             part = f"{share:.1%}" if share >= 0.001 else "Less than 0.1%"
@@ -217,13 +217,13 @@ class Stack:
             notes.append(text + unknown_text * unknown)
         return notes
 
-    def peak(self, prior: Prior | None) -> float:
+    def peak(self, model: StackModel | None) -> float:
         """Return the range of the values observed, for PSNR."""
-        return prior.limits[1] - prior.limits[0] if prior else float("nan")
+        return model.limits[1] - model.limits[0] if model else float("nan")
 
-    def done(self, prior: Prior | None) -> Settings:
+    def done(self, model: StackModel | None) -> Settings:
         """Return the settings with the number of steps that were taken."""
-        return replace(self.settings, steps=prior.scene.steps) if prior and prior.scene else self.settings
+        return replace(self.settings, steps=model.steps) if model and model.guide else self.settings
 
 
 def missing_in(observed: Any, take_part: Any) -> Any:
@@ -246,18 +246,18 @@ def _for_all(judgement: Any, bands: NDArray[np.bool_]) -> Any:
     return judgement._replace(**wide)
 
 
-def window(prior: Prior, values: NDArray[Any], observed: NDArray[np.bool_]) -> Any:
+def window(model: StackModel, values: NDArray[Any], observed: NDArray[np.bool_]) -> Any:
     """Return a standardised window for the task. A pixel with a band missing is a gap of its whole date."""
     import torch
 
     from ..guides.dates import Window
 
-    center, spread = prior.center, prior.spread
-    if prior.bands is not None:
-        values, observed = values[:, prior.bands], observed[:, prior.bands]
-        center, spread = center[:, prior.bands], spread[:, prior.bands]
+    center, deviation = model.center, model.deviation
+    if model.bands is not None:
+        values, observed = values[:, model.bands], observed[:, model.bands]
+        center, deviation = center[:, model.bands], deviation[:, model.bands]
     known = np.asarray(observed.all(axis=1))  # (time, h, w)
-    scaled = (values.astype(np.float64) - center) / spread
+    scaled = (values.astype(np.float64) - center) / deviation
     clean = np.where(known[:, None], scaled, 0).astype(np.float32)
     return Window(torch.from_numpy(clean), torch.from_numpy(known))
 
@@ -267,16 +267,16 @@ def _scaling(
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Return mean and standard deviation of each date and band, (time, band, 1, 1); a date unseen takes its neighbours'."""
     shape = values[0].shape[:2]
-    center, spread = np.full(shape, np.nan), np.full(shape, np.nan)
+    center, deviation = np.full(shape, np.nan), np.full(shape, np.nan)
     for t in range(shape[0]):
         for b in range(shape[1]):
             seen = np.concatenate([v[t, b][o[t, b]] for v, o in zip(values, observed, strict=True)]).astype(np.float64)
             if seen.size:
-                center[t, b], spread[t, b] = seen.mean(), seen.std()
+                center[t, b], deviation[t, b] = seen.mean(), seen.std()
     when = np.where(np.isfinite(days), days, np.arange(len(days), dtype=float))
     order = np.argsort(when, kind="stable")
     for b in range(shape[1]):
-        for table in (center, spread):
+        for table in (center, deviation):
             known = [t for t in order if np.isfinite(table[t, b])]
             if known:
                 table[:, b] = np.where(
@@ -285,15 +285,15 @@ def _scaling(
     fallback = np.nanmean(center) if np.isfinite(center).any() else 0.0
     center = np.where(np.isfinite(center), center, fallback)
     least = 1e-6 * np.maximum(np.abs(center), 1e-6)
-    spread = np.maximum(np.where(np.isfinite(spread), spread, 0), least)
-    return center[..., None, None].astype(np.float32), spread[..., None, None].astype(np.float32)
+    deviation = np.maximum(np.where(np.isfinite(deviation), deviation, 0), least)
+    return center[..., None, None].astype(np.float32), deviation[..., None, None].astype(np.float32)
 
 
 def networks_of(given: Any) -> tuple[Any, ...]:
     """Return the networks of the prior that was given, if one was."""
     if given is None:
         return ()
-    given = given if isinstance(given, Prior) else load_prior(given)
+    given = given if isinstance(given, StackModel) else load(given)
     if not given.networks:
         msg = "Found a prior without networks, as the method guide or one date alone leaves it: expected one with something learnt."
         raise InputError(msg, call="Leave prior= out.", option="Leave --prior out.")

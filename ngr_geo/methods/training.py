@@ -13,11 +13,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..guides.dates import Guide, Window
+from ..guides.dates import DateGuide, Window
 from ..progress import Progress
 from ..solver import Small
 from ..solver.train import Example, Training, train
-from ..tiling.devices import threads
+from ..tiling.threads import threads
 from .problem import TURN, Problem, Settings, Trial, cells_of, error_of, example_of, hidden_from, problem_of
 
 CHECK_EVERY = 10
@@ -69,13 +69,13 @@ def train_pair(
     scale: dict[int, Tensor],
     trials: Sequence[Trial],
     settings: Settings,
-    tell: Progress,
+    progress: Progress,
     given: Sequence[Small] = (),
 ) -> tuple[tuple[Small, ...], int]:
     """Return two networks and their number of steps, 0 and none where nothing could be learnt.
 
-    The first has not seen the hidden pixels; it tells when to stop. The second, from other first weights, is trained beside it
-    on `everything`, in a thread of its own, and is taken as it was at that step. Each thread computes by itself, so the
+    The first has not seen the hidden pixels; its errors there decide when to stop. The second, from other first weights, is trained
+    beside it on `everything`, in a thread of its own, and is taken as it was at that step. Each thread computes by itself, so the
     answer does not depend on their timing.
     """
     pair = []
@@ -94,13 +94,13 @@ def train_pair(
     with ThreadPoolExecutor(1) as second:
         follower = second.submit(_follow, *pair[1], most, settings, enough)
         try:
-            first, steps = _lead(*pair[0], scale, trials, most, settings, tell)
+            first, steps = _lead(*pair[0], scale, trials, most, settings, progress)
         finally:
             enough.set()
         snapshots = follower.result()
         if not steps:
             return (), 0
-        if steps not in snapshots:  # it was told to stop before it got there
+        if steps not in snapshots:  # it was stopped before it got there
             snapshots = second.submit(_follow, *pair[1], steps, settings, threading.Event()).result()
     return (first, snapshots[steps]), steps
 
@@ -112,7 +112,7 @@ def _lead(
     trials: Sequence[Trial],
     most: int,
     settings: Settings,
-    tell: Progress,
+    progress: Progress,
 ) -> tuple[Small, int]:
     """Return the network that did best on the stop set, and after how many steps: 0 if none was better than the guide.
 
@@ -121,7 +121,7 @@ def _lead(
     best, best_steps, worse = deepcopy(network), 0, 0
     best_error = _stop_error(trials, (), scale, settings)
     for step, averaged in enumerate(train(network, examples, Training(), settings.seed), start=1):
-        tell("train", step, most)
+        progress("train", step, most)
         if step == most and (settings.steps or not trials):
             return deepcopy(averaged), step
         if step % CHECK_EVERY == 0 and not settings.steps:
@@ -131,7 +131,7 @@ def _lead(
                 best, best_steps, best_error = deepcopy(averaged), step, error
         if worse > PATIENCE or step >= most:
             break
-    tell("train", most, most)
+    progress("train", most, most)
     if not best_steps and settings.method == "ngr":
         return deepcopy(averaged), step
     return best, best_steps
@@ -179,10 +179,10 @@ def _errors(
 
 
 def second_look(
-    guide: Guide, windows: Sequence[Window], dates: Sequence[int], seed: int
+    guide: DateGuide, windows: Sequence[Window], dates: Sequence[int], seed: int
 ) -> tuple[list[Problem], list[Trial]]:
     """Return what the second network learns from, all but a draw of hidden pixels of its own, and trials with these."""
-    peaks, pits = hidden_from(windows, dates, seed, draw=1)
-    seen = [Window(w.values, w.observed & ~a & ~b) for w, a, b in zip(windows, peaks, pits, strict=True)]
+    stop, score = hidden_from(windows, dates, seed, draw=1)
+    seen = [Window(w.values, w.observed & ~a & ~b) for w, a, b in zip(windows, stop, score, strict=True)]
     problems = [problem_of(guide, w, s, d) for w, s in zip(windows, seen, strict=True) for d in dates]
-    return problems, trials_of(problems, peaks, pits)
+    return problems, trials_of(problems, stop, score)

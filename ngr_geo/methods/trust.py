@@ -9,14 +9,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from . import uncertainty
+from .calibration import MOST_PIXELS, Calibration, calibrate, features
 from .probes import judged
 from .problem import Judgement, Settings
 from .spectral import Errors, Refined
-from .uncertainty import Spread
 
 FEW = 5
-"""Hidden entries of a band that count as much as what all bands tell of it."""
+"""Hidden entries of a band that count as much as what all bands together say of it."""
 
 
 def trust(
@@ -31,26 +30,28 @@ def trust(
         bias = _biases(errors) if errors else np.full(len(image), np.nan)
         tables.append((level, bias))
     unit = torch.from_numpy(tables[kept is refined.ngr][0]).float().nan_to_num(nan=1).clamp(min=1e-9)
-    spread = _spread(kept, unit)
-    doubt = float("nan") if spread is None else float(spread.doubt[0])
+    calibration = _calibrated(kept, unit)
+    doubt = float("nan") if calibration is None else float(calibration.doubt[0])
     columns = (tables[0][0], tables[1][0], tables[0][1], tables[1][1], np.full(len(image), doubt))
     names = ("guide_rmse", "ngr_rmse", "guide_bias", "ngr_bias", "doubt")
     expected: dict[str, Any] = {n: tuple(c.tolist()) for n, c in zip(names, columns, strict=True)}
     judgement = judged(method, refined.table)._replace(**expected)
     if not settings.uncertainty:
         return judgement, torch.zeros_like(image)
-    if spread is None:
+    if calibration is None:
         return judgement, torch.full_like(image, torch.nan)
     scales = _unit(kept.image)
     deviation = torch.empty_like(image)
     for band in range(len(image)):
         columns_here = _features(observed[band], image[band] / scales[band], guide[band] / scales[band])
-        deviation[band] = (spread.scale(columns_here[None]) * float(spread.deviation[0])).reshape(image[band].shape)
+        deviation[band] = (calibration.scale(columns_here[None]) * float(calibration.deviation[0])).reshape(
+            image[band].shape
+        )
     return judgement, deviation * unit[:, None, None]
 
 
 def _levels(errors: Errors) -> NDArray[np.float64]:
-    """Return the RMSE of each band (B,), of bands with few hidden entries partly what the others tell; NaN without any."""
+    """Return the RMSE of each band (B,), of bands with few hidden entries partly that of the others; NaN without any."""
     where = errors.where.flatten(1)
     count = where.sum(1).double().numpy()
     if not count.any():
@@ -72,24 +73,24 @@ def _biases(errors: Errors) -> NDArray[np.float64]:
 
 
 def _unit(image: Tensor) -> Tensor:
-    """Return the deviation of each band (B,): what tells busy from quiet is measured in it."""
-    spread = image.flatten(1).double().std(1)
-    return spread.clamp(min=1e-3 * float(spread.max()) + 1e-9).float()
+    """Return the deviation of each band (B,): what separates busy from quiet is measured in it."""
+    deviation = image.flatten(1).double().std(1)
+    return deviation.clamp(min=1e-3 * float(deviation.max()) + 1e-9).float()
 
 
 def _features(seen: Tensor, image: Tensor, guide: Tensor) -> Tensor:
-    """Return what the error of one band depends on, (FEATURES, h·w): see `uncertainty.features`. There are no references."""
+    """Return what the error of one band depends on, (FEATURES, h·w): see `calibration.features`. There are no references."""
     clear = torch.ones(2, *seen.shape)
-    return uncertainty.features(seen, clear, image[None], guide[None])[0].flatten(1)
+    return features(seen, clear, image[None], guide[None])[0].flatten(1)
 
 
-def _spread(errors: Errors, unit: Tensor) -> Spread | None:
+def _calibrated(errors: Errors, unit: Tensor) -> Calibration | None:
     """Return how errors, in each band's `unit` (B,), depend on their place; the quarters of the window are its probes."""
     scales = _unit(errors.image)
     columns, values, quarters = [], [], []
     height, width = errors.where.shape[1:]
     quarter = 2 * (torch.arange(height) * 2 // max(height, 1))[:, None] + torch.arange(width) * 2 // max(width, 1)
-    share = min(1.0, 4 * uncertainty.MOST_PIXELS / max(float(errors.where.sum()), 1))
+    share = min(1.0, 4 * MOST_PIXELS / max(float(errors.where.sum()), 1))
     generator = torch.Generator().manual_seed(0)
     for band, where in enumerate(errors.where):
         where = where & (torch.rand(where.shape, generator=generator) < share)
@@ -101,4 +102,4 @@ def _spread(errors: Errors, unit: Tensor) -> Spread | None:
     if not columns:
         return None
     error = torch.cat(values)[None]
-    return uncertainty.fit(error, torch.cat(columns, 1)[None], torch.zeros_like(error[0]), torch.cat(quarters))
+    return calibrate(error, torch.cat(columns, 1)[None], torch.zeros_like(error[0]), torch.cat(quarters))

@@ -13,7 +13,7 @@ import numpy as np
 
 from .. import atomic
 from ..errors import InputError, OutputError, warn
-from ..methods.checkpoint import Prior, load
+from ..methods.checkpoint import StackModel, load
 from ..raster.cube import Cube
 from ..record import read_json
 from ..tiling import jobs, store, tiles
@@ -68,7 +68,7 @@ def of_folder(cube: Cube, folder: str | os.PathLike[str]) -> GeoDataFrame:
             f"Found a job for a raster of shape {job.get('shape')} in {path}, expected this one's, {list(cube.shape)}."
         )
         raise InputError(msg)
-    prior = load(path / jobs.PRIOR, job[jobs.LEARNT]) if (path / jobs.PRIOR).exists() else None
+    model = load(path / jobs.CHECKPOINT, job[jobs.LEARNT]) if (path / jobs.CHECKPOINT).exists() else None
     rows, done, useless = [], [], 0
     pieces = tiles.grid(cube.shape[-2:], job["tile"], job["overlap"])
     for tile, slot in zip(pieces, jobs.slots(path, job, pieces), strict=True):
@@ -76,7 +76,7 @@ def of_folder(cube: Cube, folder: str | os.PathLike[str]) -> GeoDataFrame:
             continue
         try:
             with store.opened_at(slot) as record:
-                rows.append({"tile": tile.number, **_row(record, cube, prior)})
+                rows.append({"tile": tile.number, **_row(record, cube, model)})
             done.append(tile)
         except InputError:
             useless += 1
@@ -125,14 +125,14 @@ def _on_the_map(rows: Sequence[Mapping[str, Any]], pieces: Sequence[tiles.Tile],
     return geopandas.GeoDataFrame(rows, geometry=shapes, crs=cube.raster.rio.crs)
 
 
-def _row(file: store.Record, cube: Cube, prior: Prior | None) -> dict[str, Any]:
+def _row(file: store.Record, cube: Cube, model: StackModel | None) -> dict[str, Any]:
     """Return what a tile's record holds."""
     row: dict[str, Any] = {"missing": np.nan, "filled": np.nan, "outcome": "solved", "method": "", "steps": 0}
     row |= {"expected_rmse": np.nan, "uncertainty": float(file.get("uncertainty", np.nan))}
     if "outcome" in file:
         size, filled = max(int(file["pixels"]), 1), file["filled"]
         row |= {"missing": float(file["missing"].mean() / size), "filled": float(filled.mean() / size)}
-        row |= {"outcome": str(file["outcome"])} | _from_prior(filled.tolist(), cube, prior)
+        row |= {"outcome": str(file["outcome"])} | _from_model(filled.tolist(), cube, model)
     else:
         verdicts = json.loads(str(file["verdicts"]))
         methods = [v[1] for v in verdicts]
@@ -147,21 +147,21 @@ def _row(file: store.Record, cube: Cube, prior: Prior | None) -> dict[str, Any]:
     return row | {key: file.notes.get(key) for key in ("seconds", "worker", "device")}
 
 
-def _from_prior(filled: Sequence[int], cube: Cube, prior: Prior | None) -> dict[str, Any]:
+def _from_model(filled: Sequence[int], cube: Cube, model: StackModel | None) -> dict[str, Any]:
     """Return methods, steps and the expected error of the dates that a tile fills, weighted by its pixels."""
-    if prior is None or prior.scene is None:
+    if model is None or model.guide is None:
         return {"method": "paper" if np.any(filled) else ""}
-    dates = [d for d in np.flatnonzero(filled).tolist() if d in prior.scene.judgement]
-    judged = [prior.scene.judgement[d] for d in dates]
+    dates = [d for d in np.flatnonzero(filled).tolist() if d in model.judgement]
+    judged = [model.judgement[d] for d in dates]
     errors = [
-        float(np.nanmean(np.asarray(j.ngr_rmse if j.method == "ngr" else j.guide_rmse) * prior.spread[d, :, 0, 0]))
+        float(np.nanmean(np.asarray(j.ngr_rmse if j.method == "ngr" else j.guide_rmse) * model.deviation[d, :, 0, 0]))
         for d, j in zip(dates, judged, strict=True)
     ]
     weights = np.asarray(filled)[dates]
     mean = float(np.sqrt(np.average(np.square(errors), weights=weights))) if dates else np.nan
     return {
         "method": "+".join(dict.fromkeys(j.method for j in judged)),
-        "steps": prior.scene.steps if any(j.method == "ngr" for j in judged) else 0,
+        "steps": model.steps if any(j.method == "ngr" for j in judged) else 0,
         "expected_rmse": mean,
     }
 

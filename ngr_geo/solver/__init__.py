@@ -1,6 +1,6 @@
 """The solver: tensors in, tensors out. It knows nothing of rasters, files or tasks. Start reading in `admm.py`."""
 
-from .admm import Settings, State, advance, begin, iterate, misfit
+from .admm import LoopSettings, State, advance, begin, iterate, misfit
 from .fidelity import Exact, Fidelity, Gaussian, Masked, Sparse, Stripes
 from .gradient import Boundary, Neumann, Periodic, Weights, column
 from .network import HourGlass, Small, ThreeNetworks, paper_network, seeded
@@ -13,11 +13,11 @@ __all__ = [
     "Fidelity",
     "Gaussian",
     "HourGlass",
+    "LoopSettings",
     "Masked",
     "Neumann",
     "Periodic",
     "Published",
-    "Settings",
     "Small",
     "Sparse",
     "State",

@@ -49,7 +49,7 @@ UNLIMITED = float("inf")
 
 
 @dataclass(frozen=True)
-class Settings:
+class LoopSettings:
     """What a task may choose beside its fidelity. With the defaults nothing grows, and every Γₖ stays 0."""
 
     weights: Weights = (1.0, 1.0, 0.03)
@@ -102,7 +102,7 @@ class State:
     """w₁, w₂, w₃, for the next step."""
 
 
-def begin(observation: Tensor, settings: Settings, image: Tensor | None = None) -> State:
+def begin(observation: Tensor, settings: LoopSettings, image: Tensor | None = None) -> State:
     """Return the state before the first step: X = image, or Y if None; E = 0; Γ = multiplier · Y. All (C, H, W)."""
     image = observation if image is None else image
     multiplier = settings.multiplier * observation
@@ -124,7 +124,7 @@ def iterate(
     network: nn.Module,
     network_input: Tensor,
     fidelity: Fidelity,
-    settings: Settings,
+    settings: LoopSettings,
     *,
     guide: Tensor | None = None,
     start: State | None = None,
@@ -167,7 +167,7 @@ def iterate(
         yield state
 
 
-def misfit(fields: Tensor, state: State, observed_gradient: Tensor, settings: Settings) -> Tensor:
+def misfit(fields: Tensor, state: State, observed_gradient: Tensor, settings: LoopSettings) -> Tensor:
     """Return (c), the part of the Lagrangian (b) that depends on the network, a scalar.
 
     It is written as in (b): up to a constant the square in (c), but without a division by wₖ, so that wₖ may be 0.
@@ -180,7 +180,7 @@ def misfit(fields: Tensor, state: State, observed_gradient: Tensor, settings: Se
 
 
 @torch.no_grad()
-def advance(state: State, fields: Tensor, observation: Tensor, fidelity: Fidelity, settings: Settings) -> State:
+def advance(state: State, fields: Tensor, observation: Tensor, fidelity: Fidelity, settings: LoopSettings) -> State:
     """Return the next state, by (d) to (h), for the fields F (3, C, H, W) that the network has just predicted."""
     boundary, penalty, w = settings.boundary, state.penalty, column(state.weights, fields)
 
@@ -212,7 +212,7 @@ def advance(state: State, fields: Tensor, observation: Tensor, fidelity: Fidelit
     )
 
 
-def grown(weights: Weights, settings: Settings) -> Weights:
+def grown(weights: Weights, settings: LoopSettings) -> Weights:
     """Return the weights for the next step, by (h): each times the growth, at most its cap."""
     rows, columns, channels = (
         min(settings.growth * w, cap) for w, cap in zip(weights, settings.weight_caps, strict=True)

@@ -8,7 +8,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from .admm import Settings, State, begin
+from .admm import LoopSettings, State, begin
 from .fidelity import Exact, Fidelity, Gaussian, Masked, Sparse
 from .gradient import Periodic
 from .network import Upsampling
@@ -20,7 +20,7 @@ Case = Literal["inpaint", "mixed", "gaussian"]
 class Published:
     """One published case for one observation: give `iterate` the settings, the fidelity and the start."""
 
-    settings: Settings
+    settings: LoopSettings
     fidelity: Fidelity
     start: State
     steps: int
@@ -63,10 +63,10 @@ def published(case: Case, observation: Tensor, observed: Tensor | None = None, s
     return Published(settings, fidelity, start, steps=4_000, average=0.99, upsampling="bilinear")
 
 
-def _inpaint(norm: float, channels: int, seed: int) -> Settings:
+def _inpaint(norm: float, channels: int, seed: int) -> LoopSettings:
     """Return the settings for missing pixels; norm is ‖Y‖₂. The channels of a colour photograph are coupled less."""
     weights = (1.0, 1.0, 0.5 if channels == 3 else 5.0)
-    return Settings(
+    return LoopSettings(
         weights=weights,
         weight_caps=weights,
         penalty=min(0.1 / norm, 50.0),
@@ -81,10 +81,10 @@ def _inpaint(norm: float, channels: int, seed: int) -> Settings:
 
 def _denoise(
     norm: float, ratios: tuple[float, float, float], caps: tuple[float, float, float], growth: float, seed: int
-) -> Settings:
+) -> LoopSettings:
     """Return the settings for noise; norm is ‖Y‖₂, and the ratios are those of wₖ to μ at the start."""
     rows, columns, channels = ratios
-    return Settings(
+    return LoopSettings(
         weights=(rows / norm, columns / norm, channels / norm),
         weight_caps=caps,
         penalty=1 / norm,

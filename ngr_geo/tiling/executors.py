@@ -142,7 +142,7 @@ def _solve_and_keep(
     begun = time.perf_counter()
     layers, stats = method.solve(model, Part(*parts), tile)
     kept = {} if layers is None else store.sparse("layers", layers, layers != 0)
-    store.keep(slot, parts, {**stats, **kept}, work.telling(begun, device))
+    store.keep(slot, parts, {**stats, **kept}, work.notes_of(begun, device))
 
 
 def _stats_of(slot: Slot) -> tuple[dict[str, NDArray[Any]], str]:

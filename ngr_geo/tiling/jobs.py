@@ -22,7 +22,7 @@ from ..errors import InputError
 from .store import Slot, digest, unwritable
 from .tiles import Tile
 
-FILE, PRIOR, TILES, LOCK = "job.json", "prior.safetensors", "tiles", "lock"
+FILE, CHECKPOINT, TILES, LOCK = "job.json", "prior.safetensors", "tiles", "lock"
 PIXELS, FILES, LEARNT = "pixels", "inputs", "learnt"
 """Entries beside what the job is: digests of what the scene is learnt from, stamps of the files, digest of what was learnt."""
 _OURS = re.compile(r"\d{6}\.npz|\.\d{6}\..*")
@@ -30,7 +30,7 @@ _TEMPORARY = f".{FILE}."
 MEANING = {
     "values": "values",
     "observed": "which pixels count as observed (the mask, its rule, nodata)",
-    "fill": "which pixels are to be filled (the mask, the dates)",
+    "gaps": "which pixels are to be filled (the mask, the dates)",
     "inside": "the area of interest",
 }
 Job = dict[str, Any]
@@ -200,8 +200,8 @@ def _suspects(before: Mapping[str, Any], files: Sequence[str]) -> str:
     now = stamps(files)
     other = [f"{n} ({_looks(before[n])}, now {_looks(now[n])})" for n in now if n in before and before[n] != now[n]]
     new, gone = [n for n in now if n not in before], [n for n in before if n not in now]
-    told = [("Changed since", other), ("Not read then", new), ("Not read now", gone)]
-    found = [f"{title}: {', '.join(names[:3])}{', ...' if len(names) > 3 else ''}. " for title, names in told if names]
+    kinds = [("Changed since", other), ("Not read then", new), ("Not read now", gone)]
+    found = [f"{title}: {', '.join(names[:3])}{', ...' if len(names) > 3 else ''}. " for title, names in kinds if names]
     if not found and now:
         found = [
             f"No file that is known to be read shows another size or time of change ({', '.join(list(now)[:3])}). "
@@ -223,7 +223,7 @@ def _clear(folder: Path) -> None:
             path.unlink(missing_ok=True)
     if tiles.is_dir() and not any(tiles.iterdir()):
         tiles.rmdir()
-    for name in (PRIOR, *(p.name for p in folder.glob(f"{_TEMPORARY}*")), FILE):
+    for name in (CHECKPOINT, *(p.name for p in folder.glob(f"{_TEMPORARY}*")), FILE):
         (folder / name).unlink(missing_ok=True)
 
 

@@ -29,7 +29,7 @@ three times as slow here."""
 
 
 def compute(
-    tasks: Sequence[Any], tell: Callable[[int], None] | None = None, together: int | None = None
+    tasks: Sequence[Any], progress: Callable[[int], None] | None = None, together: int | None = None
 ) -> tuple[Any, ...]:
     """Return the results of delayed tasks, from the active Dask cluster where there is one, else from threads.
 
@@ -46,8 +46,8 @@ def compute(
     finished = itertools.count(1)
 
     def count(key: Any, result: Any, graph: Any, state: Any, worker: Any) -> None:
-        if key in wanted and tell is not None:
-            tell(next(finished))
+        if key in wanted and progress is not None:
+            progress(next(finished))
 
     with Callback(posttask=count):
         answers: tuple[Any, ...] = dask.compute(*tasks, scheduler=_scheduler(), num_workers=together)

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from .. import atomic
 from ..errors import InputError, OutputError
 
-READ = ("values", "observed", "fill", "inside")
+READ = ("values", "observed", "gaps", "inside")
 """What a tile is solved from, in the order in which its arrays come."""
 LABEL, NOTES = "label", "notes"
 AGAIN = "Run the same again, and this tile is solved again; or start over with"

@@ -63,7 +63,7 @@ class Tile(NamedTuple):
 
     @property
     def place(self) -> tuple[int, ...]:
-        """What tells this tile from all others: its number, rows and columns, each with its core."""
+        """What distinguishes this tile from all others: its number, rows and columns, each with its core."""
         return self.number, *self.row, *self.column
 
     def seed(self, seed: int) -> int:
@@ -202,18 +202,18 @@ def _ramp(position: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def each(
-    pieces: Sequence[Tile], solve: Callable[[Tile], Answer], together: int, tell: Callable[[str, int, int], None]
+    pieces: Sequence[Tile], solve: Callable[[Tile], Answer], together: int, progress: Callable[[str, int, int], None]
 ) -> list[Answer]:
     """Return what `solve` makes of each tile, in their order, `together` at a time in threads; the first error stops all."""
     done, lock = 0, threading.Lock()
-    tell("tiles", 0, len(pieces))
+    progress("tiles", 0, len(pieces))
 
     def solve_one(tile: Tile) -> Answer:
         nonlocal done
         answer = solve(tile)
         with lock:
             done += 1
-            tell("tiles", done, len(pieces))
+            progress("tiles", done, len(pieces))
         return answer
 
     with ThreadPoolExecutor(together) as pool:

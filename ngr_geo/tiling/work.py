@@ -1,11 +1,11 @@
 """Tiles solved wherever Dask runs, each kept in a work folder when it is finished, so that a job that was stopped goes on.
 
     FOLDER/job.json            what the job is: version, verb, settings, input
-    FOLDER/prior.safetensors   what was learnt of the scene
+    FOLDER/prior.safetensors   the checkpoint of a stack: what was learnt of the scene
     FOLDER/tiles/000042.npz    a finished tile: see `store`
 
-A tile is a function of its own pixels and of the prior, so any order, any scheduler and any number of interruptions give the same
-bits; `ngr_made`, the time of the call, is all that tells an interrupted run from another. Before a finished tile is taken over, its
+A tile is a function of its own pixels and of the model, so any order, any scheduler and any number of interruptions give the same
+bits; an interrupted run differs from another in `ngr_made`, the time of the call, alone. Before a finished tile is taken over, its
 pixels are read again and compared with what it was solved from. Tasks write their records themselves and send nothing back: no
 worker ever holds more than the tiles it is working on. On a cluster the folder has to be on a disk that all workers see.
 """
@@ -38,7 +38,7 @@ GROUP = 64
 
 @dataclass(frozen=True)
 class Folder:
-    """Where a job keeps its records; `restart` does away with those of an earlier one; `inputs`: the files of the raster."""
+    """Where a job keeps its records; `restart` removes those of an earlier one; `inputs`: the files of the raster."""
 
     path: str | os.PathLike[str]
     restart: bool = False
@@ -62,9 +62,9 @@ class Work:
         self._begun = jobs.stamps(files)
 
     @property
-    def prior(self) -> Path:
-        """Where the scene's prior is kept."""
-        return self.path / jobs.PRIOR
+    def checkpoint(self) -> Path:
+        """Where the model of a stack is kept."""
+        return self.path / jobs.CHECKPOINT
 
     @property
     def learnt(self) -> str | None:
@@ -86,7 +86,7 @@ class Work:
         pieces: Sequence[Tile],
         read: Callable[[Tile], list[Any]],
         task: Callable[[Tile, list[Any], Slot], Any],
-        tell: Progress,
+        progress: Progress,
         together: int | None = None,
     ) -> None:
         """Have all tiles that are not finished solved and recorded.
@@ -98,7 +98,7 @@ class Work:
             pieces: of the scene.
             read: tile -> what it is solved from, delayed, in the order of `store.READ`.
             task: (tile, what it is solved from, where its record is kept) -> delayed.
-            tell: of the progress.
+            progress: called with the tiles that are done.
             together: so many at a time, where they run in this process; None: one per core.
 
         Raises:
@@ -115,20 +115,20 @@ class Work:
             return dask.delayed(store.check, pure=False)(slots[tile.number], read(tile))
 
         along = along_curve(pieces)
-        failures = self._check([t for t in along if finished(t)], slots, check, partial(tell, "check"), together)
+        failures = self._check([t for t in along if finished(t)], slots, check, partial(progress, "check"), together)
         todo = [t for t in along if not finished(t)]
         done = len(pieces) - len(todo)
-        tell("tiles", done, len(pieces))
+        progress("tiles", done, len(pieces))
         for group in _groups(todo):
-            count = partial(_count_on, partial(tell, "tiles"), done, len(pieces))
+            count = partial(_count_on, partial(progress, "tiles"), done, len(pieces))
             _, failed = _computed(
                 group, lambda t: task(t, read(t), slots[t.number]), count, together, lambda t: not finished(t)
             )
             failures += failed
             done += len(group)
-            tell("tiles", done, len(pieces))
+            progress("tiles", done, len(pieces))
         if failures:
-            raise TilesFailedError(_told(failures, len(pieces), self.path), [f._asdict() for f in failures])
+            raise TilesFailedError(_failed(failures, len(pieces), self.path), [f._asdict() for f in failures])
         self._still()
 
     def _check(
@@ -136,7 +136,7 @@ class Work:
         pieces: Sequence[Tile],
         slots: Mapping[int, Slot],
         check: Callable[[Tile], Any],
-        tell: Callable[[int, int], None],
+        progress: Callable[[int, int], None],
         together: int | None,
     ) -> list[Failure]:
         """Remove the records that cannot be used, and return which tiles could not be read to be compared with theirs.
@@ -157,7 +157,7 @@ class Work:
                     where = f"in tile {tile.number} ({_window(*_ends(tile))}), which is solved already"
                     raise jobs.changed(self.path, where, verdict.split(", "), self.job[jobs.FILES], self.files)
             done += len(group)
-            tell(done, len(pieces))
+            progress(done, len(pieces))
         if any(useless.values()):
             kinds = {"damaged": "damaged", "misplaced": "of another tile or another job"}
             counts = " and ".join(f"{n} {kinds[k]}" for k, n in useless.items() if n)
@@ -189,7 +189,7 @@ class Work:
 def _computed(
     group: Sequence[Tile],
     task: Callable[[Tile], Any],
-    tell: Callable[[int], None] | None,
+    progress: Callable[[int], None] | None,
     together: int | None,
     again: Callable[[Tile], bool] = lambda tile: True,
 ) -> tuple[dict[int, Any], list[Failure]]:
@@ -197,7 +197,7 @@ def _computed(
     try:
         return {
             t.number: r
-            for t, r in zip(group, scheduling.compute([task(t) for t in group], tell, together), strict=True)
+            for t, r in zip(group, scheduling.compute([task(t) for t in group], progress, together), strict=True)
         }, []
     except OutputError:
         raise
@@ -252,8 +252,8 @@ def opened(folder: Folder, job: Mapping[str, Any], files: Sequence[str] = ()) ->
         lock.release()
 
 
-def telling(begun: float, device: str | None) -> dict[str, Any]:
-    """Return for a tile's record how long it took since `begun` (perf_counter), on which machine and process, on which device."""
+def notes_of(begun: float, device: str | None) -> dict[str, Any]:
+    """Return the notes for a tile's record: how long it took since `begun` (perf_counter), where, and on which device."""
     seconds = round(time.perf_counter() - begun, 3)
     return {"seconds": seconds, "worker": f"{socket.gethostname()}:{os.getpid()}", "device": device}
 
@@ -270,8 +270,8 @@ def along_curve(pieces: Sequence[Tile]) -> list[Tile]:
     return sorted(pieces, key=place)
 
 
-def _count_on(tell: Callable[[int, int], None], before: int, total: int, count: int) -> None:
-    tell(before + count, total)
+def _count_on(progress: Callable[[int, int], None], before: int, total: int, count: int) -> None:
+    progress(before + count, total)
 
 
 def _ends(tile: Tile) -> tuple[tuple[int, int], tuple[int, int]]:
@@ -283,7 +283,7 @@ def _window(rows: tuple[int, int], columns: tuple[int, int]) -> str:
     return f"rows {rows[0]}-{rows[1] - 1}, columns {columns[0]}-{columns[1] - 1}"
 
 
-def _told(failures: Sequence[Failure], total: int, path: Path) -> str:
+def _failed(failures: Sequence[Failure], total: int, path: Path) -> str:
     parts = [f"{_window(f.rows, f.columns)}: {f.cause}" for f in failures[:3]]
     more = f" (and {len(failures) - 3} more)" if len(failures) > 3 else ""
     return (

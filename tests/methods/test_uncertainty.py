@@ -16,7 +16,7 @@ from click.testing import CliRunner
 import ngr_geo
 from ngr_geo import InputError, sample
 from ngr_geo.cli import main
-from ngr_geo.methods import uncertainty
+from ngr_geo.methods import calibration
 
 BANDS = ("B02", "B03", "B04", "B08")
 GAPS = ((10, 40, 20, 70), (60, 100, 90, 120), (110, 135, 10, 60), (30, 55, 95, 130))
@@ -46,7 +46,7 @@ def result(case: tuple[xr.DataArray, np.ndarray, np.ndarray], request: pytest.Fi
 def test_intervals_cover_what_they_say(case: Any, result: xr.DataArray) -> None:
     raster, _, score = case
     error = np.abs(result.values[1] - raster.values[1])[:, score]
-    inside = error <= uncertainty.NORMAL * result.uncertainty.values[1][:, score]
+    inside = error <= calibration.NORMAL * result.uncertainty.values[1][:, score]
     assert 0.85 < inside.mean() < 0.95
 
 
@@ -113,18 +113,18 @@ def test_a_dataset_has_one_per_variable() -> None:
 
 def test_the_spread_finds_what_errors_depend_on() -> None:
     generator = torch.Generator().manual_seed(0)
-    columns = torch.rand(2, uncertainty.FEATURES, 4000, generator=generator)
+    columns = torch.rand(2, calibration.FEATURES, 4000, generator=generator)
     columns[:, 0] = 1
     scale = torch.exp(-1 + 2 * columns[:, 1] - columns[:, 4])
     errors = scale * torch.randn(2, 4000, generator=generator)
     unseen = torch.rand(4000, generator=generator) > 0.5
-    found = uncertainty.fit(errors, columns, unseen, torch.arange(4000) % 8)
+    found = calibration.calibrate(errors, columns, unseen, torch.arange(4000) % 8)
     assert found is not None
-    told = found.scale(columns).double() * torch.from_numpy(found.deviation)[:, None]
-    assert torch.corrcoef(torch.stack([told[0].log(), scale[0].double().log()]))[0, 1] > 0.98
-    cover = (errors.abs() <= uncertainty.NORMAL * told).double().mean()
+    deviation = found.scale(columns).double() * torch.from_numpy(found.deviation)[:, None]
+    assert torch.corrcoef(torch.stack([deviation[0].log(), scale[0].double().log()]))[0, 1] > 0.98
+    cover = (errors.abs() <= calibration.NORMAL * deviation).double().mean()
     assert 0.88 < cover < 0.93  # given as never seen, which is a little less sure
-    assert uncertainty.fit(errors[:, :10], columns[..., :10], unseen[:10], unseen[:10].long()) is None
+    assert calibration.calibrate(errors[:, :10], columns[..., :10], unseen[:10], unseen[:10].long()) is None
 
 
 def test_too_little_to_learn_from_is_not_known() -> None:
@@ -148,13 +148,13 @@ def test_the_command_writes_it(tmp_path: Path) -> None:
     assert done.exit_code == 0, done.output
     name = Path(files[2]).stem
     with (
-        rasterio.open(tmp_path / "out" / f"{name}_uncertainty.tif") as told,
+        rasterio.open(tmp_path / "out" / f"{name}_uncertainty.tif") as deviation,
         rasterio.open(tmp_path / "out" / f"{name}_filled.tif") as filled,
         rasterio.open(tmp_path / "out" / f"{name}.tif") as image,
     ):
-        assert told.descriptions == image.descriptions
-        assert (told.crs, told.transform, told.dtypes[0]) == (image.crs, image.transform, "float32")
-        assert ((told.read() > 0) == (filled.read() == 1)).all()
+        assert deviation.descriptions == image.descriptions
+        assert (deviation.crs, deviation.transform, deviation.dtypes[0]) == (image.crs, image.transform, "float32")
+        assert ((deviation.read() > 0) == (filled.read() == 1)).all()
     again = CliRunner().invoke(main, ["info", str(tmp_path / "out" / f"{name}_uncertainty.tif")])
     assert again.exit_code != 0
     assert "how far what ngr-geo filled may be off" in again.output

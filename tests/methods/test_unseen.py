@@ -13,7 +13,7 @@ import pytest
 import xarray as xr
 
 from ngr_geo import sample
-from ngr_geo.methods import holdout, uncertainty
+from ngr_geo.methods import calibration, hiding
 
 BANDS = ("B02", "B03", "B04", "B08")
 DATA = Path(os.environ.get("NGR_GEO_DATA", Path(__file__).resolve().parents[3] / "shared" / "data"))
@@ -49,7 +49,7 @@ def blobs() -> Case:
     raster = xr.DataArray(
         data["data"][14:17].astype(np.float32), dims=("time", "band", "y", "x"), coords={"time": days}
     )
-    common, _ = holdout.draw(np.ones((100, 100), bool), 7, 3, 0.15, 1 / 4)
+    common, _ = hiding.draw(np.ones((100, 100), bool), 7, 3, 0.15, 1 / 4)
     missing = np.broadcast_to(common, (3, 100, 100)).copy()
     return raster, missing, missing
 
@@ -69,7 +69,7 @@ def check(case: Case, result: xr.DataArray) -> None:
     for date, row in enumerate(json.loads(result.attrs["ngr_dates"])[:2]):
         error = (result.values[date] - raster.values[date])[:, score[date]]
         deviation = result.uncertainty.values[date][:, score[date]]
-        inside.append(np.abs(error) <= uncertainty.NORMAL * deviation)
+        inside.append(np.abs(error) <= calibration.NORMAL * deviation)
         expected.append([row["expected"]["rmse"][str(b)] for b in row["expected"]["rmse"]])
         true.append(np.sqrt(np.square(error).mean(1)))
         assert row["unseen"] == pytest.approx((missing[date] & ~(~missing).any(0)).mean(), abs=1e-6)
@@ -153,25 +153,25 @@ def test_errors_grow_on_beyond_the_depth_that_was_met() -> None:
     import torch
 
     generator = torch.Generator().manual_seed(0)
-    columns = torch.rand(1, uncertainty.FEATURES, 1000, generator=generator)
+    columns = torch.rand(1, calibration.FEATURES, 1000, generator=generator)
     columns[:, 0] = 1
-    errors = torch.exp(columns[:, uncertainty.DEPTH]) * torch.randn(1, 1000, generator=generator)
+    errors = torch.exp(columns[:, calibration.DEPTH]) * torch.randn(1, 1000, generator=generator)
     never = torch.ones(1000, dtype=torch.bool)
-    found = uncertainty.fit(errors, columns, never, torch.arange(1000) % 4, by_depth=True)
+    found = calibration.calibrate(errors, columns, never, torch.arange(1000) % 4, by_depth=True)
     assert found is not None
     deep = columns[:, :, :2].clone()
-    deep[:, uncertainty.DEPTH] = torch.tensor([1.0, 3.0])
+    deep[:, calibration.DEPTH] = torch.tensor([1.0, 3.0])
     deep[..., 1:, 1] = deep[..., 1:, 0].where(
-        torch.arange(1, uncertainty.FEATURES) != uncertainty.DEPTH, deep[..., 1:, 1]
+        torch.arange(1, calibration.FEATURES) != calibration.DEPTH, deep[..., 1:, 1]
     )
     near, far = found.scale(deep)[0].tolist()
-    assert far > near * np.exp(2 * uncertainty.GROWTH) * 0.99
+    assert far > near * np.exp(2 * calibration.GROWTH) * 0.99
 
 
 def test_moved_gaps_keep_their_shape_and_leave_enough() -> None:
     gaps = np.zeros((60, 60), bool)
     gaps[10:30, 20:35] = True
-    hidden = holdout.moved(gaps, ~gaps, 0)
+    hidden = hiding.moved(gaps, ~gaps, 0)
     assert hidden.sum() == gaps.sum()
     assert (hidden & ~gaps).sum() > 0.8 * gaps.sum()
-    assert not holdout.moved(np.ones((60, 60), bool), ~gaps, 0).any()
+    assert not hiding.moved(np.ones((60, 60), bool), ~gaps, 0).any()

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from ngr_geo.solver import Exact, Masked, Neumann, Settings, State, advance, begin, column, hold, misfit
+from ngr_geo.solver import Exact, LoopSettings, Masked, Neumann, State, advance, begin, column, hold, misfit
 from ngr_geo.solver import train as training
 
 SHAPE = (2, 7, 6)
@@ -41,7 +41,7 @@ def operator() -> Tensor:
 
 def steps(penalty: float, count: int) -> State:
     """Return the state after some X, E and Γ steps of the loop with the fields as they are."""
-    settings = Settings(weights=WEIGHTS, penalty=penalty, multiplier=0.1)
+    settings = LoopSettings(weights=WEIGHTS, penalty=penalty, multiplier=0.1)
     state = begin(Y, settings, torch.where(OBSERVED, Y, GUIDE))
     for _ in range(count):
         state = advance(state, FIELDS, Y, Masked(Exact(), OBSERVED), settings)
@@ -83,7 +83,7 @@ def test_one_penalty_that_grows_everywhere_stops_the_missing_pixels_instead() ->
 
 def test_on_pairs_of_observed_pixels_the_network_does_not_depend_on_the_missing_ones() -> None:
     """So with held pixels the Θ steps on these pairs need no X step."""
-    settings = Settings(weights=WEIGHTS)
+    settings = LoopSettings(weights=WEIGHTS)
     pairs = torch.stack([OBSERVED & OBSERVED.roll(-1, axis) for axis in (-2, -1, -3)])
     slopes = []
     for seed in (3, 4):
@@ -99,7 +99,7 @@ def test_the_training_loss_is_the_loops_on_these_pairs() -> None:
     scale, potential = 0.3, normal(*SHAPE, seed=5).requires_grad_()
     inside = [OBSERVED[:, 1:] & OBSERVED[:, :-1], OBSERVED[:, :, 1:] & OBSERVED[:, :, :-1]]
     rows, columns = (2 / (scale**2 * int(pair.sum())) for pair in inside)
-    settings = Settings(weights=(rows, columns, 0.0))
+    settings = LoopSettings(weights=(rows, columns, 0.0))
     state = replace(begin(Y, settings), image=torch.where(OBSERVED, Y, normal(*SHAPE, seed=3)))
     fields = BOUNDARY.gradient(GUIDE + scale * potential)
     use = torch.zeros(3, *SHAPE, dtype=torch.bool)

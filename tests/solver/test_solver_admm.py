@@ -10,10 +10,10 @@ from torch import Tensor, nn
 from ngr_geo.solver import (
     Exact,
     Gaussian,
+    LoopSettings,
     Masked,
     Neumann,
     Periodic,
-    Settings,
     Sparse,
     advance,
     begin,
@@ -24,7 +24,7 @@ from ngr_geo.solver import (
 )
 
 SHAPE = (3, 12, 10)
-FREE = Settings(
+FREE = LoopSettings(
     weights=(0.5, 0.7, 0.2),
     weight_caps=(0.6, 5.0, 5.0),
     penalty=0.3,
@@ -141,14 +141,14 @@ def test_same_seed_same_answer_whatever_the_global_state() -> None:
 def test_guided_starts_at_the_guide() -> None:
     """The network is zero at the start: the first fields are the guide's gradients."""
     observation, guide = normal(*SHAPE, seed=0), normal(*SHAPE, seed=9)
-    start, first = islice(iterate(observation, Toy(), guide[None], Gaussian(1.0), Settings(), guide=guide), 2)
+    start, first = islice(iterate(observation, Toy(), guide[None], Gaussian(1.0), LoopSettings(), guide=guide), 2)
     assert torch.equal(start.image, guide)
     assert torch.allclose(first.fields, Neumann().gradient(guide))
 
 
 def test_channel_weight_zero_and_no_grad_around() -> None:
     """w₃ = 0 is fine; so is a caller's no_grad."""
-    cube, settings = normal(*SHAPE, seed=0), Settings(weights=(1.0, 1.0, 0.0))
+    cube, settings = normal(*SHAPE, seed=0), LoopSettings(weights=(1.0, 1.0, 0.0))
     with torch.no_grad():
         *_, last = islice(iterate(cube, Toy(), cube[None], Gaussian(1.0), settings, guide=cube), 4)
     assert last.image.isfinite().all()
@@ -159,7 +159,7 @@ def test_tiny_sizes(shape: tuple[int, int, int]) -> None:
     """With nothing observed, and with everything."""
     cube = normal(*shape, seed=0)
     nothing = Masked(Exact(), torch.zeros(shape, dtype=torch.bool))
-    for fidelity, settings in ((nothing, Settings()), (Gaussian(1.0), FREE)):
+    for fidelity, settings in ((nothing, LoopSettings()), (Gaussian(1.0), FREE)):
         *_, last = islice(iterate(cube, Toy(shape[0]), cube[None], fidelity, settings, guide=cube), 4)
         assert last.image.isfinite().all()
         assert last.image.shape == shape

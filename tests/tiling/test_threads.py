@@ -11,7 +11,7 @@ import pytest
 import torch
 
 import ngr_geo
-from ngr_geo.tiling.devices import default_count, threads
+from ngr_geo.tiling.threads import default_count, threads
 
 
 @pytest.fixture(autouse=True)

@@ -352,9 +352,9 @@ def test_a_prior_comes_back_from_its_file_and_gives_the_same_bits(
     one, two = (window.ngr.decloud(prior=p, **keywords) for p in (prior, tmp_path / "prior.safetensors"))
     assert_same(one, two)
     assert_same(one, window.ngr.decloud(steps=3, **keywords))  # trained here, as long: the same networks
-    assert again.scene is not None
-    assert prior.scene is not None
-    assert again.scene.judgement == prior.scene.judgement
+    assert again.guide is not None
+    assert prior.guide is not None
+    assert again.judgement == prior.scene.judgement
     for a, b in zip(again.networks, prior.networks, strict=True):
         assert all((x == y).all() for x, y in zip(a.state_dict().values(), b.state_dict().values(), strict=True))
 

@@ -1,12 +1,12 @@
-"""How far a filled pixel may be off: a spread learnt from the errors at hidden pixels.
+"""How far a filled pixel may be off: a calibration learnt from the errors at hidden pixels.
 
 The error of a fill grows with the distance to the nearest pixel that was seen, where the image is busy, where the references are
 cloudy too, and where the network changes much of its guide. A log-linear model of these (a gamma regression: McCullagh & Nelder
 1989, ch. 8) gives each pixel a scale; two factors, measured at the same hidden pixels, turn it into a standard deviation whose
 intervals cover what they say (split conformal prediction: Lei et al. 2018) and into an expected root mean square error.
 
-What no date saw is another situation: there is no reference, and the error grows with the depth in such a region. It has a spread
-of its own, learnt where all dates were hidden at once, and beyond the depths that were met there the scale grows on.
+What no date saw is another situation: there is no reference, and the error grows with the depth in such a region. It has
+a calibration of its own, learnt where all dates were hidden at once, and beyond the depths that were met there the scale grows on.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ WINDOW = 5
 """Side of the squares in which activity and disagreement are averaged."""
 MOST_PIXELS = 20_000
 LEAST_PIXELS = 50
-"""Hidden pixels below which nothing is learnt, and no spread is told."""
+"""Hidden pixels below which nothing is learnt, and nothing is calibrated."""
 MET = (0.005, 0.995)
 """Quantiles of the scales at hidden pixels beyond which none is believed."""
 RIDGE = 2e-3
 ROUNDS = 12
 SURROUNDINGS = 20
-"""Reach in pixels of the surroundings whose contrast tells how much an unseen region may hide."""
+"""Reach in pixels of the surroundings whose contrast shows how much an unseen region may hide."""
 DEPTH = 2
 """The column of `unseen_features` with the depth in an unseen region."""
 GROWTH = 0.5
@@ -42,7 +42,7 @@ GROWTH = 0.5
 
 
 @dataclass(frozen=True)
-class Spread:
+class Calibration:
     """The error's scale for one date and method: exp(weights · features), standardised units.
 
     `weights` (B, FEATURES + 1), the last for pixels that the network was never shown; `deviation` (B,) turns a scale into the
@@ -135,8 +135,10 @@ def _activity(answer: Tensor, guide: Tensor) -> tuple[Tensor, Tensor]:
     return busy, moved
 
 
-def fit(errors: Tensor, columns: Tensor, never: Tensor, probe: Tensor, by_depth: bool = False) -> Spread | None:
-    """Return the spread of errors (B, n) at hidden pixels with features (B, FEATURES, n), or None where they are too few.
+def calibrate(
+    errors: Tensor, columns: Tensor, never: Tensor, probe: Tensor, by_depth: bool = False
+) -> Calibration | None:
+    """Return the calibration by errors (B, n) at hidden pixels with features (B, FEATURES, n), or None where they are too few.
 
     Args:
         errors: result less truth, standardised.
@@ -168,7 +170,7 @@ def fit(errors: Tensor, columns: Tensor, never: Tensor, probe: Tensor, by_depth:
     rms = ratio.square().mean(1).sqrt()
     parts = [probe == number for number in torch.unique(probe).tolist()]
     logs = [0.5 * (size[:, p].square().mean(1) / (scale[:, p] * rms[:, None]).square().mean(1)).log() for p in parts]
-    return Spread(
+    return Calibration(
         weights.numpy(),
         (torch.quantile(ratio, COVER, dim=1) / NORMAL).numpy(),
         rms.numpy(),
