@@ -110,7 +110,7 @@ def test_lazy_results_tell_how_they_were_made() -> None:
 def test_stripes_along_rows_are_tried_along_rows() -> None:
     """The hidden stripes by which NGR is judged, and its fidelity, run as those that were found."""
     from ngr_geo.methods.faults import _guide
-    from ngr_geo.methods.noise import _plant_stripes
+    from ngr_geo.methods.refine import _plant_stripes
     from ngr_geo.methods.spectral import Task
 
     fault, _, _ = VERBS["destripe"]

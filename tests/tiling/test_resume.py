@@ -321,7 +321,7 @@ def test_any_flipped_bit_is_noticed_or_harmless(tmp_path: Path) -> None:
     store.keep(slot, [values, values > 3, None], arrays, {"seconds": 1})
     assert store.check(slot, [values, values > 3, None]) == ""
     assert store.check(slot, [values, values > 4, None]) == "observed"
-    assert store.check(slot, [values.astype(float), values > 4, values]) == "values, observed, fill"
+    assert store.check(slot, [values.astype(float), values > 4, values]) == "values, observed, gaps"
     assert store.check(slot._replace(job="another"), [values]) == "misplaced"
     assert store.check(slot._replace(place=(2, 2, 3)), [values]) == "misplaced"
     assert store.check(slot._replace(path=str(tmp_path / "none.npz")), [values]) == "damaged"
