@@ -1,11 +1,12 @@
-"""The options of the ngr-geo command, each declared once, and the value that holds them."""
+"""The options of the ngr-geo command: each is a field of `Job`, declared once with its type, default and help."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 import click
 
+from ..keywords import first_sentence
 from ..raster.flags import METHODS
 from ..raster.products import RULES
 from . import console as terminal
@@ -15,56 +16,161 @@ MASK_RULES = (*(rule.name for rule in RULES if rule.name != "UDM2"), "MSK_CLDPRB
 """Names that a mask can be read by; "cloud_mask": 0 and 1."""
 
 
+def _split(ctx: click.Context, parameter: click.Parameter, values: tuple[str, ...]) -> tuple[str, ...]:
+    """Values given by several options, by commas, or both."""
+    parts = tuple(part.strip() for value in values for part in value.split(",") if part.strip())
+    if values and not parts:  # "" would silently lift the restriction that the option asks for
+        msg = f"found {', '.join(map(repr, values))}, expected at least one value."
+        raise click.BadParameter(msg)
+    return parts
+
+
+def _numbers(ctx: click.Context, parameter: click.Parameter, values: tuple[str, ...]) -> tuple[int, ...]:
+    parts = _split(ctx, parameter, values)
+    if not all(part.isdecimal() for part in parts):
+        msg = f"{', '.join(parts)}: expected whole numbers, such as 3,8,9,10."
+        raise click.BadParameter(msg)
+    return tuple(int(part) for part in parts)
+
+
+def _option(text: str, default: Any = None, **click_option: Any) -> Any:
+    """Return a field of `Job` that an option of its name sets."""
+    return field(default=default, metadata={"help": text, **click_option})
+
+
+def _flag(text: str) -> Any:
+    return _option(text, False, is_flag=True)
+
+
+def _count(least: int, text: str, default: int | None = None) -> Any:
+    """Return an option that takes a whole number."""
+    return _option(text, default, type=click.IntRange(min=least))
+
+
+def _choice(text: str, default: str | None, *values: str) -> Any:
+    return _option(text, default, type=click.Choice(values), show_default=default is not None)
+
+
+def _listing(metavar: str, text: str, callback: Any = _split) -> Any:
+    """Return an option that takes several values, separated by commas or given one by one."""
+    return _option(text, (), multiple=True, callback=callback, metavar=metavar)
+
+
 @dataclass(frozen=True)
 class Job:
-    """The options of a command under their names; `url` is the final place of an output that is first written to `output`."""
+    """What a command was asked for; `url` is the final place of an output that is first written to `output`."""
 
     inputs: tuple[str, ...] = ()
-    clouds: tuple[str, ...] = ()
-    missing: tuple[str, ...] = ()
-    output: str = ""
-    extent: str = "footprint"
-    dates: tuple[str, ...] = ()
-    bands: tuple[str, ...] = ()
-    classes: tuple[int, ...] = ()
-    dilate: int | None = None
-    probability: float = 0.5
-    mask_rule: str | None = None
-    noise: str = "auto"
-    direction: str | None = None
-    lines: tuple[str, ...] = ()
-    bad_bands: tuple[str, ...] = ()
-    method: str = "auto"
-    tile: int | None = None
-    overlap: int | None = None
-    device: str | None = None
-    seed: int = 0
-    tune: int = 0
-    uncertainty: bool = False
-    change: bool = False
-    aoi: str | None = None
-    prior: str | None = None
-    save_prior: str | None = None
-    work: str | None = None
-    cog: bool = False
-    restart: bool = False
-    workers: int | None = None
-    scheduler: str | None = None
-    index: str | None = None
-    steps: int | None = None
-    date_pattern: str | None = None
-    band_pattern: str | None = None
-    resolution: str | None = None
-    nodata: str | None = None
-    all_dates: bool = False
+    clouds: tuple[str, ...] = _option(
+        "Mask files (SCL, QA_PIXEL, Fmask, ..., probabilities, or 1 = cloud), matched to the inputs by date; or the name of "
+        "a band or variable. By default one with a well-known name.",
+        (),
+        multiple=True,
+        metavar="MASK...",
+    )
+    missing: tuple[str, ...] = _option(
+        "Mask files (not 0 = missing), matched by date; or a band or variable. By default nodata and NaN.",
+        (),
+        multiple=True,
+        metavar="MASK...",
+    )
+    extent: str = _choice(
+        "Where nodata is filled without --missing: inside the footprint of the data (of a single date, holes count as "
+        "inside), or everywhere.",
+        "footprint",
+        *("footprint", "all"),
+    )
+    noise: str = _choice(
+        "mixed: also impulses, saturation, stripes and dead lines.", "auto", "auto", "gaussian", "mixed"
+    )
+    direction: str | None = _choice("Direction of the stripes.  [default: detected]", None, "columns", "rows")
+    lines: tuple[str, ...] = _listing(
+        "N,...", "Numbers of dead columns, from 0, and of dead rows, as rN (r12).  [default: detected]"
+    )
+    output: str = _option(
+        "A folder for GeoTIFFs (each with NAME_filled.tif: 1 = filled), out.tif, out.img (ENVI), out.nc or out.zarr; or a "
+        "URL of one of these.",
+        "",
+        metavar="OUT",
+    )
+    bad_bands: tuple[str, ...] = _listing(
+        "NAME,...", "Bands to leave as they are, by name or number from 1, with those flagged in the file (bbl)."
+    )
+    dates: tuple[str, ...] = _listing("DAY,...", "Fill and write only these dates; the others are still used as input.")
+    all_dates: bool = _flag("With --dates: also write the other dates, unchanged.")
+    bands: tuple[str, ...] = _listing("NAME,...", "Process only these bands.")
+    date_pattern: str | None = _option("Dates in file names: 'S2_%Y%m%d', a regex, or tag:NAME.", metavar="TEXT")
+    band_pattern: str | None = _option(
+        "Bands in names of files of one band: '_(B\\d+)', or '*_{band}_*'.  [default: known products]", metavar="TEXT"
+    )
+    resolution: str | None = _option("Bring bands to one pixel size: finest, coarsest, or a size (20).", metavar="SIZE")
+    nodata: str | None = _option(
+        "The number that means missing, whatever the files declare; none: all are data.", metavar="VALUE"
+    )
+    aoi: str | None = _option(f"{first_sentence('aoi')} GeoJSON, GeoPackage or shapefile.", metavar="FILE")
+    uncertainty: bool = _flag(f"{first_sentence('uncertainty')} Written as NAME_uncertainty.tif.")
+    change: bool = _flag(f"{first_sentence('change')} Written as NAME_change.tif.")
+    classes: tuple[int, ...] = _listing("N,...", first_sentence("classes"), _numbers)
+    dilate: int | None = _count(0, f"{first_sentence('dilate')}  [default: about 60 m; 0 for masks of 0 and 1]")
+    probability: float = _option(
+        first_sentence("probability"), 0.5, type=click.FloatRange(0, 1, min_open=True), show_default=True
+    )
+    mask_rule: str | None = _option(
+        f"The product of the mask, where its name does not say so: {', '.join(MASK_RULES)}.",
+        type=click.Choice(MASK_RULES, case_sensitive=False),
+        metavar="NAME",
+    )
+    method: str = _choice(first_sentence("method"), "auto", *METHODS)
+    tile: int | None = _count(8, f"{first_sentence('tile')}  [default: 256; denoise: 320; other spectral verbs: 512]")
+    overlap: int | None = _count(0, f"{first_sentence('overlap')}  [default: 32; spectral cubes: 16]")
+    steps: int | None = _count(1, f"{first_sentence('steps')}  [default: stopped on hidden pixels]")
+    tune: int = _count(0, first_sentence("tune"), 0)
+    prior: str | None = _option(first_sentence("prior"), metavar="FILE")
+    save_prior: str | None = _option(
+        "Save the networks trained on this scene (.safetensors), for --prior.", metavar="FILE"
+    )
+    work: str | None = _option(f"{first_sentence('work')}  [default for large rasters: OUT.ngr-work]", metavar="FOLDER")
+    restart: bool = _flag(first_sentence("restart"))
+    workers: int | None = _count(1, "Solve in this many processes.  [default: threads]")
+    scheduler: str | None = _option("Solve on a Dask cluster: tcp://host:8786, or a scheduler file.", metavar="ADDRESS")
+    index: str | None = _option(
+        "Write the tiles as polygons (.parquet, .gpkg), with method, seconds and expected error.", metavar="FILE"
+    )
+    device: str | None = _option("cpu, cuda, cuda:1, ...  [default: the fastest available]")
+    seed: int = _option(first_sentence("seed"), 0, type=int, show_default=True)
+    cog: bool = _flag("Write Cloud Optimized GeoTIFFs, even if the inputs are not.")
+    overwrite: bool = _flag("Replace existing outputs. Inputs are never replaced.")
+    quicklook: str | None = _option("Write a picture: before, mask and after.", metavar="PNG")
+    report: str | None = _option("Write a page: pictures, expected errors, tiles, how it was made.", metavar="HTML")
+    stac: bool = _flag("Write a STAC item beside each output: NAME.stac.json.")
+    json: bool = _flag("Print a machine-readable summary on stdout, all else on stderr.")
+    quiet: bool = _flag("Print errors only.")
+    debug: bool = _flag("Show tracebacks and all warnings.")
     url: str | None = None
-    overwrite: bool = False
-    quicklook: str | None = None
-    report: str | None = None
-    stac: bool = False
-    json: bool = False
-    quiet: bool = False
-    debug: bool = False
+
+
+FILES = ("bands", "date_pattern", "band_pattern", "resolution", "nodata", "aoi")
+STACK = ("output", "dates", "all_dates", *FILES, "uncertainty")
+CUBE = ("output", "bad_bands", *FILES, "uncertainty")
+MASKING = ("classes", "dilate", "probability", "mask_rule")
+SOLVING = ("method", "tile", "overlap", "steps")
+NETWORKS = ("tune", "prior", "save_prior")
+RUNNING = ("work", "restart", "workers", "scheduler", "index", "device", "seed")
+WRITING = ("cog", "overwrite", "quicklook", "report", "stac")
+TALKING = ("json", "quiet", "debug")
+
+
+def parameters(*names: str) -> list[click.Parameter]:
+    """Return the click options of these fields of `Job`; --help shows them in the order given."""
+    declared = {part.name: part for part in fields(Job)}
+    return [_parameter(name, declared[name].default, **declared[name].metadata) for name in names]
+
+
+def _parameter(name: str, default: Any, **click_option: Any) -> click.Parameter:
+    if name == "output":
+        return click.Option(["-o", "--output"], required=True, **click_option)
+    given = {} if default is None or default == () else {"default": default}
+    return click.Option([f"--{name.replace('_', '-')}", name], **given, **click_option)
 
 
 class Verb(click.Command):
@@ -128,187 +234,3 @@ def spread(args: Sequence[str], greedy: Sequence[str], valued: set[str]) -> list
         else:
             out.extend([option, *values])
     return out
-
-
-def _split(ctx: click.Context, parameter: click.Parameter, values: tuple[str, ...]) -> tuple[str, ...]:
-    """Values given by several options, by commas, or both."""
-    parts = tuple(part.strip() for value in values for part in value.split(",") if part.strip())
-    if values and not parts:  # "" would silently lift the restriction that the option asks for
-        msg = f"found {', '.join(map(repr, values))}, expected at least one value."
-        raise click.BadParameter(msg)
-    return parts
-
-
-def _numbers(ctx: click.Context, parameter: click.Parameter, values: tuple[str, ...]) -> tuple[int, ...]:
-    parts = _split(ctx, parameter, values)
-    if not all(part.isdecimal() for part in parts):
-        msg = f"{', '.join(parts)}: expected whole numbers, such as 3,8,9,10."
-        raise click.BadParameter(msg)
-    return tuple(int(part) for part in parts)
-
-
-def options(*several: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    """Return several click options as one decorator; --help shows them in the order given."""
-
-    def decorate(function: Any) -> Any:
-        for option in reversed(several):
-            function = option(function)
-        return function
-
-    return decorate
-
-
-def _listing(name: str, metavar: str, text: str, callback: Any = _split) -> Callable[[Any], Any]:
-    """Return an option that takes several values, separated by commas or given one by one."""
-    return click.option(name, multiple=True, callback=callback, metavar=metavar, help=text)
-
-
-def _count(name: str, least: int, text: str, default: int | None = None) -> Callable[[Any], Any]:
-    """Return an option that takes a whole number."""
-    return click.option(name, type=click.IntRange(min=least), default=default, help=text)
-
-
-INPUTS = click.argument("inputs", nargs=-1, required=True, metavar="INPUTS...")
-CLOUDS = click.option(
-    "--clouds",
-    multiple=True,
-    metavar="MASK...",
-    help="Mask files (SCL, QA_PIXEL, Fmask, ..., probabilities, or 1 = cloud), matched to the inputs by date; or the name of a "
-    "band or variable. By default one with a well-known name.",
-)
-MISSING = options(
-    click.option(
-        "--missing",
-        multiple=True,
-        metavar="MASK...",
-        help="Mask files (not 0 = missing), matched by date; or a band or variable. By default nodata and NaN.",
-    ),
-    click.option(
-        "--extent",
-        type=click.Choice(("footprint", "all")),
-        default="footprint",
-        show_default=True,
-        help="Where nodata is filled without --missing: inside the footprint of the data (of a single date, holes count as "
-        "inside), or everywhere.",
-    ),
-)
-NOISE = click.option(
-    "--noise",
-    type=click.Choice(("auto", "gaussian", "mixed")),
-    default="auto",
-    show_default=True,
-    help="mixed: also impulses, saturation, stripes and dead lines.",
-)
-DIRECTION = click.option(
-    "--direction", type=click.Choice(("columns", "rows")), help="Direction of the stripes.  [default: detected]"
-)
-LINES = _listing(
-    "--lines", "N,...", "Numbers of dead columns, from 0, and of dead rows, as rN (r12).  [default: detected]"
-)
-OUTPUT = click.option(
-    "-o",
-    "--output",
-    required=True,
-    metavar="OUT",
-    help="A folder for GeoTIFFs (each with NAME_filled.tif: 1 = filled), out.tif, out.img (ENVI), out.nc or out.zarr; or a "
-    "URL of one of these.",
-)
-DATES = _listing("--dates", "DAY,...", "Fill and write only these dates; the others are still used as input.")
-BANDS = _listing("--bands", "NAME,...", "Process only these bands.")
-BAD_BANDS = _listing(
-    "--bad-bands",
-    "NAME,...",
-    "Bands to leave as they are, by name or number from 1, with those flagged in the file (bbl).",
-)
-FILES = options(
-    click.option("--date-pattern", metavar="TEXT", help="Dates in file names: 'S2_%Y%m%d', a regex, or tag:NAME."),
-    click.option(
-        "--band-pattern",
-        metavar="TEXT",
-        help="Bands in names of files of one band: '_(B\\d+)', or '*_{band}_*'.  [default: known products]",
-    ),
-    click.option(
-        "--resolution", metavar="SIZE", help="Bring bands to one pixel size: finest, coarsest, or a size (20)."
-    ),
-    click.option(
-        "--nodata",
-        metavar="VALUE",
-        help="The number that means missing, whatever the files declare; none: all are data.",
-    ),
-)
-AREA = click.option(
-    "--aoi", metavar="FILE", help="Polygons (GeoJSON, GeoPackage, shapefile), in any CRS: nothing changes outside them."
-)
-UNCERTAINTY = click.option(
-    "--uncertainty",
-    is_flag=True,
-    help="Also write the standard deviation of each filled or changed value: NAME_uncertainty.tif.",
-)
-CHANGE = click.option("--change", is_flag=True, help="Also write what was added to each value: NAME_change.tif.")
-WRITTEN_DATES = options(
-    DATES,
-    click.option("--all-dates", is_flag=True, help="With --dates: also write the other dates, unchanged."),
-    BANDS,
-    FILES,
-    AREA,
-    UNCERTAINTY,
-)
-SPECTRAL = options(BAD_BANDS, BANDS, FILES, AREA, UNCERTAINTY)
-MASKING = options(
-    _listing("--classes", "N,...", "Classes (or bits) that count as cloud.", _numbers),
-    _count("--dilate", 0, "Grow clouds by this many pixels.  [default: about 60 m; 0 for masks of 0 and 1]"),
-    click.option(
-        "--probability",
-        type=click.FloatRange(0, 1, min_open=True),
-        default=0.5,
-        show_default=True,
-        help="The least probability that counts as cloud, where the mask holds probabilities.",
-    ),
-    click.option(
-        "--mask-rule",
-        type=click.Choice(MASK_RULES, case_sensitive=False),
-        metavar="NAME",
-        help=f"The product of the mask, where its name does not say so: {', '.join(MASK_RULES)}.",
-    ),
-)
-SOLVING = options(
-    click.option("--method", type=click.Choice(METHODS), default="auto", show_default=True, help="How to fill."),
-    _count("--tile", 8, "Side of a tile in pixels.  [default: 256; denoise: 320; other spectral verbs: 512]"),
-    _count("--overlap", 0, "Pixels shared by neighbouring tiles.  [default: 32; spectral cubes: 16]"),
-    _count("--steps", 1, "Steps of the solver.  [default: stopped on hidden pixels]"),
-)
-NETWORKS = options(
-    _count("--tune", 0, "Steps of training on each tile, after those on the scene.", default=0),
-    click.option("--prior", metavar="FILE", help="Trained networks to use (.safetensors), instead of training."),
-    click.option("--save-prior", metavar="FILE", help="Save the networks trained on this scene, for --prior."),
-)
-OVERWRITE = click.option("--overwrite", is_flag=True, help="Replace existing outputs. Inputs are never replaced.")
-RUNNING = options(
-    click.option(
-        "--work",
-        metavar="FOLDER",
-        help="Folder for finished tiles; an interrupted run continues from it.  [default for large rasters: OUT.ngr-work]",
-    ),
-    click.option("--restart", is_flag=True, help="Start over, and delete the tiles in the work folder."),
-    _count("--workers", 1, "Solve in this many processes.  [default: threads]"),
-    click.option(
-        "--scheduler", metavar="ADDRESS", help="Solve on a Dask cluster: tcp://host:8786, or a scheduler file."
-    ),
-    click.option(
-        "--index",
-        metavar="FILE",
-        help="Write the tiles as polygons (.parquet, .gpkg), with method, seconds and expected error.",
-    ),
-    click.option("--device", help="cpu, cuda, cuda:1, ...  [default: the fastest available]"),
-    click.option("--seed", type=int, default=0, show_default=True, help="The same seed gives the same result."),
-    click.option("--cog", is_flag=True, help="Write Cloud Optimized GeoTIFFs, even if the inputs are not."),
-    OVERWRITE,
-    click.option("--quicklook", metavar="PNG", help="Write a picture: before, mask and after."),
-    click.option("--report", metavar="HTML", help="Write a page: pictures, expected errors, tiles, how it was made."),
-    click.option("--stac", is_flag=True, help="Write a STAC item beside each output: NAME.stac.json."),
-)
-TALKING = options(
-    click.option("--json", is_flag=True, help="Print a machine-readable summary on stdout, all else on stderr."),
-    click.option("--quiet", is_flag=True, help="Print errors only."),
-    click.option("--debug", is_flag=True, help="Show tracebacks and all warnings."),
-)
