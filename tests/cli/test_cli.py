@@ -3,10 +3,8 @@
 import json
 import os
 import re
-import signal
 import subprocess
 import sys
-import time
 from importlib.metadata import entry_points
 from pathlib import Path
 
@@ -14,72 +12,19 @@ import numpy as np
 import pytest
 import rasterio
 import xarray as xr
-from click.testing import CliRunner, Result
+from click.testing import CliRunner
 from rasterio.rio.main import main_group
+from running import invoke
 from small_stack import BANDS, hidden_files, pixels, rewrite, write_crops, write_masks
 
 from ngr_geo.cli import console, main
-from ngr_geo.cli.options import spread
-from ngr_geo.errors import InputError, OutputError
 from ngr_geo.io import containers, rasters, read_stack
 
 QUICK = ("--method", "guide", "--seed", "1")
 
 
-def invoke(*arguments: object) -> Result:
-    """Run a command in this process."""
-    return CliRunner().invoke(main, [str(argument) for argument in arguments])
-
-
-def ngr_geo(*arguments: object, cwd: Path, **options: object) -> "subprocess.Popen[str]":
-    """Start a command in a process of its own."""
-    command = [sys.executable, "-m", "ngr_geo", *map(str, arguments)]
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
-    streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE} | options
-    return subprocess.Popen(command, cwd=cwd, env=environment, text=True, **streams)  # type: ignore[call-overload]
-
-
-@pytest.fixture
-def stack(tmp_path: Path) -> Path:
-    """A folder with three dates and their masks."""
-    write_crops(tmp_path / "in")
-    write_masks(tmp_path / "in")
-    return tmp_path / "in"
-
-
-@pytest.mark.parametrize(
-    ("typed", "expected"),
-    [
-        ("a b --clouds c d -o OUT", "a b --clouds c --clouds d -o OUT"),
-        ("--clouds c d -o OUT a b", "--clouds c --clouds d -o OUT a b"),
-        ("--clouds SCL cube.nc -o x", "--clouds SCL cube.nc -o x"),
-        ("--clouds c d -o x -- a b", "--clouds c --clouds d -o x -- a b"),
-        ("a --clouds", "a --clouds"),
-        ("a --clouds=c b", "a --clouds=c b"),
-        ("--clouds c --clouds d a", "--clouds c --clouds d a"),
-        ("--json --clouds c d", "--json --clouds c d"),
-        ("-o OUT --tile 32 --clouds c d", "-o OUT --tile 32 --clouds c d"),
-    ],
-)
-def test_masks_take_all_values_up_to_the_next_option(typed: str, expected: str) -> None:
-    """Shells expand SCL_*.tif; with nothing left to be an input, the rest are inputs."""
-    assert spread(typed.split(), ("--clouds",), {"-o", "--tile", "--clouds"}) == expected.split()
-
-
-def test_help_is_quick_and_tells_the_exit_codes(tmp_path: Path) -> None:
-    """Neither torch nor the raster libraries are imported for it."""
-    code = "import sys; from ngr_geo.cli import main; print({'torch', 'rasterio', 'dask', 'rich'} & set(sys.modules))"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=Path.cwd())
-    assert "torch" not in done.stdout
-    assert "rich" not in done.stdout
-    for command in ((), ("decloud",), ("inpaint",), ("info",), ("demo",)):
-        result = invoke(*command, "--help")
-        assert result.exit_code == 0
-        assert "130  interrupted" in result.stdout
-
-
 @pytest.mark.skipif(os.name != "posix", reason="needs a shell that expands patterns")
-def test_decloud_as_written_in_the_readme(stack: Path, tmp_path: Path) -> None:
+def test_decloud_as_written_in_the_readme(folder: Path, tmp_path: Path) -> None:
     """Expanded by the shell: GeoTIFFs under the same names, observed pixels bit for bit, filled ones marked."""
     command = f"{sys.executable} -m ngr_geo decloud in/S2_*.tif --clouds in/SCL_*.tif -o OUT/ --method guide --dilate 0"
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
@@ -87,10 +32,10 @@ def test_decloud_as_written_in_the_readme(stack: Path, tmp_path: Path) -> None:
         command, shell=True, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
-    files = sorted(stack.glob("S2_*.tif"))
+    files = sorted(folder.glob("S2_*.tif"))
     copies = [tmp_path / "OUT" / file.name for file in files]
     before, after = pixels(files), pixels(copies)
-    cloud = np.isin(pixels(sorted(stack.glob("SCL_*.tif"))), (0, 1, 3, 8, 9, 10)) | (before == 0).any(1, keepdims=True)
+    cloud = np.isin(pixels(sorted(folder.glob("SCL_*.tif"))), (0, 1, 3, 8, 9, 10)) | (before == 0).any(1, keepdims=True)
     filled = pixels(sorted((tmp_path / "OUT").glob("*_filled.tif")))
     np.testing.assert_array_equal(filled, cloud)
     keep = ~np.broadcast_to(cloud, before.shape)
@@ -113,16 +58,16 @@ def test_rasterio_knows_the_command() -> None:
     assert "--clouds" in result.stdout
 
 
-def test_quoted_patterns_work_too(stack: Path, tmp_path: Path) -> None:
+def test_quoted_patterns_work_too(folder: Path, tmp_path: Path) -> None:
     """And masks before inputs."""
-    result = invoke("decloud", "--clouds", f"{stack}/SCL_*.tif", f"{stack}/S2_*.tif", "-o", tmp_path / "out", *QUICK)
+    result = invoke("decloud", "--clouds", f"{folder}/SCL_*.tif", f"{folder}/S2_*.tif", "-o", tmp_path / "out", *QUICK)
     assert result.exit_code == 0, result.stderr
     assert len(list((tmp_path / "out").iterdir())) == 6
 
 
-def test_json_is_all_there_is_on_stdout(stack: Path, tmp_path: Path) -> None:
+def test_json_is_all_there_is_on_stdout(folder: Path, tmp_path: Path) -> None:
     """And tells what was done to each date."""
-    arguments = ("decloud", f"{stack}/S2_*.tif", "--clouds", f"{stack}/SCL_*.tif", "-o", tmp_path / "out", "--json")
+    arguments = ("decloud", f"{folder}/S2_*.tif", "--clouds", f"{folder}/SCL_*.tif", "-o", tmp_path / "out", "--json")
     result = invoke(*arguments, "--quicklook", tmp_path / "look.png", *QUICK)
     assert result.exit_code == 0, result.stderr
     summary = json.loads(result.stdout)
@@ -142,13 +87,13 @@ def test_json_is_all_there_is_on_stdout(stack: Path, tmp_path: Path) -> None:
     assert json.loads(quiet.stdout)["files"] == summary["files"]
 
 
-def test_only_the_dates_asked_for_are_filled(stack: Path, tmp_path: Path) -> None:
+def test_only_the_dates_asked_for_are_filled(folder: Path, tmp_path: Path) -> None:
     """The others come back as they were, in files of their own, where --all-dates asks for it."""
-    arguments = ("decloud", f"{stack}/S2_*.tif", "--clouds", f"{stack}/SCL_*.tif", *QUICK)
+    arguments = ("decloud", f"{folder}/S2_*.tif", "--clouds", f"{folder}/SCL_*.tif", *QUICK)
     chosen = ("--dates", "2023-08-18", "--bands", "B04,B08")
     result = invoke(*arguments, "-o", tmp_path / "out", *chosen, "--all-dates")
     assert result.exit_code == 0, result.stderr
-    before = pixels(sorted(stack.glob("S2_*.tif")))[:, [2, 3]]
+    before = pixels(sorted(folder.glob("S2_*.tif")))[:, [2, 3]]
     after = pixels(sorted((tmp_path / "out").glob("S2_*[0-9].tif")))
     np.testing.assert_array_equal(after[[0, 2]], before[[0, 2]])
     assert (after[1] != before[1]).any()
@@ -158,24 +103,24 @@ def test_only_the_dates_asked_for_are_filled(stack: Path, tmp_path: Path) -> Non
     assert not (tmp_path / "new").exists()
 
 
-def test_classes_and_dilation_are_the_users(stack: Path, tmp_path: Path) -> None:
+def test_classes_and_dilation_are_the_users(folder: Path, tmp_path: Path) -> None:
     """What is filled is what was called cloud."""
-    masks = pixels(sorted(stack.glob("SCL_*.tif")))
+    masks = pixels(sorted(folder.glob("SCL_*.tif")))
     result = invoke(
-        *("decloud", f"{stack}/S2_*.tif", "--clouds", f"{stack}/SCL_*.tif", "-o", tmp_path / "out"),
+        *("decloud", f"{folder}/S2_*.tif", "--clouds", f"{folder}/SCL_*.tif", "-o", tmp_path / "out"),
         *("--classes", "8,9", "--classes", "10", "--dilate", "0", *QUICK),
     )
     assert result.exit_code == 0, result.stderr
     filled = pixels(sorted((tmp_path / "out").glob("*_filled.tif")))
-    nodata = (pixels(sorted(stack.glob("S2_*.tif"))) == 0).any(1, keepdims=True)
+    nodata = (pixels(sorted(folder.glob("S2_*.tif"))) == 0).any(1, keepdims=True)
     np.testing.assert_array_equal(filled, np.isin(masks, (8, 9, 10)) | nodata)
     assert invoke("decloud", "x.tif", "-o", "y", "--classes", "high").exit_code == console.BAD_INPUT
 
 
 @pytest.mark.parametrize("kind", ["nc", "zarr"])
-def test_netcdf_and_zarr_in_and_out(stack: Path, tmp_path: Path, kind: str) -> None:
+def test_netcdf_and_zarr_in_and_out(folder: Path, tmp_path: Path, kind: str) -> None:
     """`ngr-geo decloud cube.nc --clouds SCL -o clear.nc`, and to GeoTIFFs."""
-    files = read_stack(f"{stack}/S2_*.tif", f"{stack}/SCL_*.tif")
+    files = read_stack(f"{folder}/S2_*.tif", f"{folder}/SCL_*.tif")
     cube = files.raster.to_dataset("band").rio.write_crs(files.raster.rio.crs).assign(SCL=files.clouds)
     for band in BANDS:
         cube[band].attrs["_FillValue"] = np.uint16(0)
@@ -200,14 +145,14 @@ def test_netcdf_and_zarr_in_and_out(stack: Path, tmp_path: Path, kind: str) -> N
 
 @pytest.mark.parametrize("out", ["out", "out.nc"])
 def test_scenes_too_large_for_memory_give_the_same(
-    stack: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, out: str
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, out: str
 ) -> None:
     """Read, solved and written block by block."""
     arguments = (
         "decloud",
-        f"{stack}/S2_*.tif",
+        f"{folder}/S2_*.tif",
         "--clouds",
-        f"{stack}/SCL_*.tif",
+        f"{folder}/SCL_*.tif",
         "--tile",
         "48",
         "--overlap",
@@ -266,9 +211,9 @@ def test_inpaint_takes_a_mask(tmp_path: Path) -> None:
     assert changed[holes[0] > 0].mean() > 0.5
 
 
-def test_info_says_what_would_be_done(stack: Path, tmp_path: Path) -> None:
+def test_info_says_what_would_be_done(folder: Path, tmp_path: Path) -> None:
     """In words and as JSON; nothing is written."""
-    arguments = ("info", f"{stack}/S2_*.tif", "--clouds", f"{stack}/SCL_*.tif", "--tile", "48", "--overlap", "8")
+    arguments = ("info", f"{folder}/S2_*.tif", "--clouds", f"{folder}/SCL_*.tif", "--tile", "48", "--overlap", "8")
     result = invoke(*arguments)
     assert result.exit_code == 0, result.stderr
     assert "64 x 64 pixels, 3 dates, bands B02, B03, B04, B08" in result.stdout
@@ -279,7 +224,7 @@ def test_info_says_what_would_be_done(stack: Path, tmp_path: Path) -> None:
     assert summary["memory"] > 0
     assert summary["seconds"] >= 0
     assert sorted(path.name for path in tmp_path.iterdir()) == ["in"]
-    assert invoke("info", f"{stack}/S2_*.tif").exit_code == 0  # without a mask: what inpaint would do
+    assert invoke("info", f"{folder}/S2_*.tif").exit_code == 0  # without a mask: what inpaint would do
 
 
 def test_demo_needs_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -296,15 +241,15 @@ def test_demo_needs_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
 @pytest.mark.parametrize("lazy", [False, True], ids=["eager", "lazy"])
 def test_what_cannot_be_filled_is_counted(
-    stack: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lazy: bool
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lazy: bool
 ) -> None:
     """A corner under cloud on all dates: left as nodata, and told by the exit code."""
     monkeypatch.setattr(rasters, "LARGE", 0 if lazy else rasters.LARGE)
-    for mask in stack.glob("SCL_*.tif"):
+    for mask in folder.glob("SCL_*.tif"):
         codes = np.full((1, 64, 64), 4, np.uint8)
         codes[:, :44, :44] = 9
         rewrite(mask, codes)
-    arguments = ("decloud", f"{stack}/S2_*.tif", "--clouds", f"{stack}/SCL_*.tif", "--tile", "32", "--overlap", "4")
+    arguments = ("decloud", f"{folder}/S2_*.tif", "--clouds", f"{folder}/SCL_*.tif", "--tile", "32", "--overlap", "4")
     result = invoke(*arguments, "-o", tmp_path / "out", "--json", *QUICK)
     assert result.exit_code == console.PARTLY, result.stderr
     summary = json.loads(result.stdout)
@@ -314,132 +259,28 @@ def test_what_cannot_be_filled_is_counted(
     assert (pixels(sorted((tmp_path / "out").glob("S2_*[0-9].tif")))[:, :, :10, :10] == 0).all()
 
 
-def test_overwriting_has_to_be_asked_for(stack: Path, tmp_path: Path) -> None:
+def test_overwriting_has_to_be_asked_for(folder: Path, tmp_path: Path) -> None:
     """And an input never is, picture or raster."""
-    arguments = ("decloud", f"{stack}/S2_*.tif", "--clouds", f"{stack}/SCL_*.tif", *QUICK)
+    arguments = ("decloud", f"{folder}/S2_*.tif", "--clouds", f"{folder}/SCL_*.tif", *QUICK)
     assert invoke(*arguments, "-o", tmp_path / "out").exit_code == 0
     second = invoke(*arguments, "-o", tmp_path / "out")
     assert second.exit_code == console.BAD_OUTPUT
     assert "--overwrite" in second.stderr
     assert invoke(*arguments, "-o", tmp_path / "out", "--overwrite").exit_code == 0
-    before = pixels(sorted(stack.glob("S2_*.tif")))
-    picture = ("--quicklook", sorted(stack.glob("SCL_*.tif"))[0])
-    for more in (("-o", stack), ("-o", tmp_path / "new", *picture)):
+    before = pixels(sorted(folder.glob("S2_*.tif")))
+    picture = ("--quicklook", sorted(folder.glob("SCL_*.tif"))[0])
+    for more in (("-o", folder), ("-o", tmp_path / "new", *picture)):
         result = invoke(*arguments, *more, "--overwrite")
         assert result.exit_code == console.BAD_OUTPUT
         assert "input" in result.stderr
-    np.testing.assert_array_equal(pixels(sorted(stack.glob("S2_*.tif"))), before)
+    np.testing.assert_array_equal(pixels(sorted(folder.glob("S2_*.tif"))), before)
     assert not (tmp_path / "new").exists()
     assert hidden_files(tmp_path) == []
 
 
-@pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
-@pytest.mark.parametrize(("number", "wait"), [(signal.SIGINT, 0.2), (signal.SIGINT, 1), (signal.SIGTERM, 3)])
-def test_an_interrupted_run_leaves_nothing(tmp_path: Path, number: signal.Signals, wait: float) -> None:
-    """While modules are imported and in the middle of solving; exit code 130, one line, no folder."""
-    write_crops(tmp_path / "in", size=256)
-    write_masks(tmp_path / "in", size=256)
-    arguments = (
-        "decloud",
-        "in/S2_*.tif",
-        "--clouds",
-        "in/SCL_*.tif",
-        "-o",
-        "out",
-        "--method",
-        "ngr",
-        "--steps",
-        "100000",
-    )
-    process = ngr_geo(*arguments, cwd=tmp_path)
-    assert process.stderr is not None
-    lines = [process.stderr.readline()]
-    while lines[-1] and "to solve" not in lines[-1]:
-        lines.append(process.stderr.readline())
-    time.sleep(wait)
-    process.send_signal(number)
-    _, rest = process.communicate(timeout=60)
-    assert process.returncode == console.INTERRUPTED, rest
-    assert rest.strip().splitlines() == ["Interrupted; nothing half-written was left behind."]
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["in"]
-
-
-@pytest.mark.skipif(os.name != "posix", reason="needs a pseudo-terminal")
-def test_a_terminal_shows_a_bar_with_the_time_left(stack: Path, tmp_path: Path) -> None:
-    """On stderr; elsewhere there is none."""
-    pty = pytest.importorskip("pty")
-    leader, follower = pty.openpty()
-    arguments = (
-        "decloud",
-        "in/S2_*.tif",
-        "--clouds",
-        "in/SCL_*.tif",
-        "-o",
-        "out",
-        "--tile",
-        "32",
-        "--overlap",
-        "4",
-        *QUICK,
-    )
-    process = ngr_geo(*arguments, cwd=tmp_path, stderr=follower)
-    os.close(follower)
-    shown = b""
-    while True:
-        try:
-            piece = os.read(leader, 4096)
-        except OSError:  # Linux says so at the end
-            break
-        if not piece:
-            break
-        shown += piece
-    out, _ = process.communicate(timeout=60)
-    os.close(leader)
-    assert process.returncode == 0, shown
-    assert b"tiles" in shown
-    assert b"left" in shown
-    assert "Wrote" in out
-
-
-@pytest.mark.parametrize(
-    ("error", "code", "words"),
-    [
-        (InputError("found a, expected b:\ndo c"), console.BAD_INPUT, "Error: found a, expected b: do c"),
-        (OutputError("no room"), console.BAD_OUTPUT, "Error: no room"),
-        (MemoryError(), console.UNEXPECTED, "--tile"),
-        (ZeroDivisionError("x"), console.UNEXPECTED, "unexpected ZeroDivisionError: x"),
-        (KeyboardInterrupt(), console.INTERRUPTED, "Interrupted"),
-        (console.Interrupted(), console.INTERRUPTED, "Interrupted"),
-    ],
-)
-def test_errors_become_one_line_and_a_code(
-    error: BaseException, code: int, words: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """No traceback without --debug."""
-
-    def fail() -> int:
-        raise error
-
-    for debug in (False, True):
-        assert console.run(fail, console.Console(json=True), debug) == code
-        shown = capsys.readouterr()
-        assert words in shown.err
-        assert json.loads(shown.out)["exit_code"] == code
-        assert ("Traceback" in shown.err) == (debug and code != console.INTERRUPTED)
-        if not debug:
-            assert len(shown.err.splitlines()) == 1
-
-
-def test_signals_are_given_back() -> None:
-    """What the embedding program does with SIGTERM stays its own."""
-    before = signal.getsignal(signal.SIGTERM)
-    assert console.run(lambda: 0, console.Console(), debug=False) == 0
-    assert signal.getsignal(signal.SIGTERM) is before
-
-
-def test_a_dataset_can_be_inpainted_by_variable(stack: Path, tmp_path: Path) -> None:
+def test_a_dataset_can_be_inpainted_by_variable(folder: Path, tmp_path: Path) -> None:
     """`ngr-geo inpaint cube.nc --missing gaps -o filled.nc`."""
-    files = read_stack(f"{stack}/S2_*.tif")
+    files = read_stack(f"{folder}/S2_*.tif")
     cube = files.raster.to_dataset("band").rio.write_crs(files.raster.rio.crs)
     cube["gaps"] = xr.zeros_like(cube.B04, dtype="uint8")
     cube["gaps"][0, 10:20, 10:20] = 1

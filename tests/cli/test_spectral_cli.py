@@ -9,17 +9,16 @@ import numpy as np
 import pytest
 import rasterio
 import xarray as xr
-from click.testing import CliRunner, Result
+from click.testing import Result
+from running import invoke
 from small_cube import BANDS, WAVELENGTHS, clean_cube, psnr, raster
 from small_stack import write_crops
 from test_spectral import dead
 from test_spectral_guides import noisy, striped
 
-from ngr_geo.cli import main
-
 
 def run(*words: object) -> Result:
-    return CliRunner().invoke(main, [str(w) for w in words])
+    return invoke(*words)
 
 
 def as_file(path: Path, values: np.ndarray, bad: int | None = None) -> Path:
@@ -169,7 +168,7 @@ def test_uncertainty_and_change_are_written_beside_and_into(tmp_path: Path) -> N
     raster(grainy).rio.to_raster(source)
     words = ["denoise", str(source), "--method", "guide", "--uncertainty", "--change", "--json"]
     words += ["--date-pattern", "cube_%Y%m%d"]
-    done = CliRunner().invoke(main, [*words, "-o", str(tmp_path / "out.tif"), "--stac"])
+    done = invoke(*words, "-o", str(tmp_path / "out.tif"), "--stac")
     assert done.exit_code == 0, done.output
     told = json.loads(done.stdout)
     assert [Path(path).name for path in told["change_files"]] == ["out_change.tif"]
@@ -185,7 +184,7 @@ def test_uncertainty_and_change_are_written_beside_and_into(tmp_path: Path) -> N
     assert 0.8 < covered[change != 0].mean() < 0.97
     item = json.loads((tmp_path / "out.stac.json").read_text(encoding="utf-8"))
     assert {"data", "filled", "uncertainty", "change"} <= set(item["assets"])
-    inside = CliRunner().invoke(main, [*words, "-o", str(tmp_path / "out.nc")])
+    inside = invoke(*words, "-o", str(tmp_path / "out.nc"))
     assert inside.exit_code == 0, inside.output
     with xr.open_dataset(tmp_path / "out.nc", decode_cf=False) as file:
         names = {str(name) for name in file.variables}

@@ -8,12 +8,11 @@ import geopandas
 import numpy as np
 import pytest
 import xarray as xr
-from click.testing import CliRunner
+from running import invoke
 from small_stack import write_crops, write_masks
 
 import ngr_geo
 from ngr_geo import InputError, sample
-from ngr_geo.cli import main
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +65,7 @@ def test_the_command_writes_it(tmp_path: Path, name: str) -> None:
     files, clouds = ([str(p) for p in write(tmp_path / "in", size=96)] for write in (write_crops, write_masks))
     command = ["decloud", *files, "--clouds", *clouds, "--method", "guide", "--tile", "40", "--overlap", "6"]
     command += ["-o", str(tmp_path / "out"), "--index", str(tmp_path / name)]
-    done = CliRunner().invoke(main, command, catch_exceptions=False)
+    done = invoke(*command)
     assert done.exit_code == 0, done.output
     read = geopandas.read_parquet if name.endswith("parquet") else geopandas.read_file
     table = read(tmp_path / name)
@@ -74,18 +73,16 @@ def test_the_command_writes_it(tmp_path: Path, name: str) -> None:
     assert len(table) == 16
     assert table.geometry.is_valid.all()
     assert sorted(p.name for p in tmp_path.iterdir()) == ["in", "out", name]
-    again = CliRunner().invoke(main, [*command, "--overwrite"], catch_exceptions=False)
+    again = invoke(*command, "--overwrite")
     assert again.exit_code == 0, again.output
-    refused = CliRunner().invoke(main, command)
+    refused = invoke(*command)
     assert refused.exit_code != 0
     assert "already there" in refused.output
 
 
 def test_a_name_that_is_no_index_is_refused_before_any_work(tmp_path: Path) -> None:
     file = str(next(ngr_geo.sample_path("slovenia").glob("S2_*.tif")))
-    done = CliRunner().invoke(
-        main, ["inpaint", file, "-o", str(tmp_path / "o.tif"), "--index", str(tmp_path / "tiles.shp")]
-    )
+    done = invoke("inpaint", file, "-o", tmp_path / "o.tif", "--index", tmp_path / "tiles.shp")
     assert done.exit_code == 3
     assert ".parquet, .geoparquet, .gpkg" in done.output
     assert not (tmp_path / "o.tif").exists()

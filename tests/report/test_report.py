@@ -1,13 +1,10 @@
-"""The HTML report: in a real browser, without a network; what comes from files is text; bounded for whole scenes."""
+"""The HTML report: what is on a page, in bounded size for whole scenes; and the command that writes it."""
 
 from __future__ import annotations
 
-import io
 import json
 import re
-import shutil
 import tracemalloc
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,214 +14,17 @@ import matplotlib.figure
 import numpy as np
 import pytest
 import xarray as xr
-from click.testing import CliRunner, Result
-from PIL import Image
-from small_cube import clean_cube, raster
+from running import invoke
 from small_stack import write_crops, write_masks
 
-import ngr_geo
-from ngr_geo import InputError, OutputError, sample
-from ngr_geo.cli import main
+from ngr_geo import InputError, OutputError
 from ngr_geo.record import dates_of, number
 from ngr_geo.report import page as report
-
-NASTY = "<script>window.hacked=1</script>"
-BREAKOUT = "\"><img src=x onerror='window.hacked=2'>$\\frac"
-PHONE, DESK = {"width": 390, "height": 800}, {"width": 1280, "height": 900}
-
-
-@pytest.fixture(scope="module")
-def stack() -> xr.Dataset:
-    return sample("slovenia").isel(time=slice(1, 4), y=slice(0, 96), x=slice(0, 80))
-
-
-@pytest.fixture(scope="module")
-def clear(stack: xr.Dataset) -> xr.Dataset:
-    return stack.ngr.decloud(clouds="SCL", method="guide", uncertainty=True)
-
-
-@pytest.fixture(scope="module")
-def cube() -> xr.DataArray:
-    noise = np.random.default_rng(0).normal(0, 0.05, clean_cube().shape)
-    return raster(clean_cube() + noise)
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    """A real Chromium; tests that need one are skipped where there is none."""
-    found = next((p for n in ("chromium", "chromium-browser", "google-chrome") if (p := shutil.which(n))), None)
-    if found is None:
-        pytest.skip("no Chromium on the PATH: install one (Debian: apt-get install chromium) to switch this test on")
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as started:
-        chromium = started.chromium.launch(executable_path=found, args=["--no-sandbox"])
-        yield chromium
-        chromium.close()
-
-
-class Opened:
-    """A page in the browser, offline, and all that it complained of or asked for."""
-
-    def __init__(self, browser: Any, path: Path, viewport: dict[str, int]) -> None:
-        self.context = browser.new_context(viewport=viewport, offline=True, has_touch=viewport is PHONE)
-        self.page = self.context.new_page()
-        self.complaints: list[str] = []
-        self.asked: list[str] = []
-        self.page.on("console", lambda message: self.complaints.append(message.text))
-        self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
-        self.page.on("request", lambda request: self.asked.append(request.url))
-        self.page.goto(path.absolute().as_uri())
-
-    def __enter__(self) -> Any:
-        return self.page
-
-    def __exit__(self, *_: object) -> None:
-        self.context.close()
-        assert self.complaints == []
-        assert [url for url in self.asked if not url.startswith(("file:", "data:"))] == []
-
-
-def written(before: Any, after: Any, folder: Path) -> Path:
-    path: Path = before.ngr.report(after, folder / "report.html")
-    return path
-
-
-def test_the_page_of_a_stack(stack: xr.Dataset, clear: xr.Dataset, browser: Any, tmp_path: Path) -> None:
-    path = written(stack, clear, tmp_path)
-    with Opened(browser, path, DESK) as page:
-        assert page.locator("section.view").count() == 3
-        assert page.locator("section.view h3").all_inner_texts() == ["2023-08-13", "2023-08-15", "2023-08-18"]
-        assert page.locator(".view").nth(2).locator("h4").all_inner_texts() == ["Mask", "Uncertainty", "Difference"]
-        broken = page.evaluate("[...document.images].filter(i => !(i.complete && i.naturalWidth > 0)).length")
-        assert broken == 0
-        assert page.evaluate("document.images.length") == 3 * 5 + 1
-        expected = json.loads(clear.attrs["ngr_dates"])[2]["expected"]["rmse"]["B04"]
-        assert f"{expected:.4g}" in page.locator("#errors ~ details td").all_inner_texts()
-        assert {"decloud", ngr_geo.__version__, "SCL"} <= set(page.locator("#provenance ~ .box td").all_inner_texts())
-    with Opened(browser, path, PHONE) as page:
-        assert page.evaluate("document.documentElement.scrollWidth") <= 390
-        sizes = page.evaluate(
-            "[...document.querySelectorAll('p,li,td,th,figcaption,nav a')].map(e => getComputedStyle(e).fontSize)"
-        )
-        assert min(float(size.removesuffix("px")) for size in sizes) >= 12.5
-
-
-def _shown(page: Any) -> np.ndarray:
-    """What the first slider shows."""
-    picture = page.locator(".slider").first.screenshot()
-    return np.asarray(Image.open(io.BytesIO(picture)).convert("RGB"), dtype=float)
-
-
-def test_the_slider_moves_by_keys_mouse_and_finger(
-    stack: xr.Dataset, clear: xr.Dataset, browser: Any, tmp_path: Path
-) -> None:
-    """What is left of it is before, what is right of it after."""
-    path = written(stack.isel(time=[2]), clear.isel(time=[2]), tmp_path)
-    with Opened(browser, path, DESK) as page:
-        slider = page.locator(".slider input").first
-        assert slider.get_attribute("aria-label")
-        middle = _shown(page)
-        slider.focus()
-        page.keyboard.press("Home")
-        after = _shown(page)
-        page.keyboard.press("End")
-        before = _shown(page)
-        assert slider.input_value() == "100"
-        width = middle.shape[1]
-        left, right = (slice(60, -60), slice(30, width // 2 - 40)), (slice(60, -60), slice(width // 2 + 40, -30))
-        assert np.abs(before - after)[left].mean() > 5  # there are clouds
-        assert np.abs(middle - before)[left].mean() < 1 < np.abs(middle - after)[left].mean()
-        assert np.abs(middle - after)[right].mean() < 1 < np.abs(middle - before)[right].mean()
-        box = slider.bounding_box()
-        page.mouse.move(box["x"] + box["width"] * 0.99, box["y"] + 50)
-        page.mouse.down()
-        page.mouse.move(box["x"] + box["width"] * 0.2, box["y"] + 80, steps=5)
-        page.mouse.up()
-        assert 10 < float(slider.input_value()) < 30
-        clip = page.evaluate("getComputedStyle(document.querySelector('.slider .over')).clipPath")
-        assert clip != "none"
-        assert slider.get_attribute("aria-valuetext") == f"{slider.input_value()} % before"
-    with Opened(browser, path, PHONE) as page:
-        slider = page.locator(".slider input").first
-        slider.scroll_into_view_if_needed()
-        box = slider.bounding_box()
-        page.touchscreen.tap(box["x"] + box["width"] * 0.8, box["y"] + box["height"] / 2)
-        assert 70 < float(slider.input_value()) < 90
-
-
-def test_pictures_can_be_enlarged(stack: xr.Dataset, clear: xr.Dataset, browser: Any, tmp_path: Path) -> None:
-    with Opened(browser, written(stack, clear, tmp_path), DESK) as page:
-        button = page.locator(".zoom").first
-        small = button.bounding_box()["width"]
-        button.focus()
-        page.keyboard.press("Enter")
-        assert button.bounding_box()["width"] > 1.5 * small
-        assert button.get_attribute("aria-expanded") == "true"
-
-
-def test_a_spectral_cube(cube: xr.DataArray, browser: Any, tmp_path: Path) -> None:
-    """In colours by wavelength, then the bands that were changed most; its bands in a chart."""
-    clean = cube.ngr.denoise(method="guide")
-    with Opened(browser, written(cube, clean, tmp_path), PHONE) as page:
-        titles = page.locator("section.view h3").all_inner_texts()
-        assert titles[0] == "In colours"
-        assert len(titles) == 4
-        assert all(re.fullmatch(r"Band \d+, \d+ nm", title) for title in titles[1:])
-        assert page.locator("figure.chart img").count() >= 1
-        assert page.evaluate("document.documentElement.scrollWidth") <= 390
-        assert "Noise removed" in page.title()
-
-
-def test_what_comes_from_files_is_text(stack: xr.Dataset, clear: xr.Dataset, browser: Any, tmp_path: Path) -> None:
-    """Attributes, names of bands, dates and files; also a record that no verb wrote."""
-    after = clear.rename(
-        {
-            "B02": NASTY,
-            "B02_uncertainty": f"{NASTY}_uncertainty",
-            "B03": BREAKOUT,
-            "B03_uncertainty": f"{BREAKOUT}_uncertainty",
-        }
-    )
-    before = stack.rename({"B02": NASTY, "B03": BREAKOUT})
-    rows = json.loads(clear.attrs["ngr_dates"])
-    for row in rows:
-        row["date"], row["kind"], row["method"] = NASTY, BREAKOUT, BREAKOUT
-        row["expected"] = {"rmse": {NASTY: 3.0, BREAKOUT: NASTY}, "doubt": NASTY, "psnr": {NASTY: BREAKOUT}}
-    call = json.loads(clear.attrs["ngr_call"]) | {BREAKOUT: {"kind": NASTY, "digest": BREAKOUT}, "clouds": NASTY}
-    after = after.assign_attrs(
-        {NASTY: BREAKOUT, "title": NASTY, "ngr_verb": BREAKOUT, "ngr_made": NASTY, "ngr_version": BREAKOUT},
-        ngr_dates=json.dumps(rows), ngr_call=json.dumps(call), ngr_inputs=json.dumps([f"{BREAKOUT}.tif"]), ngr_settings=NASTY,
-        ngr_tiles=json.dumps({"total": NASTY}), ngr_before=json.dumps([{"verb": NASTY, "call": BREAKOUT}, 3]),
-    )  # fmt: skip
-    path = report.save(before, after, tmp_path / "report.html", warnings=[NASTY, BREAKOUT])
-    assert NASTY not in path.read_text(encoding="utf-8")
-    with Opened(browser, path, DESK) as page:
-        page.evaluate("for (const part of document.querySelectorAll('details')) part.open = true")
-        assert page.evaluate("window.hacked") is None
-        shown = page.locator("body").inner_text()
-        assert shown.count(NASTY) > 8
-        assert shown.count(BREAKOUT) > 8
-        assert page.locator("script").count() == 1
-        assert page.evaluate("[...document.images].every(i => i.src.startsWith('data:image/'))")
-
-
-def test_injected_code_could_not_run(stack: xr.Dataset, clear: xr.Dataset, browser: Any, tmp_path: Path) -> None:
-    """Were something not escaped after all, the page's policy stops it: scripts, handlers, styles, requests."""
-    text = written(stack, clear, tmp_path).read_text(encoding="utf-8")
-    attack = f"{NASTY}<img src='data:,' onerror='window.hacked=3'><style>body{{display:none}}</style><img src='http://localhost:9/x.png'>"
-    path = tmp_path / "attacked.html"
-    path.write_text(text.replace("<main>", f"<main>{attack}"), encoding="utf-8")
-    opened = Opened(browser, path, DESK)
-    assert opened.page.evaluate("window.hacked") is None
-    assert opened.page.locator("h1").is_visible()
-    assert sum("Content Security Policy" in text for text in opened.complaints) >= 4
-    opened.context.close()
 
 
 def test_a_page_points_nowhere(stack: xr.Dataset, clear: xr.Dataset, tmp_path: Path) -> None:
     """Every address in it is data or a place on the page; the policy names its own style and script by their digests."""
-    text = written(stack, clear, tmp_path).read_text(encoding="utf-8")
+    text = stack.ngr.report(clear, tmp_path / "report.html").read_text(encoding="utf-8")
     addresses = re.findall(r"""(?:\s(?:src|href|srcset|action)\s*=\s*|url\()["']?([^"'\s>)]+)""", text)
     assert len(addresses) > 15
     assert [a for a in addresses if not a.startswith(("data:", "#"))] == []
@@ -276,7 +76,7 @@ def test_odd_shapes(stack: xr.Dataset, clear: xr.Dataset, what: str, tmp_path: P
         before = before.where(before["B02"] > 300, 0).astype("uint16")
         with pytest.warns(UserWarning, match="beyond the footprint"):
             after = before.ngr.inpaint(method="guide")
-    text = written(before, after, tmp_path).read_text(encoding="utf-8")
+    text = before.ngr.report(after, tmp_path / "report.html").read_text(encoding="utf-8")
     assert text.count('class="slider"') == (1 if before.sizes.get("time", 1) == 1 else 3)
     assert ("Uncertainty</h4>" in text) == (what not in ("no record", "one band", "integers with gaps"))
     if what == "no record":
@@ -291,7 +91,7 @@ def test_a_lazy_result_is_as_good(stack: xr.Dataset, tmp_path: Path) -> None:
     lazy = stack.chunk(y=50, x=50)
     result = lazy.ngr.decloud(clouds="SCL", method="guide")
     assert dask.is_dask_collection(result)
-    text = written(lazy, result, tmp_path).read_text(encoding="utf-8")
+    text = lazy.ngr.report(result, tmp_path / "report.html").read_text(encoding="utf-8")
     assert text.count('class="slider"') == 3
     assert ">guide<" in text
 
@@ -392,7 +192,7 @@ def test_expected_errors_of_a_cube_are_a_line(cube: xr.DataArray, tmp_path: Path
         ngr_verb="denoise", ngr_dates=json.dumps(rows)
     )
     assert cube.ngr.plot_expected(result).axes[0].get_xlabel() == "wavelength, nm"
-    text = written(cube, result, tmp_path).read_text(encoding="utf-8")
+    text = cube.ngr.report(result, tmp_path / "report.html").read_text(encoding="utf-8")
     assert "Expected error" in text
     assert "Uncertainty</h4>" in text
     assert text.count("0.008187 to 0.01221") == 40
@@ -403,10 +203,6 @@ def test_records_of_other_hands(text: Any) -> None:
     assert dates_of({"ngr_dates": text}) == []
     assert np.isnan(number(text))
     assert np.isnan(number(10**400))
-
-
-def invoke(*arguments: object) -> Result:
-    return CliRunner().invoke(main, [str(argument) for argument in arguments])
 
 
 @pytest.mark.parametrize(

@@ -17,15 +17,14 @@ import shapely
 import small_cube
 import xarray as xr
 from affine import Affine
-from click.testing import CliRunner
 from pystac.validation import JsonSchemaSTACValidator, RegisteredValidator
 from rasterio.crs import CRS
 from rasterio.warp import transform_bounds
+from running import invoke
 from small_stack import rewrite, write_crops, write_masks
 
 import ngr_geo
 from ngr_geo import InputError, OutputError
-from ngr_geo.cli import main
 from ngr_geo.raster.cube import read
 from ngr_geo.report import stac
 
@@ -52,7 +51,7 @@ def offline(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 def _run(*words: str | Path, code: int = 0) -> str:
-    done = CliRunner().invoke(main, [str(word) for word in words])
+    done = invoke(*words)
     assert done.exit_code == code, done.output
     return done.output
 
@@ -73,7 +72,7 @@ def _read(path: Path) -> pystac.Item:
 
 def test_an_item_for_each_geotiff(tmp_path: Path) -> None:
     command = _decloud(tmp_path, "--uncertainty", "--json", "--quicklook", str(tmp_path / "look at me.png"))
-    done = CliRunner().invoke(main, command, catch_exceptions=False)
+    done = invoke(*command)
     summary = json.loads(done.stdout)
     paths = [Path(name) for name in summary["stac_files"]]
     assert paths == sorted((tmp_path / "out").glob("*.stac.json"))

@@ -16,9 +16,9 @@ import numpy as np
 import pytest
 import rasterio
 import xarray as xr
+from running import invoke
 from small_cube import clean_cube, raster
 from small_stack import write_crops, write_masks
-from test_cli import invoke
 
 from ngr_geo import InputError
 from ngr_geo.cli import console

@@ -21,8 +21,8 @@ import rasterio
 import xarray as xr
 from rasterio.enums import Resampling
 from rasterio.windows import Window
+from running import invoke, ngr_geo
 from small_stack import damage, hidden_files, pixels, write_crops, write_masks
-from test_cli import invoke, ngr_geo
 
 from ngr_geo.cli import console
 from ngr_geo.errors import InputError, OutputError, TilesFailedError

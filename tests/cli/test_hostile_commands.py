@@ -1,33 +1,26 @@
-"""Two hundred inputs that cannot be worked with, drawn by Hypothesis: verbs x rasters x masks x options x outputs.
+"""Two hundred command lines that cannot be worked with, drawn by Hypothesis: verbs x inputs x masks x options x outputs.
 
-On the command line each ends with code 2 or 3 and one line on stderr, which says nothing of Python; with the accessors in an
-`NgrError`. Never a traceback, never a result. The draws are the same at every run.
+Each ends with code 2 or 3 and one line on stderr, which says nothing of Python. Never a traceback, never a result. The draws are
+the same at every run.
 """
 
 from __future__ import annotations
 
 import itertools
-import os
 import re
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import dask.array as da
 import numpy as np
 import pytest
 import rasterio
 import xarray as xr
-from click.testing import CliRunner
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
+from one_line import ADVICE_IN_PYTHON
 from rasterio.transform import from_origin
-from test_bad_input import ADVICE_IN_PYTHON
-
-import ngr_geo
-from ngr_geo.cli import main
-from ngr_geo.errors import NgrError
+from running import invoke
 
 DRAWS = settings(
     max_examples=200,
@@ -43,6 +36,7 @@ PIXELS = re.compile(r"\d+ x \d+ pixels, ")
 STACKED, SPECTRAL = ("decloud", "inpaint", "info"), ("denoise", "destripe", "fill-deadlines")
 VERBS = (*STACKED, *SPECTRAL)
 DAYS = ("20230815", "20230818", "20230820")
+
 NASTY = (
     "nul\\x00.tif",
     "bell\x07.tif",
@@ -134,6 +128,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 GOOD = [f"S2_{day}.tif" for day in DAYS]
 MASKS = [f"SCL_{day}.tif" for day in DAYS]
+
 BAD_INPUTS: list[list[str]] = [
     *([name] for name in NASTY),
     *(
@@ -155,6 +150,7 @@ BAD_INPUTS: list[list[str]] = [
     *([f"{name}.nc"] for name in ("no_time", "no_rows", "other_dims", "five_dims", "words", "all_nan", "nothing")),
     ["words.nc", *GOOD],
 ]
+
 BAD_MASKS: list[list[str]] = [
     ["--clouds", "SCL_cloudy_20230815.tif", *MASKS[1:]],
     ["--clouds", "SCL_complex_20230815.tif", *MASKS[1:]],
@@ -168,6 +164,7 @@ BAD_MASKS: list[list[str]] = [
     ["--clouds", ""],
 ]
 BAD_MASKS = BAD_MASKS[1:]  # the first one, of one date under cloud, is worked with
+
 BAD_OPTIONS: dict[str, tuple[list[list[str]], tuple[str, ...]]] = {
     "any": (
         [
@@ -221,6 +218,7 @@ BAD_OPTIONS: dict[str, tuple[list[list[str]], tuple[str, ...]]] = {
     "direction": ([["--direction", word] for word in ("up", "")], ("destripe",)),
     "noise": ([["--noise", "loud"]], ("denoise",)),
 }
+
 BAD_OUTPUTS = [
     "a_file",
     "a_file/out",
@@ -233,6 +231,7 @@ BAD_OUTPUTS = [
     "",
     "a" * 300,
 ]
+
 NOT_OF_INFO = {
     "--device",
     "--seed",
@@ -303,7 +302,7 @@ def test_two_hundred_command_lines_end_in_one_clear_line(place: Path, monkeypatc
     def run(words: list[str]) -> None:
         if str(words) in seen:
             return
-        result = CliRunner().invoke(main, words)
+        result = invoke(*words)
         lines = [
             line
             for line in result.stderr.splitlines()
@@ -337,148 +336,3 @@ def fault(code: int, lines: list[str], stderr: str, stdout: str) -> str:
     if stdout:
         return "something on stdout"
     return ""
-
-
-def raster(**changes: Any) -> xr.DataArray:
-    """A good one, with changes."""
-    values = np.random.default_rng(0).integers(100, 3000, (2, 3, SIZE, SIZE)).astype(np.float32)
-    array = xr.DataArray(
-        changes.get("values", values),
-        dims=changes.get("dims", ("time", "band", "y", "x")),
-        coords={
-            "time": np.array(["2023-08-15", "2023-08-18"], "datetime64[ns]"),
-            "y": 5e6 - 10.0 * np.arange(SIZE),
-            "x": 5e5 + 10.0 * np.arange(SIZE),
-        }
-        if "values" not in changes and "dims" not in changes
-        else None,
-    )
-    return array.rio.write_crs("EPSG:32633") if "dims" not in changes else array
-
-
-def mask(kind: Any = bool, shape: tuple[int, ...] = (2, SIZE, SIZE), value: Any = 0) -> np.ndarray:
-    """A mask that fits, or not."""
-    found = np.zeros(shape, kind)
-    found[..., :2, :2] = 1
-    return found + np.asarray(value, kind) if value else found
-
-
-FULL = np.ones((2, 3, SIZE, SIZE), np.float32)
-BAD_RASTERS: dict[str, Callable[[], Any]] = {
-    "all NaN": lambda: raster(values=FULL * np.nan),
-    "all nodata": lambda: raster(values=FULL).assign_attrs(_FillValue=1.0),
-    "text": lambda: raster(values=np.full(FULL.shape, "a")),
-    "complex": lambda: raster(values=FULL.astype(complex)),
-    "times": lambda: raster(values=np.zeros(FULL.shape, "datetime64[s]")),
-    "booleans": lambda: raster(values=FULL.astype(bool)),
-    "objects": lambda: raster(values=FULL.astype(object)),
-    "no pixel": lambda: raster().isel(y=slice(0)),
-    "no band": lambda: raster().isel(band=slice(0)),
-    "no date": lambda: raster().isel(time=slice(0)),
-    "lazy and empty": lambda: raster().isel(x=slice(0)).chunk(),
-    "lazy objects": lambda: raster(values=da.from_array(FULL.astype(object), chunks=-1)),
-    "no rows": lambda: raster(values=FULL[:, :, 0], dims=("time", "band", "x")),
-    "one dimension": lambda: raster(values=FULL[0, 0, 0], dims=("x",)),
-    "no dimension": lambda: xr.DataArray(1.0),
-    "other names": lambda: raster(values=FULL, dims=("time", "band", "north", "east")),
-    "too many": lambda: raster(values=FULL[None], dims=("run", "time", "band", "y", "x")),
-    "no variable": xr.Dataset,
-    "no band variable": lambda: xr.Dataset({"SCL": raster().isel(band=0, drop=True).astype(np.uint8)}),
-    "variables that do not fit": lambda: xr.Dataset({"a": raster(), "b": raster().isel(band=0, drop=True)}),
-}
-NO_AREAS: tuple[Any, ...] = ("none.gpkg", {}, 3, [], {"type": "Point", "coordinates": [0, 0]}, {"type": "Polygon"})
-CLASSES: tuple[Any, ...] = ([53248], ["cloud"], [-1], [1.5], 3, [], [np.nan], [True], "9")
-TILES: tuple[Any, ...] = (0, -1, 10.5, "256", None, np.nan, 2**80, 1)
-BAD_ARGUMENTS: dict[str, list[dict[str, Any]]] = {
-    "any": [
-        *({"tile": v} for v in TILES),
-        *({"overlap": v} for v in (-1, 300, 1.5, "a", None, np.inf)),
-        *({"seed": v} for v in (-1, 0.5, "x", None, 2**80)),
-        *({"steps": v} for v in (0, -1, 1.5, "x", np.nan)),
-        *({"method": v} for v in ("magic", "", None, 3, ["auto"])),
-        *({"device": v} for v in ("abacus", "cuda:99", 7.5, "meta", object())),
-        *({"aoi": v} for v in NO_AREAS),
-    ],
-    "decloud": [
-        *({"clouds": v} for v in ("SCL", 3, "", object())),
-        *(
-            {"clouds": mask(kind, shape)}
-            for kind, shape in ((bool, (5, SIZE, SIZE)), (complex, (2, SIZE, SIZE)), (bool, (3, 4)))
-        ),
-        {"clouds": mask("U1")},
-        {"clouds": np.ones((2, SIZE, SIZE), bool)},
-        {"clouds": mask().astype(np.float32) * np.nan},
-        *({"dates": v} for v in ([], "2023-08-1", "2022", np.nan, object(), [None], "", ["2023-08-15", "x"])),
-        *({"dilate": v} for v in (-1, 1.5, "2", np.nan)),
-        *({"probability": v} for v in (-0.1, 1.1, 80, "x", np.nan, None)),
-        *({"classes": v} for v in CLASSES),
-        *({"tune": v} for v in (-1, 0.5, "x")),
-        *({"prior": v} for v in ("none.safetensors", 3, object())),
-    ],
-    "inpaint": [
-        *(
-            {"missing": v}
-            for v in ("SCL", 3, mask(np.uint8), mask(bool, (3, 4)), mask("U1"), np.ones((2, SIZE, SIZE), bool))
-        ),
-        {"dates": []},
-    ],
-    "denoise": [
-        *({"noise": v} for v in ("loud", None, 3)),
-        *({"bad_bands": v} for v in ([99], ["x"], 1.5, [0, 1, 2], [True], "9")),
-    ],
-    "destripe": [{"direction": v} for v in ("up", 3, "")],
-    "fill_deadlines": [
-        {"lines": v}
-        for v in ([99], ["x"], {"up": [1]}, {"rows": [99]}, [1.5], [True], "3", mask(bool, (3, 4)), [np.nan], object())
-    ],
-}
-
-
-@st.composite
-def calls(draw: st.DrawFn) -> tuple[str, str, str, dict[str, Any]]:
-    """A verb, a raster by name ("" is a good one), and keywords: with one thing wrong."""
-    verb = draw(st.sampled_from(("decloud", "inpaint", "denoise", "destripe", "fill_deadlines")))
-    lazy = draw(st.sampled_from(("", "lazy")))
-    if draw(st.booleans()):
-        return verb, lazy, draw(st.sampled_from(sorted(BAD_RASTERS))), {}
-    index = draw(st.sampled_from([(kind, i) for kind in ("any", verb) for i in range(len(BAD_ARGUMENTS[kind]))]))
-    return verb, lazy, "", BAD_ARGUMENTS[index[0]][index[1]]
-
-
-@pytest.mark.filterwarnings("ignore")
-def test_two_hundred_calls_end_in_an_error_that_tells() -> None:
-    """Also of a lazy raster, when its graph is built or, where pixels decide, when it is computed."""
-    seen: set[str] = set()
-    wrong: list[str] = []
-
-    @DRAWS
-    @given(calls())
-    def run(call: tuple[str, str, str, dict[str, Any]]) -> None:
-        verb, lazy, name, keywords = call
-        told = f"{verb} {lazy} {name} {str(keywords)[:200]}"
-        if told in seen:
-            return
-        seen.add(told)
-        given = BAD_RASTERS[name]() if name else raster()
-        given = given.chunk(dict.fromkeys(given.dims, -1)) if lazy and name not in ("objects", "no variable") else given
-        keywords = {"method": "guide"} | keywords
-        if verb == "decloud" and "clouds" not in keywords:
-            keywords["clouds"] = xr.DataArray(mask(), dims=("time", "y", "x"))
-        if verb == "inpaint" and "missing" not in keywords:
-            keywords["missing"] = xr.DataArray(mask(), dims=("time", "y", "x"))
-        try:
-            getattr(given.ngr, verb)(**keywords).compute()
-        except NgrError as error:
-            if len(str(error)) < 20 or "\n" in str(error):
-                wrong.append(f"{told}\n   says little: {error}")
-        except Exception as error:
-            wrong.append(f"{told}\n   {type(error).__name__}: {str(error)[:300]}")
-        else:
-            wrong.append(f"{told}\n   came back as if nothing were wrong")
-
-    run()
-    assert len(seen) > 120
-    assert not wrong, "\n".join([f"{len(wrong)} of {len(seen)}", *wrong])
-
-
-assert ngr_geo.__version__ and os.name  # the accessors are registered by importing it
