@@ -9,7 +9,7 @@ import rasterio
 import xarray as xr
 from rasterio.windows import Window
 
-from ngr_geo.io import Stack
+from ngr_geo.io import Files
 from ngr_geo.samples import sample_path
 
 BANDS = ("B02", "B03", "B04", "B08")
@@ -86,13 +86,13 @@ def pixels(paths: Sequence[Path]) -> np.ndarray:
     return np.stack(values)
 
 
-def codes(stack: Stack) -> xr.DataArray:
+def codes(stack: Files) -> xr.DataArray:
     """The stack's mask, which was read from files."""
     assert isinstance(stack.clouds, xr.DataArray)
     return stack.clouds
 
 
-def as_result(stack: Stack) -> xr.DataArray | xr.Dataset:
+def as_result(stack: Files) -> xr.DataArray | xr.Dataset:
     """What a verb would give back, had it put 7 into a corner of every date: enough to test how it is written."""
     raster = stack.raster.copy(deep=True)
     first = raster if isinstance(raster, xr.DataArray) else next(iter(raster.data_vars.values()))

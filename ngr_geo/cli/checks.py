@@ -5,12 +5,12 @@ import os
 from pathlib import Path
 
 from ..errors import NgrError, OutputError
-from ..io import Stack, Written, check_output, remote
+from ..io import Files, Written, check_output, remote
 from ..tiling.work import Folder
 from .options import Job
 
 
-def before(job: Job, stack: Stack) -> None:
+def before(job: Job, stack: Files) -> None:
     """Raise where an input or output of a job, other than the raster, could not be read or written."""
     planned = _planned(job, stack)
     work_folder(job, stack)
@@ -47,7 +47,7 @@ def before(job: Job, stack: Stack) -> None:
             raise OutputError(msg)
 
 
-def work_folder(job: Job, stack: Stack) -> Folder | None:
+def work_folder(job: Job, stack: Files) -> Folder | None:
     """Return the folder for finished tiles: none for a raster that is solved in memory."""
     if not stack.lazy:
         return None
@@ -67,7 +67,7 @@ def has_tables() -> bool:
     return all(importlib.util.find_spec(name) is not None for name in ("geopandas", "pyarrow"))
 
 
-def _planned(job: Job, stack: Stack) -> Written:
+def _planned(job: Job, stack: Files) -> Written:
     """Return the files that will be written; raise where they could not be."""
     try:
         layers = tuple(kind for kind in ("uncertainty", "change") if getattr(job, kind))
@@ -80,7 +80,7 @@ def _planned(job: Job, stack: Stack) -> Written:
         raise OutputError(msg) from error
 
 
-def _check_view(path: Path, option: str, job: Job, stack: Stack) -> None:
+def _check_view(path: Path, option: str, job: Job, stack: Files) -> None:
     """Raise where a picture or a page could not be written, or would replace something."""
     from ..atomic import check
 

@@ -12,7 +12,7 @@ import xarray as xr
 
 from .. import record, settings
 from ..errors import InputError, MaskError, OutputError
-from ..io import Stack, Written, only, read_back, read_stack, remote, write_stack
+from ..io import Files, Written, only, read_back, read_stack, remote, write_stack
 from ..plan import Plan
 from ..plan import plan as plan_of
 from ..raster import cube as cubes
@@ -81,7 +81,7 @@ def _staged(job: Job) -> Iterator[Job]:
         yield replace(job, output=place, url=job.output)
 
 
-def _read(verb: str, job: Job, console: Console) -> tuple[Stack, Any]:
+def _read(verb: str, job: Job, console: Console) -> tuple[Files, Any]:
     """Return the stack and its mask: clouds as codes or by name, missing pixels as booleans."""
     stack = read_stack(
         job.inputs,
@@ -111,7 +111,7 @@ def _read(verb: str, job: Job, console: Console) -> tuple[Stack, Any]:
     return stack, mask.rename(job.mask_rule)
 
 
-def _apart(stack: Stack, mask: Any) -> tuple[Stack, xr.DataArray]:
+def _apart(stack: Files, mask: Any) -> tuple[Files, xr.DataArray]:
     """Return the stack and its mask; one that is a variable is no band of the raster then, but is written with it."""
     if isinstance(mask, xr.DataArray):
         return stack, mask
@@ -119,7 +119,7 @@ def _apart(stack: Stack, mask: Any) -> tuple[Stack, xr.DataArray]:
     return replace(stack, raster=stack.raster.drop_vars(mask), dataset=stack.raster), stack.raster[mask]
 
 
-def _has_no_mask(stack: Stack) -> bool:
+def _has_no_mask(stack: Files) -> bool:
     if stack.clouds is not None:
         return False
     try:
@@ -129,7 +129,7 @@ def _has_no_mask(stack: Stack) -> bool:
     return False
 
 
-def _written_dates(job: Job, stack: Stack) -> list[int] | None:
+def _written_dates(job: Job, stack: Files) -> list[int] | None:
     """Return the numbers of the dates that are written, None for all: --dates, unless --all-dates adds the others."""
     if not job.dates or job.all_dates:
         return None
@@ -146,7 +146,7 @@ def _masking(job: Job) -> dict[str, Any]:
     return {"classes": job.classes or None, "dilate": job.dilate, "probability": job.probability}
 
 
-def _prepared(verb: str, job: Job, stack: Stack, mask: Any) -> Any:
+def _prepared(verb: str, job: Job, stack: Files, mask: Any) -> Any:
     """Return the mask as both the plan and the verb take it: read, counted and grown once."""
     settings.check(settings.Options(**_solving(job)))
     record.check(stack.raster)
@@ -155,7 +155,7 @@ def _prepared(verb: str, job: Job, stack: Stack, mask: Any) -> Any:
     return gaps_of.gaps(stack.raster, mask if job.missing else None, job.extent, now=True)
 
 
-def _plan(verb: str, job: Job, stack: Stack, mask: Any, timed: bool = True) -> Plan:
+def _plan(verb: str, job: Job, stack: Files, mask: Any, timed: bool = True) -> Plan:
     """Return what a verb would do."""
     return plan_of(
         stack.raster,
@@ -169,7 +169,7 @@ def _plan(verb: str, job: Job, stack: Stack, mask: Any, timed: bool = True) -> P
     )
 
 
-def _announce(verb: str, plan: Plan, stack: Stack, console: Console) -> None:
+def _announce(verb: str, plan: Plan, stack: Files, console: Console) -> None:
     """Show what is to be done; raise where nothing was measured, and warn where nothing is missing."""
     for warning in plan.warnings:
         console.warn(warning)
@@ -193,7 +193,7 @@ def _announce(verb: str, plan: Plan, stack: Stack, console: Console) -> None:
     console.note(f"{counted(len(plan.dates), 'date')}, {share}; {tiles}")
 
 
-def _keywords(verb: str, job: Job, stack: Stack, mask: Any) -> dict[str, Any]:
+def _keywords(verb: str, job: Job, stack: Files, mask: Any) -> dict[str, Any]:
     """Return the keywords of a verb, as a user of Python would write them."""
     common = {"uncertainty": job.uncertainty, **_solving(job)}
     if verb in GAPS:
@@ -225,7 +225,7 @@ def _lines(words: tuple[str, ...]) -> dict[str, list[int]] | None:
 
 
 def _solve(
-    verb: str, job: Job, stack: Stack, mask: Any, dates: Sequence[int] | None, console: Console
+    verb: str, job: Job, stack: Files, mask: Any, dates: Sequence[int] | None, console: Console
 ) -> tuple[xr.DataArray | xr.Dataset, Written]:
     """Restore the raster and write the result with all that was asked for beside it.
 
@@ -275,11 +275,11 @@ def _only_dates(result: xr.DataArray | xr.Dataset, dates: Sequence[int] | None) 
 
 def _write_views(
     job: Job,
-    shown: Stack,
+    shown: Files,
     result: xr.DataArray | xr.Dataset,
     written: Written,
     folder: "Folder | None",
-    stack: Stack,
+    stack: Files,
     console: Console,
 ) -> None:
     """Write the picture and the page."""
@@ -297,7 +297,7 @@ def _write_views(
         page.save(shown.raster, after, job.report, tiles, console.warnings)
 
 
-def _finish_work(job: Job, stack: Stack, folder: Path) -> None:
+def _finish_work(job: Job, stack: Files, folder: Path) -> None:
     """Write the networks and the table of tiles where they were asked for, and remove the work folder."""
     if job.save_prior:
         from ..methods.checkpoint import load
@@ -312,5 +312,4 @@ def _finish_work(job: Job, stack: Stack, folder: Path) -> None:
 
 def _all_files(written: Written) -> list[Path]:
     """Return all files that were written, with the headers of ENVI images."""
-    heads = [path.with_suffix(".hdr") for path in written.rasters]
-    return [*written.all, *(path for path in heads if path.exists())]
+    return [*written.all, *written.beside]

@@ -8,7 +8,7 @@ from typing import Any
 import xarray as xr
 
 from .. import __version__, record
-from ..io import Stack, Written, remote
+from ..io import Files, Written, remote
 from ..plan import Plan
 from ..raster.cube import Cube, read
 from ..raster.maskrecord import lines as mask_lines
@@ -25,7 +25,7 @@ class Outcome:
 
     verb: str
     job: Job
-    stack: Stack
+    stack: Files
     result: xr.DataArray | xr.Dataset
     written: Written
     plan: Plan | None

@@ -1,7 +1,7 @@
 """Files in and out: GeoTIFF stacks, COG, NetCDF and Zarr, each written back the way it was read."""
 
 from .planned import Written, check_output, outputs
-from .stack import Stack, expand, only, read_stack
+from .stack import Files, expand, only, read_stack
 from .writing import read_back, write_stack
 
-__all__ = ["Stack", "Written", "check_output", "expand", "only", "outputs", "read_back", "read_stack", "write_stack"]
+__all__ = ["Files", "Written", "check_output", "expand", "only", "outputs", "read_back", "read_stack", "write_stack"]

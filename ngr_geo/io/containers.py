@@ -3,9 +3,9 @@
 import json
 import os
 import warnings
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import rioxarray  # noqa: F401  (registers .rio)
 import xarray as xr
@@ -13,27 +13,13 @@ import xarray as xr
 from .. import record
 from ..errors import InputError, MaskError
 from ..raster import products
+from ..raster.grid import COLUMN_NAMES, ROW_NAMES
 from ..record import LAYERS
-from . import remote
-from .geotiff import HUGE, SPARSE
-from .names import NETCDF, ZARR
+from . import rasters, remote
+from .formats import is_zarr
+from .rasterfile import check_stored
 
-_ZARR_FILES = ("zarr.json", ".zgroup", ".zmetadata", ".zattrs")
-LARGE = 64 * 2**20  # bytes; above this a dataset is read lazily
-_SPATIAL = {"x", "y", "lon", "lat", "longitude", "latitude", "easting", "northing"}
-
-
-def is_zarr(path: str | Path) -> bool:
-    """Return whether a path is a Zarr store, by what lies in it, or by its name where it cannot be looked into."""
-    text = str(path).rstrip("/")
-    if os.path.isdir(text):
-        return any(os.path.exists(os.path.join(text, name)) for name in _ZARR_FILES)
-    return text.endswith(ZARR)
-
-
-def is_container(path: str) -> bool:
-    """Return whether a path is a NetCDF file or a Zarr store."""
-    return is_zarr(path) or os.path.splitext(path)[1].lower() in NETCDF
+_SPATIAL = {*ROW_NAMES, *COLUMN_NAMES}
 
 
 def open_container(path: str, lazy: bool = False) -> xr.Dataset:
@@ -46,50 +32,40 @@ def open_container(path: str, lazy: bool = False) -> xr.Dataset:
     if local and not os.path.exists(path):
         msg = f"{path}: no such file. Expected a NetCDF file or Zarr store; check the path."
         raise InputError(msg)
-    kind = "Zarr store" if is_zarr(path) else "NetCDF file"
-    if not local and is_zarr(path):
-        remote.check_readable(path)
-    if local and is_zarr(path):
-        _check_codecs(Path(path))
     options: dict[str, Any] = {"decode_coords": "all", "mask_and_scale": False}
+    kind, look = "NetCDF file", f"ncdump -h {path}"
     if is_zarr(path):
-        options |= {"engine": "zarr", "consolidated": _is_consolidated(path) if local else None}
+        kind, look, options["engine"] = "Zarr store", f"ls {path}", "zarr"
+        _check_codecs(Path(path)) if local else remote.file_system(path, InputError)
     try:
-        dataset = xr.open_dataset(path, chunks=None, **options)
-        if lazy or dataset.nbytes > LARGE:
-            dataset.close()
-            if local:
-                _check_stored(path, dataset.nbytes, dict(dataset.sizes))
-            return _with_crs(xr.open_dataset(path, chunks="auto", **options))
-        with dataset:
-            return _with_crs(dataset.load())
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="Failed to open Zarr store with consolidated metadata")
+            dataset = xr.open_dataset(path, chunks=None, **options)
+            if lazy or dataset.nbytes > rasters.LARGE:
+                dataset.close()
+                if local:
+                    what = " x ".join(f"{size} {name}" for name, size in dataset.sizes.items())
+                    cut = "dataset.isel(x=slice(...), y=slice(...)) in Python."
+                    check_stored(path, what, dataset.nbytes, _sizes(path), cut)
+                return _with_crs(xr.open_dataset(path, chunks="auto", **options))
+            with dataset:
+                return _with_crs(dataset.load())
+    except InputError:
+        raise
     except (OSError, RuntimeError, ValueError, KeyError) as error:
         reason = str(error).strip().split("\n")[0][:200]
         if reason.startswith("did not find a match"):  # a list of what could have read it follows
             reason = "its content is of no known kind"
         msg = f"{path} cannot be read as a {kind}: {reason}."
-        look = f"ncdump -h {path}" if kind.startswith("NetCDF") else f"ls {path}"
         raise InputError(
             msg, call=f"Try: xarray.open_dataset({path!r}).", option=f"Look at it ({look}), or fetch it again."
         ) from error
 
 
-def _check_stored(path: str, declared: int, sizes: dict[Hashable, int]) -> None:
-    """Raise where next to nothing is stored of what a file or store declares: to look for its pixels would take hours."""
-    enough, found = declared // SPARSE, 0
-    if declared <= HUGE:
-        return
-    files = (os.path.join(folder, name) for folder, _, names in os.walk(path) for name in names)
-    for file in files if os.path.isdir(path) else [path]:
-        found += os.path.getsize(file)
-        if found >= enough:
-            return
-    shape = " x ".join(f"{size} {name}" for name, size in sizes.items())
-    msg = (
-        f"{path} declares {shape} ({declared / 1e9:.0f} GB) in {found} bytes, so next to no pixel holds a number. Cut it to "
-        "where its data is: dataset.isel(x=slice(...), y=slice(...)) in Python."
-    )
-    raise InputError(msg)
+def _sizes(path: str) -> Iterator[int]:
+    """Give the bytes of a file, or of those in a store, one after the other."""
+    inside = (os.path.join(folder, name) for folder, _, names in os.walk(path) for name in names)
+    return map(os.path.getsize, inside if os.path.isdir(path) else (path,))
 
 
 def _check_codecs(store: Path) -> None:
@@ -152,11 +128,11 @@ def choose(
             return cube
         rest = set(map(str, cube.dims)) - _SPATIAL - {"time"}
         band = next(iter(rest)) if len(rest) == 1 else "band"
-        _check_names(path, bands, [str(value) for value in cube[band].values])
+        rasters.check_known(path, bands, [str(value) for value in cube[band].values])
         return cube.isel({band: [[str(value) for value in cube[band].values].index(name) for name in bands]})
     if not bands:
         return dataset
-    _check_names(path, bands, [str(name) for name in images])
+    rasters.check_known(path, bands, [str(name) for name in images])
     keep = {*bands, *([clouds] if clouds else []), *map(str, _masks(images))}
     return dataset.drop_vars([name for name in images if str(name) not in keep])
 
@@ -165,13 +141,6 @@ def _is_cube(variable: xr.DataArray) -> bool:
     """Return whether a variable has bands of its own, and y and x: its third dimension is neither time nor space."""
     rest = set(map(str, variable.dims)) - _SPATIAL
     return variable.ndim == 3 and len(rest) == 1 and "time" not in rest
-
-
-def _check_names(path: str, bands: Sequence[str], known: Sequence[str]) -> None:
-    unknown = [name for name in bands if name not in known]
-    if unknown:
-        msg = f"{path} has no band {', '.join(map(repr, unknown))}; it has {', '.join(known)}. Choose among these."
-        raise InputError(msg)
 
 
 def find_mask(dataset: xr.Dataset) -> xr.DataArray | None:
@@ -244,85 +213,3 @@ def assemble(result: xr.Dataset | xr.DataArray, dataset: xr.Dataset | None) -> x
     for name in bands:
         out[name].attrs = dict(kept)
     return (out if result.rio.crs is None else out.rio.write_crs(result.rio.crs)).assign_attrs(notes)
-
-
-def for_netcdf(dataset: xr.Dataset) -> xr.Dataset:
-    """Return the Dataset with only such encodings as NetCDF understands."""
-    return _encoded(dataset, foreign={"chunks", "compressors", "compressor", "filters", "shards", "serializer"})
-
-
-def for_zarr(dataset: xr.Dataset) -> xr.Dataset:
-    """Return the Dataset with only such encodings as Zarr understands, in even chunks of whole stored ones."""
-    foreign = {
-        "zlib",
-        "szip",
-        "zstd",
-        "bzip2",
-        "blosc",
-        "shuffle",
-        "complevel",
-        "fletcher32",
-        "contiguous",
-        "chunksizes",
-    }
-    out = _encoded(dataset, foreign=foreign)
-    for name, variable in out.variables.items():
-        if not variable.chunks:
-            continue
-        stored = variable.encoding.get("chunks") or (1,) * variable.ndim
-        # One writer per stored chunk, or parallel writes to the same file would lose pixels.
-        even = [-(-max(sizes) // step) * step for sizes, step in zip(variable.chunks, stored, strict=True)]
-        out[name] = out[name].chunk(dict(zip(variable.dims, even, strict=True)))
-    return out
-
-
-def _encoded(dataset: xr.Dataset, foreign: set[str]) -> xr.Dataset:
-    always = {"dtype", "units", "calendar", "_FillValue", "scale_factor", "add_offset", "grid_mapping", "coordinates"}
-    out = dataset.copy()
-    for variable in out.variables.values():
-        encoding = dict(variable.encoding)
-        if foreign & set(encoding):
-            encoding = {key: value for key, value in encoding.items() if key in always}
-        variable.encoding = encoding
-    out.encoding = {key: value for key, value in dataset.encoding.items() if key == "unlimited_dims"}
-    return out
-
-
-def save_netcdf(dataset: xr.Dataset, path: Path) -> None:
-    """Write a NetCDF file, with the CRS as a CF grid mapping.
-
-    Raises:
-        OSError: the file cannot be written.
-    """
-    out = for_netcdf(dataset)
-    for variable in out.variables.values():
-        if variable.ndim > 1 and "zlib" not in variable.encoding:  # not from a NetCDF file: ours to choose
-            variable.encoding.update(zlib=True, complevel=4, shuffle=True)
-    try:
-        out.to_netcdf(path)
-    except RuntimeError as error:
-        if "NetCDF" not in str(error) and "HDF" not in str(error):
-            raise
-        raise OSError(str(error)) from error  # the NetCDF library's way to say that the disk is full
-
-
-def save_zarr(dataset: xr.Dataset, path: Path, source: str) -> None:
-    """Write a Zarr store, in the version of the source where that is one.
-
-    Raises:
-        OSError: the store cannot be written.
-    """
-    version: Literal[2, 3] | None = None
-    if is_zarr(source) and os.path.isdir(source):
-        version = 3 if os.path.exists(os.path.join(source, "zarr.json")) else 2
-    with warnings.catch_warnings():
-        # It is no part of Zarr 3 yet, but without it xarray warns every reader.
-        warnings.filterwarnings("ignore", message="Consolidated metadata", category=UserWarning)
-        for_zarr(dataset).to_zarr(path, zarr_format=version, consolidated=True)
-
-
-def _is_consolidated(path: str) -> bool:
-    if os.path.exists(os.path.join(path, ".zmetadata")):
-        return True
-    description = os.path.join(path, "zarr.json")
-    return os.path.exists(description) and '"consolidated_metadata"' in Path(description).read_text(encoding="utf-8")

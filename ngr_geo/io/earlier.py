@@ -12,15 +12,21 @@ import xarray as xr
 from .. import record
 from ..errors import GridError
 from . import rasters
-from .geotiff import FILLED_TAG, Header, read_header
+from .rasterfile import Header, read_header
 
 
-def with_record(
+def with_history(raster: xr.DataArray, headers: Sequence[Header]) -> xr.DataArray:
+    """Return a raster with the history of its files, one per date, where one of them has any."""
+    steps: list[dict[str, Any]] = []
+    for header in headers:
+        steps += [step for step in record.history(header.tags[""]) if step not in steps]
+    return raster.assign_attrs({record.BEFORE: json.dumps(steps)}) if steps else raster
+
+
+def with_filled(
     raster: xr.DataArray, headers: Sequence[Header], names: Sequence[str], numbers: Sequence[int]
 ) -> tuple[xr.DataArray, tuple[str, ...]]:
-    """Return a raster with what an earlier verb left in its files, and the sidecars NAME_filled.tif that say what was filled.
-
-    The coordinate `filled` is there where one of the files has such a sidecar; the history where a file has one.
+    """Return a raster with its coordinate `filled`, where a verb wrote a sidecar NAME_filled.tif, and these sidecars.
 
     Args:
         raster: what was read, (time, band, y, x) or without time.
@@ -31,19 +37,16 @@ def with_record(
     Raises:
         GridError: a sidecar on another grid than its file.
     """
-    steps: list[dict[str, Any]] = []
-    for header in headers:
-        steps += [step for step in record.history(header.tags[""]) if step not in steps]
-    if steps:
-        raster = raster.assign_attrs({record.BEFORE: json.dumps(steps)})
     sidecars = [_sidecar(header) for header in headers]
     if not any(sidecars):
         return raster, ()
-    lazy = bool(raster.chunks)
+    xp = dask.array if raster.chunks else np
     shape = headers[0].shape
-    parts = [_filled(sidecar, shape, names, numbers, lazy) for sidecar in sidecars]
+    parts = [
+        xp.zeros((1, *shape), bool) if sidecar is None else _filled(sidecar, [names[n - 1] for n in numbers], raster)
+        for sidecar in sidecars
+    ]
     count = max(part.shape[0] for part in parts)
-    xp = dask.array if lazy else np
     filled: Any = xp.stack([xp.broadcast_to(part, (count, *shape)) for part in parts])
     dims = [dim for dim in ("time", "band", "y", "x") if dim in raster.dims and (dim != "band" or count > 1)]
     filled = filled if count > 1 else filled[:, 0]
@@ -52,19 +55,13 @@ def with_record(
     return raster.assign_coords({record.FILLED: (dims, filled, record.mark(record.FILLED))}), found
 
 
-def content(header: Header) -> str | None:
-    """Return what a file says that it is: one of `geotiff.SIDECARS`, None for an image. rioxarray writes the attribute as it is."""
-    tags = {key.upper(): value for key, value in header.tags[""].items()}
-    return tags.get(FILLED_TAG)
-
-
 def _sidecar(header: Header) -> Header | None:
     """Return the sidecar NAME_filled.tif of a file, if there is one that a verb wrote."""
     path = f"{os.path.splitext(header.path)[0]}_{record.FILLED}.tif"
     if not os.path.isfile(path) or not os.path.isfile(header.path):
         return None
     found = read_header(path)
-    if content(found) != record.FILLED:
+    if found.content != record.FILLED:
         return None
     if found.shape != header.shape or found.crs != header.crs:
         msg = f"{path} says which pixels of {header.path} were filled, and is not on its grid. Move it away, or write it anew."
@@ -72,24 +69,14 @@ def _sidecar(header: Header) -> Header | None:
     return found
 
 
-def _filled(
-    sidecar: Header | None, shape: tuple[int, int], names: Sequence[str], numbers: Sequence[int], lazy: bool
-) -> Any:
-    """Return which pixels (1 or band, y, x) of a file were filled; none where it has no sidecar."""
-    if sidecar is None:
-        return (dask.array if lazy else np).zeros((1, *shape), bool)
-    wanted = [f"{record.FILLED} {names[number - 1]}" for number in numbers]
+def _filled(sidecar: Header, bands: Sequence[str], raster: xr.DataArray) -> Any:
+    """Return which pixels (1 or band, y, x) of a file were filled, as its sidecar says."""
     known = list(sidecar.band_names)
+    wanted = [f"{record.FILLED} {name}" for name in bands]
+    numbers = tuple(range(1, sidecar.count + 1))
     if sidecar.count > 1 and set(wanted) <= set(known):
-        picked = tuple(known.index(name) + 1 for name in wanted)
-    elif sidecar.count in (1, len(numbers)):
-        picked = tuple(range(1, sidecar.count + 1))
-    else:  # of other bands: a pixel counts where any of them was filled
-        every = tuple(range(1, sidecar.count + 1))
-        return _pixels(sidecar, every, lazy).any(axis=0, keepdims=True)
-    return _pixels(sidecar, picked, lazy)
-
-
-def _pixels(sidecar: Header, picked: tuple[int, ...], lazy: bool) -> Any:
-    names = tuple(str(number) for number in range(1, sidecar.count + 1))
-    return rasters.read_raster([sidecar], names, picked, None, lazy).data != 0
+        numbers = tuple(known.index(name) + 1 for name in wanted)
+    names = tuple(map(str, range(1, sidecar.count + 1)))
+    filled = rasters.read_raster([sidecar], names, numbers, None, bool(raster.chunks)).data != 0
+    # Of other bands: a pixel counts where any of them was filled.
+    return filled if len(numbers) in (1, len(bands)) else filled.any(axis=0, keepdims=True)

@@ -1,4 +1,4 @@
-"""The text header of an ENVI image: what GDAL leaves out of it when it reads and writes one."""
+"""What imaging spectrometers say of their bands, and the text header of an ENVI image: what GDAL leaves out of it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from .geotiff import Header
+    from .rasterfile import Header
 
 # What follows from the pixels and the grid, which GDAL writes itself.
 _OF_THE_FILE = {
@@ -33,6 +33,27 @@ _NUMBERS_OF_BANDS = "default bands"
 _INTERLEAVES = {"BAND": "BSQ", "LINE": "BIL", "PIXEL": "BIP"}
 
 
+SPECTRAL = ("wavelength", "fwhm", "bbl")
+"""Numbers that files of imaging spectrometers hold for every band; `bbl`, the bad-band list, has 0 for bad."""
+
+
+def spectral(header: Header) -> dict[str, tuple[float, ...]]:
+    """Return the numbers in SPECTRAL, one per band, from the bands' own tags or from an ENVI header, where all bands have them."""
+    found: dict[str, tuple[float, ...]] = {}
+    listed = header.tags.get("ENVI", {})
+    for name in SPECTRAL:
+        texts = [band.tags.get(name, band.tags.get(name.upper(), "")) for band in header.bands]
+        if not all(texts) and name in listed:
+            texts = listed[name].strip("{} ").split(",")
+        try:
+            values = tuple(float(text) for text in texts)
+        except ValueError:
+            continue
+        if len(values) == header.count:
+            found[name] = values
+    return found
+
+
 def fields(path: Path) -> dict[str, str]:
     """Return the fields of an ENVI header by name, in lower case; lists keep their braces, on one line."""
     text = "\n".join(line for line in path.read_text(errors="replace").splitlines() if not line.startswith(";"))
@@ -47,15 +68,16 @@ def interleave(path: Path, header: Header) -> str:
     return _INTERLEAVES.get(header.structure.get("INTERLEAVE", ""), "BSQ") if header.driver == "ENVI" else "BSQ"
 
 
-def described(header: Header, lists: Mapping[str, Sequence[float]]) -> dict[str, str]:
+def described(header: Header) -> dict[str, str]:
     """Return the fields that a header's image should have beside those of its grid: lists, gains, whatever its source had."""
     listed = {key.replace("_", " "): value for key, value in header.tags.get("ENVI", {}).items()}
     found = {key: value for key, value in listed.items() if key not in _OF_THE_FILE}
-    found |= {name: _list(f"{v:g}" for v in values) for name, values in lists.items() if name not in found}
-    units = header.band_tags[0].get("wavelength_units")
+    found |= {name: _list(f"{v:g}" for v in values) for name, values in spectral(header).items() if name not in found}
+    units = header.bands[0].tags.get("wavelength_units")
     if units:
         found.setdefault("wavelength units", units)
-    for name, values, neutral in (("gain", header.scales, 1.0), ("offset", header.offsets, 0.0)):
+    scales, offsets = ([getattr(band, name) for band in header.bands] for name in ("scale", "offset"))
+    for name, values, neutral in (("gain", scales, 1.0), ("offset", offsets, 0.0)):
         if set(values) != {neutral}:
             found.setdefault(f"data {name} values", _list(map(repr, values)))
     return found
@@ -78,13 +100,13 @@ def subset(header: Header, tags: Mapping[str, str], bands: Sequence[int]) -> dic
     return found
 
 
-def complete(path: Path, header: Header, lists: Mapping[str, Sequence[float]]) -> None:
+def complete(path: Path, header: Header) -> None:
     """Rewrite the header file that GDAL wrote, with all that the image should say of itself."""
     written = fields(path)
     told = {key: value for key, value in written.items() if key in _OF_THE_FILE}
     names = [name or f"band {number}" for number, name in enumerate(header.band_names, start=1)]
     told["band names"] = _list(re.sub(r"[{},\n]", " ", name) for name in names)
-    told |= described(header, lists)
+    told |= described(header)
     told.setdefault("description", "{" + (header.name or path.stem) + "}")
     first = ["description", *(key for key in told if key != "description")]
     path.write_text("\n".join(["ENVI", *(f"{key} = {told[key]}" for key in first)]) + "\n")

@@ -10,7 +10,7 @@ from ..raster import products
 from ..raster.masks import packed
 from . import rasters
 from .dates import HELP, acquired
-from .geotiff import Header, read_header
+from .rasterfile import Header, read_header
 
 
 def searched_kind(name: str | None) -> str | None:
@@ -52,8 +52,6 @@ def match_masks(
         raise MaskError(msg)
     chosen = [_match(time, np.array(found, dtype="datetime64[ns]")) for time in times]
     for index, hits in enumerate(chosen):
-        if len(hits) > 1 and len(times) == len(masks) == len(hits) == 1:
-            continue
         if len(hits) > 1:
             where = headers[index].path if headers else f"date {index}"
             twins = ", ".join(masks[hit].path for hit in hits)
@@ -78,10 +76,10 @@ def _match(time: np.datetime64, found: np.ndarray) -> list[int]:
 def _mask_date(mask: Header, pattern: str | None) -> np.datetime64 | None:
     if pattern is not None:
         try:
-            return acquired(mask.name, rasters.all_tags(mask), pattern)
+            return acquired(mask.name, mask.all_tags, pattern)
         except InputError:
             pass  # made for the names of the rasters
-    return acquired(mask.name, rasters.all_tags(mask))
+    return acquired(mask.name, mask.all_tags)
 
 
 def read_mask(masks: Sequence[Header], times: np.ndarray | None, lazy: bool) -> xr.DataArray:

@@ -4,19 +4,16 @@ import os
 import re
 
 from ..errors import InputError
+from .formats import FORMATS
 
-TIFF = (".tif", ".tiff")
-ENVI = (".img", ".dat", ".bsq", ".bil", ".bip", ".raw")
-"""Endings of ENVI images; the header is beside them, with the ending .hdr."""
-NETCDF = (".nc", ".nc4", ".netcdf", ".cdf")
-ZARR = ".zarr"
-_OTHERS = (".jp2", ".j2k", ".vrt", ".png", ".jpg", ".jpeg", ".hdf", ".h5", ".ovr", ".gz", ".zip")
-_ENDINGS = re.compile(f"(?:{'|'.join(map(re.escape, TIFF + ENVI + NETCDF + _OTHERS))})+$", re.IGNORECASE)
+_READ_ONLY = (".jp2", ".j2k", ".vrt", ".png", ".jpg", ".jpeg", ".hdf", ".h5", ".ovr", ".gz", ".zip")
+_ENDINGS = [re.escape(ending) for known in FORMATS for ending in known.endings] + [*map(re.escape, _READ_ONLY)]
+_ENDING = re.compile(f"(?:{'|'.join(_ENDINGS)})+$", re.IGNORECASE)
 
 
 def stem(file: str | os.PathLike[str]) -> str:
     """Return a file's name without folder and without the endings of rasters; dots elsewhere in the name stay."""
-    return _ENDINGS.sub("", re.split(r"[/\\]", os.fspath(file))[-1])
+    return _ENDING.sub("", re.split(r"[/\\]", os.fspath(file))[-1])
 
 
 def expression(pattern: str, kind: str, placeholder: str, advice: str) -> re.Pattern[str]:

@@ -6,8 +6,9 @@ All that is unclear is reported at once, with the option that settles it; nothin
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -16,40 +17,31 @@ from numpy.typing import NDArray
 from rasterio.windows import Window
 
 from ..errors import InputError
-from .geotiff import Header, read_window
+from .rasterfile import Header, read_window
 
 NoData = str | float | None
 """A number, "none" (no number means missing), or None: as the files declare it."""
 
-_CODES = (
-    -9999.0,
-    -99999.0,
-    -999.0,
-    -32768.0,
-    -32767.0,
-    65535.0,
-    32767.0,
-    255.0,
-    -128.0,
-    1e20,
-    -1e20,
-    9.969209968386869e36,
-)
+_CODES = (-9999, -99999, -999, -32768, -32767, 65535, 32767, 255, -128, 1e20, -1e20, 9.969209968386869e36)
+_KEYS = ("_FillValue", "missing_value", "nodata")
 _OFTEN = 0.005  # of the pixels, for a number that is suspected
 _FAR = 0.3  # of the range of all others, between that number and the nearest of them
-_SIDE, _PLACES = (
-    128,
-    5,
-)  # windows that are looked at in a large raster: so many rows and columns, so many down and across
+_SIDE = 128  # rows and columns of the windows that are looked at in a large raster
+_PLACES = 5  # of these windows, down and across
 _CLASSES = 20  # different numbers: a raster with fewer holds classes or marks
 _BANDS = 6  # of many bands, spread over all
 
 
 @dataclass(frozen=True)
 class _Suspect:
+    """A number that may mean missing: in what share of which pixels it stands."""
+
     value: float
     share: float
     where: str
+
+    def __str__(self) -> str:
+        return f"no nodata is declared, but {_text(self.value)} stands in {self.share:.0%} of {self.where}"
 
 
 def settle(headers: Sequence[Header], names: Sequence[str], numbers: Sequence[int], nodata: NoData) -> list[Header]:
@@ -67,31 +59,25 @@ def settle(headers: Sequence[Header], names: Sequence[str], numbers: Sequence[in
     """
     if nodata is not None:
         value = _parsed(nodata, headers[0].dtypes[0])
-        return [replace(h, nodata=value, band_nodata=(value,) * h.count) for h in headers]
-    declared = {_text(value): value for header in headers for value in _declared(header)}
-    findings = []
-    if len(declared) > 1:
-        findings.append(f"nodata differs: {_differences(headers, names)}")
-    suspects: list[_Suspect] = []
+        return [replace(h, bands=tuple(replace(band, nodata=value) for band in h.bands)) for h in headers]
+    declared = {_text(band.nodata): band.nodata for header in headers for band in header.bands}
     known = [value for value in declared.values() if value is not None]
-    if None in declared.values():
-        suspects = _first_of_each(
-            suspect
-            for header in headers
-            if None in _declared(header)
-            for suspect in _suspected(_sampled(header, numbers), [names[n - 1] for n in numbers], header.path, known)
-        )
-        findings += [
-            f"no nodata is declared, but {_number(s.value)} stands in {s.share:.0%} of {s.where}" for s in suspects
-        ]
+    suspects: dict[float, _Suspect] = {}
+    bands = list(numbers)[:: max(1, -(-len(numbers) // _BANDS))]
+    for header in headers:
+        if any(band.nodata is None for band in header.bands):
+            labels = [f"band {names[number - 1]} of {header.path}" for number in bands]
+            _suspect(_sampled(partial(_pixels, header, bands), header.shape), labels, known, suspects)
+    findings = [f"nodata differs: {_differences(headers, names)}"] if len(declared) > 1 else []
+    findings += map(str, suspects.values())
     if not findings:
         return list(headers)
-    unnamed = [str(n) for n, name in enumerate(headers[0].band_names, start=1) if not name]
-    if unnamed and headers[0].count > 1:
+    unnamed = [str(n) for n, name in enumerate(headers[0].band_names, start=1) if not name and headers[0].count > 1]
+    if unnamed:
         findings.append(
             f"bands without a name ({', '.join(unnamed[:8])}{', ...' if len(unnamed) > 8 else ''}) go by their numbers"
         )
-    raise _unsettled(findings, [s.value for s in suspects] or known, ",".join(unnamed) if headers[0].count > 1 else "")
+    raise _unsettled(findings, [*suspects] or known, unnamed)
 
 
 def settle_dataset(dataset: xr.Dataset, path: str, nodata: NoData) -> xr.Dataset:
@@ -100,59 +86,39 @@ def settle_dataset(dataset: xr.Dataset, path: str, nodata: NoData) -> xr.Dataset
     Raises:
         InputError: a number that no variable declares looks as if it meant missing.
     """
-    images = [
-        str(name) for name, variable in dataset.data_vars.items() if variable.ndim >= 2 and variable.dtype.kind in "iuf"
-    ]
+    images = {n: v for n, v in dataset.data_vars.items() if v.ndim >= 2 and v.dtype.kind in "iuf"}
     if nodata is not None:
-        for name in images:
-            dataset = _declare(dataset, name, nodata)
-        return dataset
-    suspects: list[_Suspect] = []
-    for name in images:
-        variable = dataset[name]
-        described = {**variable.attrs, **variable.encoding}
-        if {"_FillValue", "missing_value", "nodata", "flag_values", "flag_masks"} & set(described):
-            continue
-        values = _thinned(variable)
-        suspects += _suspected(
-            values.reshape(1, *values.shape[-2:]) if values.ndim == 2 else values, None, f"{name} of {path}", []
-        )
-    found = _first_of_each(suspects)
-    if found:
-        texts = [f"no nodata is declared, but {_number(s.value)} stands in {s.share:.0%} of {s.where}" for s in found]
-        raise _unsettled(texts, [s.value for s in found], "")
+        return dataset.assign({name: _declared(variable, nodata) for name, variable in images.items()})
+    suspects: dict[float, _Suspect] = {}
+    for name, variable in images.items():
+        if not {*_KEYS, "flag_values", "flag_masks"} & {*variable.attrs, *variable.encoding}:
+            first = variable.isel({dim: 0 for dim in variable.dims[:-2]})
+            values = _sampled(partial(_cut, first), first.shape)
+            _suspect(values, [f"{name} of {path}"], [], suspects)
+    if suspects:
+        raise _unsettled([str(suspect) for suspect in suspects.values()], [*suspects], [])
     return dataset
 
 
-def _unsettled(findings: Sequence[str], values: Sequence[float], unnamed: str) -> InputError:
-    listed = (
-        findings[0] if len(findings) == 1 else "; ".join(f"({n}) {text}" for n, text in enumerate(findings, start=1))
-    )
-    value = _number(values[0]) if values else "VALUE"
-    more = f"; --bands {unnamed} chooses among the bands by number" if unnamed else ""
-    python = f"'{value}'" if value == "VALUE" else value
+def _unsettled(findings: Sequence[str], values: Sequence[float], unnamed: Sequence[str]) -> InputError:
+    several = "; ".join(f"({number}) {finding}" for number, finding in enumerate(findings, start=1))
+    value = _text(values[0]) if values else "VALUE"
+    more = f"; --bands {','.join(unnamed)} chooses among the bands by number" if unnamed else ""
     return InputError(
-        f"What means missing is not clear: {listed}. Say which:",
-        call=f"nodata={python}, or nodata='none' where all of it is data.",
+        f"What means missing is not clear: {several if len(findings) > 1 else findings[0]}. Say which:",
+        call=f"nodata={value if values else repr(value)}, or nodata='none' where all of it is data.",
         option=f"--nodata {value}, or --nodata none where all of it is data{more}.",
     )
 
 
-def _declared(header: Header) -> tuple[float | None, ...]:
-    return header.band_nodata or (header.nodata,) * header.count
-
-
 def _differences(headers: Sequence[Header], names: Sequence[str]) -> str:
     """Return which file, or which band, has which nodata value."""
-    inside = next((header for header in headers if len(set(map(_text, _declared(header)))) > 1), None)
     some: dict[str, str] = {}
-    if inside is not None:
-        for name, value in zip(names, _declared(inside), strict=True):
-            some.setdefault(_text(value), f"band {name} of {inside.path} has {_text(value)}")
-    else:
-        for header in headers:
-            value = _declared(header)[0]
-            some.setdefault(_text(value), f"{header.path} has {_text(value)}")
+    inside = [header for header in headers if len({_text(band.nodata) for band in header.bands}) > 1]
+    for header in inside[:1] or headers:
+        for name, band in zip(names, header.bands, strict=True):
+            value = _text(band.nodata)
+            some.setdefault(value, f"{f'band {name} of ' if inside else ''}{header.path} has {value}")
     return ", ".join(some.values())
 
 
@@ -167,21 +133,25 @@ def _parsed(nodata: NoData, dtype: str) -> float | None:
         msg = f"Found nodata {nodata!r}, expected a number, nan or none: --nodata -9999 (nodata=-9999 in Python)."
         raise InputError(msg) from None
     kind = np.dtype(dtype)
-    if kind.kind in "iu" and not (value.is_integer() and np.iinfo(kind).min <= value <= np.iinfo(kind).max):
+    if kind.kind in "iu" and not _fits(value, kind):
         msg = f"Found nodata {text}, which {dtype} cannot hold. Expected one of its numbers, or none: --nodata none"
         raise InputError(msg)
-    return float(np.dtype(dtype).type(value))
+    return float(kind.type(value))
 
 
-def _declare(dataset: xr.Dataset, name: str, nodata: NoData) -> xr.Dataset:
-    variable = dataset[name].copy(deep=False)
+def _declared(variable: xr.DataArray, nodata: NoData) -> xr.DataArray:
+    """Return a variable that declares what the user said, and nothing else."""
     value = _parsed(nodata, str(variable.dtype))
-    keys = ("_FillValue", "missing_value", "nodata")
-    variable.attrs = {key: kept for key, kept in variable.attrs.items() if key not in keys}
-    variable.encoding = {key: kept for key, kept in variable.encoding.items() if key not in keys}
-    if value is not None:
-        variable.attrs["_FillValue"] = variable.dtype.type(value)
-    return dataset.assign({name: variable})
+    variable = variable.copy(deep=False)
+    variable.attrs = {key: kept for key, kept in variable.attrs.items() if key not in _KEYS}
+    variable.encoding = {key: kept for key, kept in variable.encoding.items() if key not in _KEYS}
+    return variable if value is None else variable.assign_attrs(_FillValue=variable.dtype.type(value))
+
+
+def _sampled(read: Callable[[slice, slice], NDArray[Any]], shape: tuple[int, ...]) -> NDArray[Any]:
+    """Return pixels (band, row, column) of windows that are spread over a raster, its edges among them."""
+    rows, columns = map(_places, shape)
+    return np.block([[read(row, column) for column in columns] for row in rows])
 
 
 def _places(length: int) -> list[slice]:
@@ -192,64 +162,56 @@ def _places(length: int) -> list[slice]:
     return [slice(int(start), int(start) + _SIDE) for start in starts]
 
 
-def _sampled(header: Header, numbers: Sequence[int]) -> NDArray[np.generic]:
-    """Return pixels (band, row, column) of windows spread over a file, the edges among them."""
-    step = max(1, -(-len(numbers) // _BANDS))
-    bands = list(numbers)[::step]
-    rows = [
-        np.concatenate([read_window(header, bands, Window.from_slices(r, c)) for c in _places(header.shape[1])], axis=2)
-        for r in _places(header.shape[0])
-    ]
-    return np.concatenate(rows, axis=1)
+def _pixels(header: Header, numbers: Sequence[int], rows: slice, columns: slice) -> NDArray[Any]:
+    return read_window(header, numbers, Window.from_slices(rows, columns))
 
 
-def _thinned(variable: xr.DataArray) -> NDArray[np.generic]:
-    """Return some of a variable's pixels: the same windows, of the first index of all other dimensions but one."""
-    rows, columns = variable.dims[-2:]
-    first = variable.isel({dim: 0 for dim in variable.dims[:-2]})
-    parts = [
-        np.concatenate([first.isel({rows: r, columns: c}).values for c in _places(first.sizes[columns])], axis=1)
-        for r in _places(first.sizes[rows])
-    ]
-    return np.concatenate(parts, axis=0)
+def _cut(image: xr.DataArray, rows: slice, columns: slice) -> NDArray[Any]:
+    values: NDArray[Any] = image[rows, columns].values
+    return values[None]
 
 
-def _suspected(
-    values: NDArray[np.generic], names: Sequence[str] | None, path: str, known: Sequence[float]
-) -> Iterator[_Suspect]:
-    """Give the numbers that look as if they meant missing, band by band."""
-    if values.dtype.kind not in "iuf" or values.shape[-1] * values.shape[-2] < 64:
+def _suspect(
+    values: NDArray[Any], labels: Sequence[str], known: Sequence[float], suspects: dict[float, _Suspect]
+) -> None:
+    """Add the numbers that look as if they meant missing, each with the band where it was found first.
+
+    Args:
+        values: (band, row, column).
+        labels: what to call each band.
+        known: numbers that are declared, for other bands.
+        suspects: what was found before.
+    """
+    kind = values.dtype
+    if kind.kind not in "iuf" or values[0].size < 64:
         return
-    step = max(1, -(-len(names) // len(values))) if names else 1
-    labels = [f"band {name} of {path}" for name in names[::step]] if names else [path] * len(values)
-    kind: Any = values.dtype
-    limits = np.iinfo(kind) if kind.kind in "iu" else np.finfo(kind)
-    extremes = float(limits.min), float(limits.max)
-    zero_edge = bool(_edge_of_zeros(values))
+    limits: Any = np.iinfo(kind) if kind.kind in "iu" else np.finfo(kind)
+    numbers = {kind.type(value) for value in (*_CODES, limits.min, limits.max) if _fits(value, kind)}
+    candidates = sorted({float(n) for n in numbers} - {0.0, *(float(kind.type(v)) for v in known if _fits(v, kind))})
+    has_edge = 0.0 not in known and _has_edge_of_zeros(values)
     for band, label in zip(values, labels, strict=True):
         found = band[np.isfinite(band)].astype(np.float64) if kind.kind == "f" else band.ravel()
         if len(np.unique(found)) < _CLASSES:
             continue
-        candidates = {float(kind.type(code)) for code in (*_CODES, *extremes) if _fits(code, kind)}
-        candidates -= {0.0, *(float(kind.type(v)) for v in known if _fits(v, kind))}
-        for value in sorted(candidates):
-            share = float(np.mean(found == value)) if found.size else 0.0
+        for value in candidates:
+            share = float(np.mean(found == value))
             if share >= _OFTEN and _is_far(found[found != value], value):
-                yield _Suspect(value, share, label)
-        if zero_edge and 0.0 not in known:
-            share = float(np.mean(found == 0))
-            rest = found[found != 0]
-            if share >= 2 * _OFTEN and rest.size and np.quantile(rest, 0.01) > 0.02 * np.quantile(rest, 0.99) > 0:
-                yield _Suspect(0.0, share, f"{label}, along its edge")
+                suspects.setdefault(value, _Suspect(value, share, label))
+        rest = found[found != 0]
+        share = float(np.mean(found == 0))
+        if has_edge and share >= 2 * _OFTEN and rest.size:
+            if np.quantile(rest, 0.01) > 0.02 * np.quantile(rest, 0.99) > 0:
+                suspects.setdefault(0.0, _Suspect(0.0, share, f"{label}, along its edge"))
 
 
-def _fits(value: float, kind: Any) -> bool:
+def _fits(value: float, kind: np.dtype[Any]) -> bool:
+    """Return whether a dtype can hold a number."""
     if kind.kind in "iu":
-        return value.is_integer() and np.iinfo(kind).min <= value <= np.iinfo(kind).max
+        return float(value).is_integer() and np.iinfo(kind).min <= value <= np.iinfo(kind).max
     return math.isfinite(value) and abs(value) <= float(np.finfo(kind).max)
 
 
-def _is_far(rest: NDArray[np.generic], value: float) -> bool:
+def _is_far(rest: NDArray[Any], value: float) -> bool:
     """Return whether a number is far from all others: a bright roof next to saturation is no gap."""
     if rest.size < 32:
         return False
@@ -260,7 +222,7 @@ def _is_far(rest: NDArray[np.generic], value: float) -> bool:
     return bool(gap > _FAR * max(high - low, 1e-12 * abs(value)))
 
 
-def _edge_of_zeros(values: NDArray[np.generic]) -> bool:
+def _has_edge_of_zeros(values: NDArray[Any]) -> bool:
     """Return whether pixels that are 0 in all bands lie along the edge of the raster, as beside a swath; not where all are."""
     empty = np.all(values == 0, axis=0)
     if empty.all() or min(empty.shape) < 8:
@@ -269,17 +231,10 @@ def _edge_of_zeros(values: NDArray[np.generic]) -> bool:
     return bool(edge.mean() >= 0.05)
 
 
-def _first_of_each(suspects: Iterator[_Suspect] | Sequence[_Suspect]) -> list[_Suspect]:
-    """Return for each number the place where it was found first."""
-    found: dict[float, _Suspect] = {}
-    for suspect in suspects:
-        found.setdefault(suspect.value, suspect)
-    return list(found.values())
-
-
-def _number(value: float) -> str:
-    return f"{value:.0f}" if value.is_integer() and abs(value) < 1e15 else repr(value)
-
-
 def _text(value: float | None) -> str:
-    return "no value" if value is None else _number(value) if math.isfinite(value) else str(value)
+    """Return a nodata value as a user would write it."""
+    if value is None:
+        return "no value"
+    if not math.isfinite(value):
+        return str(value)
+    return f"{value:.0f}" if value.is_integer() and abs(value) < 1e15 else repr(value)

@@ -11,12 +11,12 @@ import numpy as np
 import rioxarray  # noqa: F401  (registers .rio)
 import xarray as xr
 from rasterio.enums import ColorInterp
-from rasterio.windows import Window
 
 from ..errors import GridError, InputError, warn
 from ..raster import products
 from .dates import HELP, acquired
-from .geotiff import FILLED_TAG, SIDECARS, Header, read_window, spectral, windows
+from .envi import spectral
+from .rasterfile import SIDECARS, Header, read_window, windows
 
 LARGE = 64 * 2**20  # bytes; above this a stack is read lazily
 _CHUNK = 1024  # rows and columns of a lazy block, at most: a multiple of the usual tile sizes
@@ -54,9 +54,9 @@ def check_image(header: Header) -> None:
         InputError: complex numbers, several dtypes, or a sidecar that was written here.
     """
     check_dtype(header)
-    content = {key.upper(): value for key, value in header.tags[""].items()}.get(FILLED_TAG)
-    if content in SIDECARS:
-        msg = f"{header.path} holds {SIDECARS[content]}; it is no image. Leave the *_{content}.tif files out."
+    if header.content in SIDECARS:
+        what = SIDECARS[header.content]
+        msg = f"{header.path} holds {what}; it is no image. Leave the *_{header.content}.tif files out."
         raise InputError(msg)
 
 
@@ -113,7 +113,7 @@ def dates(headers: Sequence[Header], pattern: str | None) -> np.ndarray | None:
     Raises:
         InputError: several files and one without a date.
     """
-    found = [acquired(header.name, all_tags(header), pattern) for header in headers]
+    found = [acquired(header.name, header.all_tags, pattern) for header in headers]
     missing = [header.path for header, time in zip(headers, found, strict=True) if time is None]
     if missing and len(headers) > 1:
         msg = (
@@ -171,11 +171,7 @@ def choose_bands(
         InputError: a band that is not there.
     """
     if bands:
-        unknown = [name for name in bands if name not in names]
-        if unknown:
-            wanted = ", ".join(map(repr, unknown))
-            msg = f"{header.path} has no band {wanted}; it has {', '.join(names)}. Choose among these."
-            raise InputError(msg)
+        check_known(header.path, bands, names)
         return tuple(names.index(name) + 1 for name in dict.fromkeys(bands))
     layers = {number: name for number, name in enumerate(names, start=1) if products.is_quality(name)}
     unsaid = [name for number, name in layers.items() if name.lower() not in products.PLAIN and number != mask_band]
@@ -183,9 +179,9 @@ def choose_bands(
         msg = f"Left out as layers of quality, which are no bands, and written as they are: {', '.join(unsaid)}."
         warn(msg)
     left_out = set(layers) | ({mask_band} if mask_band else set())
-    for number, (name, kind) in enumerate(zip(names, header.colorinterp, strict=True), start=1):
+    for number, (name, band) in enumerate(zip(names, header.bands, strict=True), start=1):
         # GDAL calls the fourth of four uint8 bands alpha unasked: a name tells that it is something else.
-        if kind == ColorInterp.alpha and (name == str(number) or "alpha" in name.lower()):
+        if band.colorinterp == ColorInterp.alpha and (name == str(number) or "alpha" in name.lower()):
             left_out.add(number)
             msg = (
                 f"{header.path}: band {number} is marked as transparency (alpha) and copied, not filled. If it is "
@@ -197,6 +193,14 @@ def choose_bands(
         msg = f"{header.path} has no band to restore, only {', '.join(names)}. Give images first, masks with --clouds."
         raise InputError(msg)
     return numbers
+
+
+def check_known(path: str, bands: Sequence[str], known: Sequence[str]) -> None:
+    """Raise where a band that is asked for is not there."""
+    unknown = [name for name in bands if name not in known]
+    if unknown:
+        msg = f"{path} has no band {', '.join(map(repr, unknown))}; it has {', '.join(known)}. Choose among these."
+        raise InputError(msg)
 
 
 def is_large(headers: Sequence[Header], bands: int) -> bool:
@@ -213,13 +217,18 @@ def read_raster(
     Without time where `times` is None.
     """
     first = headers[0]
-    values = _lazy(headers, numbers) if lazy else _eager(headers, numbers)
-    raster = xr.DataArray(values, dims=("time", "band", "y", "x"), coords={"band": [names[n - 1] for n in numbers]})
+    side = _side(len(headers) * len(numbers)) if lazy else 4 * _CHUNK
+    values = dask.array.stack([_blocks(header, numbers, side) for header in headers])
+    raster = xr.DataArray(
+        values if lazy else values.compute(scheduler="synchronous"),
+        dims=("time", "band", "y", "x"),
+        coords={"band": [names[n - 1] for n in numbers]},
+    )
     if times is not None:
         raster = raster.assign_coords(time=times)
     for name, values_of_bands in spectral(first).items():
         raster = raster.assign_coords({name: ("band", [values_of_bands[n - 1] for n in numbers])})
-        units = first.band_tags[0].get("wavelength_units", first.tags.get("ENVI", {}).get("wavelength_units"))
+        units = first.bands[0].tags.get("wavelength_units", first.tags.get("ENVI", {}).get("wavelength_units"))
         if units and name != "bbl":
             raster[name].attrs["units"] = units
     if first.transform.b == first.transform.d == 0:  # a rotated grid has no x and y of its own
@@ -235,55 +244,37 @@ def read_raster(
     return raster if times is not None else raster.isel(time=0, drop=True)
 
 
-def _eager(headers: Sequence[Header], numbers: tuple[int, ...]) -> np.ndarray:
-    values = np.empty((len(headers), len(numbers), *headers[0].shape), dtype=headers[0].dtypes[0])
-    for date, header in enumerate(headers):
-        for window in windows(header.shape, 4 * _CHUNK):
-            values[date, :, *window.toslices()] = read_window(header, numbers, window)
-    return values
+def _side(leading: int) -> int:
+    """Return rows and columns of a lazy block, where dates and bands together are so many."""
+    return next((n for n in (_CHUNK, _CHUNK // 2) if leading * n**2 <= _CHUNK_VALUES), _CHUNK // 4)
 
 
-def _lazy(headers: Sequence[Header], numbers: tuple[int, ...]) -> "dask.array.Array":
-    """Blocks of all bands of one date: what a tile of the solver asks for together lies together in the file."""
+def _blocks(header: Header, numbers: tuple[int, ...], side: int) -> dask.array.Array:
+    """Return the bands of a date, lazy: what a tile of the solver asks for together lies together in a block of the file."""
+    header = _absolute(header)
     read = dask.delayed(read_window, pure=True)
-    rows, columns = headers[0].shape
-    dtype = headers[0].dtypes[0]
-    leading = len(headers) * len(numbers)
-    side = next((n for n in (_CHUNK, _CHUNK // 2) if leading * n**2 <= _CHUNK_VALUES), _CHUNK // 4)
-    dates = []
-    for header in headers:
-        header = _absolute(header)
-        blocks: dict[int, list[dask.array.Array]] = {}
-        for window in windows((rows, columns), side):
-            blocks.setdefault(window.row_off, []).append(_block(read, header, numbers, window, dtype))
-        dates.append(dask.array.block([list(blocks.values())]))
-    return dask.array.stack(dates)
+    rows: dict[int, list[dask.array.Array]] = {}
+    for window in windows(header.shape, side):
+        block = read(header, numbers, window)
+        shape = (len(numbers), window.height, window.width)
+        rows.setdefault(window.row_off, []).append(dask.array.from_delayed(block, shape, header.dtypes[0]))
+    return dask.array.block([list(rows.values())])
 
 
 def _absolute(header: Header) -> Header:
     """Return the header with whole paths, as a worker may be in another folder."""
-    parts = tuple(replace(part, path=_whole(part.path)) for part in header.parts)
-    return replace(header, path=_whole(header.path), parts=parts)
+    bands = tuple(replace(band, file=band.file and _whole(band.file)) for band in header.bands)
+    return replace(header, path=_whole(header.path), bands=bands)
 
 
 def _whole(path: str) -> str:
     return os.path.abspath(path) if os.path.exists(path) else path
 
 
-def _block(read: object, header: Header, numbers: tuple[int, ...], window: Window, dtype: str) -> "dask.array.Array":
-    shape = (len(numbers), window.height, window.width)
-    return dask.array.from_delayed(read(header, numbers, window), shape=shape, dtype=dtype)  # type: ignore[operator]
-
-
 def corner(header: Header, row: int, column: int) -> tuple[float, float]:
     """Return where the upper left corner of a pixel is."""
     grid = header.transform  # written out: versions of affine differ in the operator
     return grid.a * column + grid.b * row + grid.c, grid.d * column + grid.e * row + grid.f
-
-
-def all_tags(header: Header) -> dict[str, str]:
-    """Return the tags of all namespaces together."""
-    return {key: value for entries in reversed(list(header.tags.values())) for key, value in entries.items()}
 
 
 def twin(header: Header) -> str:

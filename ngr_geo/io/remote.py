@@ -8,25 +8,17 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from ..errors import InputError, NgrError, OutputError
+import fsspec
+from fsspec.registry import known_implementations
 
-_URL = re.compile(r"^[A-Za-z][A-Za-z0-9+.-]+:/{1,2}(?!/?$)")
-_PACKAGES = {
-    "s3": "s3fs",
-    "s3a": "s3fs",
-    "gs": "gcsfs",
-    "gcs": "gcsfs",
-    "http": "aiohttp requests",
-    "https": "aiohttp requests",
-    "az": "adlfs",
-    "abfs": "adlfs",
-    "abfss": "adlfs",
-}
+from ..errors import NgrError, OutputError
+
+_URL = re.compile(r"^[A-Za-z][A-Za-z0-9+.-]+://(?!$)")
 
 
 def is_url(path: str | os.PathLike[str]) -> bool:
     """Return whether a path is a URL, such as s3://bucket/out.zarr."""
-    return bool(_URL.match(os.fspath(path))) and "://" in os.fspath(path)
+    return bool(_URL.match(os.fspath(path)))
 
 
 def file_system(url: str, kind: type[NgrError]) -> tuple[Any, str]:
@@ -36,27 +28,18 @@ def file_system(url: str, kind: type[NgrError]) -> tuple[Any, str]:
         InputError, OutputError: as `kind` says, where the package that this takes is not there, or the protocol is none.
     """
     protocol = url.split("://")[0].lower()
-    package = _PACKAGES.get(protocol, f"the package for {protocol}")
-    try:
-        import fsspec
-    except ImportError as error:
-        found = f"{url} takes fsspec, which is not installed:"
-        raise kind(found, call=f"pip install fsspec {package}") from error
     try:
         fsspec.get_filesystem_class(protocol)
         system, path = fsspec.core.url_to_fs(url)
     except ImportError as error:
+        package = known_implementations[protocol]["class"].split(".")[0]
+        package = "aiohttp requests" if package == "fsspec" else package
         found = f"{url} takes {package.replace(' ', ' and ')}, which is not installed:"
         raise kind(found, call=f"pip install {package}") from error
     except ValueError as error:
         found = f"{url}: {protocol}:// is no protocol that is known here."
         raise kind(found, call="Expected a path, s3://, gs://, az:// or another one of fsspec's.") from error
     return system, path
-
-
-def check_readable(url: str) -> None:
-    """Raise where a store on a network cannot be read for want of a package."""
-    file_system(url, InputError)
 
 
 @contextmanager

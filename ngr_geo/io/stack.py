@@ -10,18 +10,17 @@ import xarray as xr
 
 from ..errors import InputError, MaskError
 from ..raster import products
-from . import containers, earlier, maskfiles, rasters
+from . import containers, earlier, formats, maskfiles, rasters
 from .gather import Wanted, gather
-from .geotiff import Header, read_header
-from .names import ENVI
 from .nodata import NoData, settle, settle_dataset
+from .rasterfile import Header, read_header
 
 PathLike = str | os.PathLike[str]
 
 
 @dataclass(frozen=True)
-class Stack:
-    """What `read_stack` gives back.
+class Files:
+    """What `read_stack` gives back: the raster in some files, and what is needed to write it the way it was read.
 
     Attributes:
         raster: DataArray (time, band, y, x), without time for one file without a date, from GeoTIFFs and other raster
@@ -54,7 +53,7 @@ class Stack:
         return bool(self.raster.chunks)
 
 
-def only(stack: Stack, dates: Sequence[int]) -> Stack:
+def only(stack: Files, dates: Sequence[int]) -> Files:
     """Return a stack with some of its dates, by their numbers from 0: what is written of it, and shown."""
     if "time" not in stack.raster.dims:
         return stack
@@ -77,7 +76,7 @@ def read_stack(
     band_pattern: str | None = None,
     resolution: str | float | None = None,
     nodata: NoData = None,
-) -> Stack:
+) -> Files:
     """Dated rasters and their cloud masks as one stack, sorted by date.
 
     All headers are checked before any pixel is read. Stacks above 64 MiB, and where `lazy` smaller ones, become Dask arrays.
@@ -105,7 +104,7 @@ def read_stack(
     if not files:
         msg = "No input was given. Expected GeoTIFFs, one per date, or one NetCDF file or Zarr store."
         raise InputError(msg)
-    packed = [path for path in files if containers.is_container(path)]
+    packed = [path for path in files if formats.container(path)]
     if packed and len(files) > 1:
         msg = (
             f"{packed[0]} is one of {len(files)} inputs. Expected GeoTIFFs, or one NetCDF file or Zarr store that "
@@ -145,7 +144,7 @@ def _envi_data(path: str) -> str:
     stem, suffix = os.path.splitext(path)
     if suffix.lower() != ".hdr" or not os.path.exists(path):
         return path
-    for candidate in (stem, *(stem + ending for ending in ENVI)):
+    for candidate in (stem, *(stem + ending for ending in formats.ENVI.endings)):
         if os.path.isfile(candidate):
             return candidate
     msg = (
@@ -160,7 +159,7 @@ def _names(paths: PathLike | Sequence[PathLike] | None) -> tuple[str, ...]:
     return (os.fspath(paths),) if isinstance(paths, str | os.PathLike) else tuple(os.fspath(path) for path in paths)
 
 
-def _read_rasters(files: tuple[str, ...], masks: tuple[str, ...], wanted: Wanted, lazy: bool, nodata: NoData) -> Stack:
+def _read_rasters(files: tuple[str, ...], masks: tuple[str, ...], wanted: Wanted, lazy: bool, nodata: NoData) -> Files:
     masks = masks if _is_one_name(masks) else expand(masks)
     images = [path for path in files if path not in masks]
     found = [read_header(path) for path in images or files]
@@ -187,10 +186,9 @@ def _read_rasters(files: tuple[str, ...], masks: tuple[str, ...], wanted: Wanted
     elif mask_band is not None:
         mask = maskfiles.read_band(headers, mask_band, times, lazy)
     carried = tuple(number for number in range(1, len(names) + 1) if number not in numbers)
-    raster, sidecars = earlier.with_record(
-        rasters.read_raster(headers, names, numbers, times, lazy), headers, names, numbers
-    )
-    return Stack(
+    raster = earlier.with_history(rasters.read_raster(headers, names, numbers, times, lazy), headers)
+    raster, sidecars = earlier.with_filled(raster, headers, names, numbers)
+    return Files(
         raster=raster,
         clouds=mask,
         inputs=tuple(dict.fromkeys(files + mask_files + sidecars)),
@@ -224,13 +222,13 @@ def _mask_band(names: tuple[str, ...], masks: tuple[str, ...]) -> int | None:
 
 def _read_container(
     path: str, masks: tuple[str, ...], bands: Sequence[str] | None, lazy: bool, nodata: NoData
-) -> Stack:
+) -> Files:
     dataset = settle_dataset(containers.open_container(path, lazy), path, nodata)
     inputs: tuple[str, ...] = (path,)
     clouds: xr.DataArray | str | None = None
     if len(masks) == 1 and masks[0] in dataset.variables:
         clouds = masks[0]
-    elif len(masks) == 1 and containers.is_container(masks[0]):
+    elif len(masks) == 1 and formats.container(masks[0]):
         clouds = containers.mask_variable(containers.open_container(masks[0]), masks[0])
         inputs += masks
     elif masks:
@@ -246,8 +244,8 @@ def _read_container(
         mask = dataset[clouds] if isinstance(clouds, str) else clouds
         if mask is None:
             mask = containers.find_mask(dataset)
-        return Stack(raster=raster, clouds=mask, inputs=inputs, dataset=dataset)
-    return Stack(raster=raster, clouds=clouds, inputs=inputs)
+        return Files(raster=raster, clouds=mask, inputs=inputs, dataset=dataset)
+    return Files(raster=raster, clouds=clouds, inputs=inputs)
 
 
 def _mask_files(files: tuple[str, ...], dataset: xr.Dataset) -> xr.DataArray:

@@ -27,10 +27,8 @@ from rasterio.enums import WktVersion
 from .. import atomic
 from .. import rows as records
 from ..errors import InputError, OutputError
-from ..io import Written
-from ..io.containers import is_container, is_zarr
-from ..io.geotiff import Header, read_header
-from ..io.names import ENVI
+from ..io import Written, formats
+from ..io.rasterfile import Header, read_header
 from ..raster import cube as cubes
 from ..raster.cube import Cube
 from ..wording import counted
@@ -94,7 +92,7 @@ def items(
     cube = cubes.read(result)
     times = _times(cube)
     rows = records.of(result, compute=False) or [{} for _ in times]
-    together = is_container(str(written.rasters[0]))
+    together = formats.container(str(written.rasters[0]))
     groups = [(times, rows)] if together else [([t], [row]) for t, row in zip(times, rows, strict=True)]
     if len(groups) != len(written.rasters):
         msg = (
@@ -179,7 +177,7 @@ def _item(
 ) -> pystac.Item:
     """Return the item of one file, which holds the dates of `times`; `beside`: files of filled pixels, uncertainty, change."""
     pystac = _libraries()[0]
-    header = None if is_container(str(path)) else read_header(str(path))
+    header = None if formats.container(str(path)) else read_header(str(path))
     grid = _grid(cube) if header is None else _Grid(header.crs, header.transform, header.shape)
     geometry, bbox = footprint(*grid)
     one = min(times) == max(times)
@@ -215,11 +213,12 @@ def _assets(
     from pystac import MediaType
 
     if header is None:
-        yield "data", path, MediaType.ZARR if is_zarr(path) else MediaType.NETCDF, "data", _stored_bands(cube)
+        known = formats.container(path)
+        yield "data", path, known.media if known else "", "data", _stored_bands(cube)
     else:
         yield "data", path, _media(header), "data", _file_bands(header)
-    if path.suffix.lower() in ENVI:
-        yield "header", path.with_suffix(".hdr"), MediaType.TEXT, "metadata", {}
+    for head in Written((path,)).beside:
+        yield "header", head, MediaType.TEXT, "metadata", {}
     roles = {"filled": "data-mask", "uncertainty": "uncertainty", "change": "data"}
     for (name, role), file in zip(roles.items(), beside, strict=True):
         if file is not None:
@@ -233,7 +232,8 @@ def _media(header: Header) -> str:
     from pystac import MediaType
 
     if header.driver != "GTiff":
-        return "application/octet-stream"
+        known = formats.by_ending(header.path)
+        return known.media if known else "application/octet-stream"
     return MediaType.COG if header.is_cog else MediaType.GEOTIFF
 
 

@@ -18,7 +18,7 @@ from running import invoke
 from small_stack import BANDS, hidden_files, pixels, rewrite, write_crops, write_masks
 
 from ngr_geo.cli import console, main
-from ngr_geo.io import containers, rasters, read_stack
+from ngr_geo.io import rasters, read_stack
 
 QUICK = ("--method", "guide", "--seed", "1")
 
@@ -160,8 +160,7 @@ def test_scenes_too_large_for_memory_give_the_same(
         *QUICK,
     )
     assert invoke(*arguments, "-o", tmp_path / "eager" / out).exit_code == 0
-    for module in (rasters, containers):
-        monkeypatch.setattr(module, "LARGE", 0)
+    monkeypatch.setattr(rasters, "LARGE", 0)
     result = invoke(*arguments, "-o", tmp_path / "lazy" / out, "--quicklook", tmp_path / "look.png", "--json")
     assert result.exit_code == 0, result.stderr
     assert [round(date["missing"], 2) for date in json.loads(result.stdout)["dates"]]

@@ -12,7 +12,7 @@ from small_stack import as_result, codes, pixels, rewrite, sample_files, write_c
 
 from ngr_geo.cli import main
 from ngr_geo.errors import GridError, InputError
-from ngr_geo.io import Stack, read_stack, write_stack
+from ngr_geo.io import Files, read_stack, write_stack
 from ngr_geo.io.bands import in_name, in_order
 
 BANDS = ("B02", "B03", "B04", "B08")
@@ -58,7 +58,7 @@ def test_bands_are_sorted_as_they_are_counted() -> None:
     assert sorted(names, key=in_order) == ["B1", "B8", "B8A", "B9", "B10", "SR_B2"]
 
 
-def array(stack: Stack) -> xr.DataArray:
+def array(stack: Files) -> xr.DataArray:
     """The raster of a stack of files."""
     assert isinstance(stack.raster, xr.DataArray)
     return stack.raster
@@ -193,7 +193,7 @@ def test_resolutions_are_refused_with_the_option_or_brought_to_one_grid(
     assert read_stack(files, bands=["B03", "B02"]).raster.shape == (3, 2, 64, 64)
     with pytest.raises(InputError, match=r"resolution 15.* 120, 240"):
         read_stack(files, resolution="15")
-    monkeypatch.setattr("ngr_geo.io.geotiff._WARPED", 16)
+    monkeypatch.setattr("ngr_geo.io.rasterfile._WARPED", 16)
     monkeypatch.setattr("ngr_geo.io.rasters._CHUNK", 24)
     whole = array(read_stack(sorted((tmp_path / "whole").glob("*.tif")))).values
     for resolution, shape, kept in (("finest", (64, 64), slice(0, 3)), ("240", (32, 32), slice(3, 4))):
@@ -230,7 +230,7 @@ def test_a_band_delivered_in_several_resolutions_is_taken_in_the_one_asked_for(t
     with pytest.raises(GridError, match="--resolution"):
         read_stack(files)
     stack = read_stack(files, resolution="coarsest", bands=["B08", "B02"])  # no warning: both are there
-    assert [part.resampling for part in stack.headers[0].parts] == [None, None]
+    assert [band.resampling for band in stack.headers[0].bands] == [None, None]
     assert array(stack).shape == (3, 2, 32, 32)
     fine = read_stack(files, resolution="finest")
     np.testing.assert_array_equal(fine.raster, array(read_stack(f"{tmp_path}/whole/*.tif")))

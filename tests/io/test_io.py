@@ -28,7 +28,7 @@ from small_stack import (
 )
 
 from ngr_geo.errors import GridError, InputError, MaskError, OutputError
-from ngr_geo.io import check_output, containers, outputs, rasters, read_stack, write_stack
+from ngr_geo.io import check_output, outputs, rasters, read_stack, write_stack
 from ngr_geo.io.dates import acquired
 from ngr_geo.raster import products
 
@@ -382,7 +382,7 @@ def test_netcdf_and_zarr(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, first:
     files = write_crops(tmp_path)
     stack = read_stack(files)
     write_stack(as_result(stack), stack, tmp_path / f"a.{first}")
-    monkeypatch.setattr(containers, "LARGE", 0 if lazy else containers.LARGE)
+    monkeypatch.setattr(rasters, "LARGE", 0 if lazy else rasters.LARGE)
     one = read_stack(tmp_path / f"a.{first}")
     assert one.lazy == lazy
     assert one.raster.rio.crs == stack.raster.rio.crs
@@ -431,7 +431,7 @@ def test_a_dataset_goes_back_with_all_its_variables_and_encodings(tmp_path: Path
 @pytest.mark.parametrize("version", [2, 3])
 def test_zarr_versions_and_uneven_chunks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, version: int) -> None:
     """The version stays, and chunks that Zarr would refuse are made even."""
-    monkeypatch.setattr(containers, "LARGE", 0)
+    monkeypatch.setattr(rasters, "LARGE", 0)
     stack = read_stack(write_crops(tmp_path))
     source = stack.raster.to_dataset("band").chunk({"time": 1, "y": 20, "x": 64})
     source.to_zarr(tmp_path / "in.zarr", zarr_format=version, consolidated=version == 2)

@@ -1,4 +1,4 @@
-"""One raster file at a time: its header, and its pixels by window.
+"""One raster file at a time, as GDAL reads it: its header, and its pixels by window.
 
 A header holds everything of a file that is not pixels, so that what is written can be like what was read. Paths are
 text, because GDAL also reads "/vsicurl/..." and "s3://...".
@@ -7,9 +7,9 @@ text, because GDAL also reads "/vsicurl/..." and "s3://...".
 import os
 import re
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import rasterio
@@ -18,7 +18,7 @@ from rasterio.crs import CRS
 from rasterio.enums import ColorInterp, MaskFlags, Resampling
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
 from rasterio.vrt import WarpedVRT
-from rasterio.windows import Window
+from rasterio.windows import Window, intersect, intersection
 
 from ..errors import InputError, warn
 from . import envi
@@ -44,38 +44,37 @@ _BLOCKS = 20_000  # of a file, looked at before it is read
 
 
 @dataclass(frozen=True)
-class Part:
-    """A file of one band that is a band of a raster; `resampling` where it has to be brought to that raster's grid."""
+class Band:
+    """All of a band but its pixels."""
 
-    path: str
-    resampling: Resampling | None = None
+    name: str | None
+    dtype: str
+    nodata: float | None = None
+    colorinterp: ColorInterp = ColorInterp.undefined
+    scale: float = 1.0
+    offset: float = 0.0
+    unit: str | None = None
+    tags: Mapping[str, str] = field(default_factory=dict)
+    file: str | None = None  # where the band is a file of its own
+    resampling: Resampling | None = None  # where that file has to be brought to the raster's grid
 
 
 @dataclass(frozen=True)
 class Header:
-    """All of a raster file but its pixels. Tuples hold one entry per band, in the file's order."""
+    """All of a raster file but its pixels."""
 
-    path: str
+    path: str  # only a name where every band is a file of its own
     driver: str
     shape: tuple[int, int]  # rows, columns
-    dtypes: tuple[str, ...]
     crs: CRS | None
     transform: Affine
-    nodata: float | None
-    band_names: tuple[str | None, ...]
-    colorinterp: tuple[ColorInterp, ...]
-    scales: tuple[float, ...]
-    offsets: tuple[float, ...]
-    units: tuple[str | None, ...]
+    bands: tuple[Band, ...]
     tags: Mapping[str, Mapping[str, str]]  # namespace ("" for the usual one) -> tags
-    band_tags: tuple[Mapping[str, str], ...]
-    blocks: tuple[int, int] | None  # rows, columns of a tile; columns = width for strips; None: ours to choose
-    structure: Mapping[str, str]  # compression, predictor, interleave, layout, as GDAL names them
-    overviews: tuple[int, ...]
-    band_nodata: tuple[float | None, ...] = ()  # as the file says; empty: `nodata` for all
+    blocks: tuple[int, int] | None = None  # rows, columns of a tile; columns = width for strips; None: ours to choose
+    structure: Mapping[str, str] = field(default_factory=dict)  # compression, predictor, ..., as GDAL names them
+    overviews: tuple[int, ...] = ()
     gcps: tuple[tuple[float, ...], ...] = ()  # ground control points: row, column, x, y, z
     gcps_crs: CRS | None = None
-    parts: tuple[Part, ...] = ()  # where every band is a file of its own; `path` is then only a name
 
     @property
     def name(self) -> str:
@@ -85,12 +84,44 @@ class Header:
     @property
     def count(self) -> int:
         """The number of bands."""
-        return len(self.dtypes)
+        return len(self.bands)
+
+    @property
+    def dtypes(self) -> tuple[str, ...]:
+        """The dtype of every band; those of an image are one."""
+        return tuple(band.dtype for band in self.bands)
+
+    @property
+    def nodata(self) -> float | None:
+        """The nodata value, that of the first band."""
+        return self.bands[0].nodata
+
+    @property
+    def band_names(self) -> tuple[str | None, ...]:
+        """The description of every band."""
+        return tuple(band.name for band in self.bands)
 
     @property
     def is_cog(self) -> bool:
         """Whether the file is laid out as a Cloud Optimized GeoTIFF."""
         return self.structure.get("LAYOUT") == "COG"
+
+    @property
+    def all_tags(self) -> dict[str, str]:
+        """The tags of all namespaces together."""
+        return {key: value for entries in reversed(list(self.tags.values())) for key, value in entries.items()}
+
+    @property
+    def content(self) -> str | None:
+        """What the file says that it is: one of `SIDECARS`, None for an image. rioxarray writes the attribute as it is."""
+        return {key.upper(): value for key, value in self.tags[""].items()}.get(FILLED_TAG)
+
+
+def without_colours(bands: Iterable[Band]) -> tuple[Band, ...]:
+    """Return bands that have no colours: the first grey, the others undefined."""
+    grey, *others = bands
+    plain = (replace(band, colorinterp=ColorInterp.undefined) for band in others)
+    return (replace(grey, colorinterp=ColorInterp.gray), *plain)
 
 
 FILLED_TAG = "NGR_CONTENT"
@@ -100,26 +131,6 @@ SIDECARS = {
     "uncertainty": "how far what ngr-geo filled may be off",
     "change": "what ngr-geo added",
 }
-
-SPECTRAL = ("wavelength", "fwhm", "bbl")
-"""Numbers that files of imaging spectrometers hold for every band; `bbl`, the bad-band list, has 0 for bad."""
-
-
-def spectral(header: Header) -> dict[str, tuple[float, ...]]:
-    """Return the numbers in SPECTRAL, one per band, from the bands' own tags or from an ENVI header, where all bands have them."""
-    found: dict[str, tuple[float, ...]] = {}
-    listed = header.tags.get("ENVI", {})
-    for name in SPECTRAL:
-        texts = [tags.get(name, tags.get(name.upper(), "")) for tags in header.band_tags]
-        if not all(texts) and name in listed:
-            texts = listed[name].strip("{} ").split(",")
-        try:
-            values = tuple(float(text) for text in texts)
-        except ValueError:
-            continue
-        if len(values) == header.count:
-            found[name] = values
-    return found
 
 
 @contextmanager
@@ -184,60 +195,73 @@ def read_header(path: str) -> Header:
         _check_size(source, path)
         if source.driver == "GTiff":
             _check_whole(source, path)
-        bands = range(1, source.count + 1)
         if any(MaskFlags.per_dataset in flags and MaskFlags.alpha not in flags for flags in source.mask_flag_enums):
             msg = f"{path} has an internal mask, which is not read. Mark missing pixels by nodata or with a mask file."
             warn(msg)
         namespaces = [name for name in source.tag_namespaces() if not name.startswith("xml:")]
-        kept = {name: dict(source.tags(ns=name)) for name in namespaces if name not in _UNCOPIED_NAMESPACES}
+        kept = {name: source.tags(ns=name) for name in namespaces if name not in _UNCOPIED_NAMESPACES}
         if "ENVI" in kept:
             kept["ENVI"] |= envi.description(source.files)
+        described = (
+            source.descriptions,
+            source.dtypes,
+            source.nodatavals,
+            source.colorinterp,
+            source.scales,
+            source.offsets,
+        )
+        bands = zip(*described, source.units, map(source.tags, source.indexes), strict=True)
         return Header(
             path=path,
             driver=source.driver,
             shape=source.shape,
-            dtypes=tuple(source.dtypes),
             crs=source.crs,
             transform=source.transform,
-            nodata=source.nodata,
-            band_names=tuple(source.descriptions),
-            colorinterp=tuple(source.colorinterp),
-            scales=tuple(source.scales),
-            offsets=tuple(source.offsets),
-            units=tuple(source.units),
-            tags={"": dict(source.tags()), **kept},
-            band_tags=tuple(dict(source.tags(band)) for band in bands),
+            bands=tuple(Band(*band) for band in bands),
+            tags={"": source.tags(), **kept},
             blocks=source.block_shapes[0] if source.driver == "GTiff" else None,
-            structure=dict(source.tags(ns="IMAGE_STRUCTURE")),
+            structure=source.tags(ns="IMAGE_STRUCTURE"),
             overviews=tuple(source.overviews(1)),
-            band_nodata=tuple(source.nodatavals),
             gcps=tuple((p.row, p.col, p.x, p.y, p.z or 0.0) for p in source.gcps[0]),
             gcps_crs=source.gcps[1] if source.gcps[0] else None,
         )
 
 
 def _check_size(source: rasterio.DatasetReader, path: str) -> None:
-    """Raise where a file is too small for what it declares: raw pixels that are not there, or hardly any block that is.
-
-    A file of a few kilobytes can declare any size. To look for its pixels would take hours, or all memory.
-    """
+    """Raise where a file is too small for what it declares: raw pixels that are not there, or hardly any block that is."""
     if not os.path.isfile(path) or source.driver == "VRT":
         return
-    size = max(sum(os.path.getsize(name) for name in source.files if os.path.isfile(name)), 1)
     rows, columns = source.shape
     declared = rows * columns * sum(np.dtype(kind).itemsize for kind in source.dtypes if kind in np.sctypeDict)
     if source.driver == "ENVI" and source.tags(ns="ENVI").get("file_compression", "0") == "0":
-        start = int(source.tags(ns="ENVI").get("header_offset", "0") or 0)
-        if os.path.getsize(path) < start + declared:
-            msg = (
-                f"{path} is cut short: {os.path.getsize(path)} bytes, but its header declares {start + declared}. "
-                "Fetch or copy the file again."
-            )
-            raise InputError(msg)
-    if declared > HUGE and declared > SPARSE * size:
+        whole = declared + int(source.tags(ns="ENVI").get("header_offset", "0") or 0)
+        if os.path.getsize(path) < whole:
+            found = f"{path} is cut short: {os.path.getsize(path)} bytes, but its header declares {whole}."
+            raise InputError(found, call="Fetch or copy the file again.")
+    sizes = (os.path.getsize(name) for name in source.files if os.path.isfile(name))
+    cut = f"rio clip {path} part.tif --bounds 'LEFT BOTTOM RIGHT TOP'"
+    check_stored(path, f"{columns} x {rows} pixels", declared, sizes, cut)
+
+
+def check_stored(path: str, what: str, declared: int, sizes: Iterable[int], cut: str) -> None:
+    """Raise where next to nothing is stored of what a file declares: to look for its pixels would take hours, or all memory.
+
+    Args:
+        path: of the file or store.
+        what: it declares, in words.
+        declared: bytes.
+        sizes: bytes of its parts, which are added up only as far as it takes.
+        cut: how to take a part of it.
+    """
+    found = 0
+    for size in sizes if declared > HUGE else ():
+        found += size
+        if found * SPARSE >= declared:
+            return
+    if declared > HUGE:
         msg = (
-            f"{path} declares {columns} x {rows} pixels ({declared / 1e9:.0f} GB) in {size} bytes, so next to no pixel holds "
-            f"a number. Cut it to where its data is: rio clip {path} part.tif --bounds 'LEFT BOTTOM RIGHT TOP'"
+            f"{path} declares {what} ({declared / 1e9:.0f} GB) in {found} bytes, so next to no pixel holds a number. "
+            f"Cut it to where its data is: {cut}"
         )
         raise InputError(msg)
 
@@ -268,46 +292,47 @@ def _check_whole(source: rasterio.DatasetReader, path: str) -> None:
             raise InputError(msg)
 
 
-def read_window(header: Header, bands: Sequence[int], window: Window) -> np.ndarray:
-    """Pixels (band, row, column) of one window, raw values in the file's dtype.
+def read_window(header: Header, numbers: Sequence[int], window: Window) -> np.ndarray:
+    """Return the pixels (band, row, column) of one window, raw values in the file's dtype.
 
     Args:
         header: the file.
-        bands: band numbers from 1.
+        numbers: of the bands, from 1.
         window: rows and columns to read, inside the file.
 
     Raises:
         InputError: the file cannot be decoded there.
     """
-    if header.parts:
-        return np.concatenate([_read_part(header, header.parts[band - 1], window) for band in bands])
+    chosen = [header.bands[number - 1] for number in numbers]
+    if any(band.file for band in chosen):
+        return np.concatenate([_read_band(header, band, window) for band in chosen])
     with opened(header.path) as source, _naming_damage(header.path, window, header.shape):
-        return source.read(list(bands), window=window)
+        return source.read(list(numbers), window=window)
 
 
-def _read_part(header: Header, part: Part, window: Window) -> np.ndarray:
+def _read_band(header: Header, band: Band, window: Window) -> np.ndarray:
     """Return one band (1, row, column) from its own file, brought to the header's grid."""
-    with opened(part.path) as source, _naming_damage(part.path, window, header.shape):
-        if part.resampling is None:
+    path = band.file or header.path
+    with opened(path) as source, _naming_damage(path, window, header.shape):
+        if band.resampling is None:
             return source.read([1], window=window)
         height, width = header.shape
         grid = {"crs": header.crs, "transform": header.transform, "height": height, "width": width}
         fill = {} if header.nodata is None else {"src_nodata": header.nodata, "nodata": header.nodata}
         out = np.empty((1, window.height, window.width), source.dtypes[0])
-        with WarpedVRT(source, resampling=part.resampling, **grid, **fill) as warped:
+        with WarpedVRT(source, resampling=band.resampling, **grid, **fill) as warped:
             # Always the same blocks, or the same pixel could differ by a rounding with the window that asks for it.
             for block in windows(header.shape, _WARPED):
-                rows = _overlap(block.row_off, block.height, window.row_off, window.height)
-                columns = _overlap(block.col_off, block.width, window.col_off, window.width)
-                if rows is not None and columns is not None:
-                    out[0, rows[1], columns[1]] = warped.read(1, window=block)[rows[0], columns[0]]
+                if intersect(block, window):
+                    shared = intersection(block, window)
+                    out[0][_within(window, shared)] = warped.read(1, window=block)[_within(block, shared)]
         return out
 
 
-def _overlap(block: int, size: int, window: int, length: int) -> tuple[slice, slice] | None:
-    """Return which part of a block lies in a window, and where in the window; None where none does."""
-    start, stop = max(block, window), min(block + size, window + length)
-    return None if start >= stop else (slice(start - block, stop - block), slice(start - window, stop - window))
+def _within(window: Window, part: Window) -> tuple[slice, slice]:
+    """Return where a part of a window is in it."""
+    row, column = part.row_off - window.row_off, part.col_off - window.col_off
+    return slice(row, row + part.height), slice(column, column + part.width)
 
 
 @contextmanager
