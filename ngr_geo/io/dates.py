@@ -1,7 +1,7 @@
 """When a file was acquired: from its tags, its name, or a pattern the user gives. No file is opened here."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 
 import numpy as np
@@ -11,20 +11,11 @@ from . import names
 
 # Tags that hold the acquisition and nothing else, compared in lower case without punctuation.
 _ACQUISITION_TAGS = (
-    "acquisitiondatetime",
-    "acquisitiondate",
-    "acquisitiontime",
-    "dateacquired",
-    "sensingtime",
-    "sensingstart",
-    "datatakesensingstart",
-    "datatake1datatakesensingstart",
-    "productstarttime",
-    "starttime",
-    "datetime",  # STAC
-)
+    "acquisitiondatetime acquisitiondate acquisitiontime dateacquired sensingtime sensingstart datatakesensingstart "
+    "datatake1datatakesensingstart productstarttime starttime datetime"  # the last is STAC's
+).split()
 # Tags that often hold the day of processing: used only when the name says nothing.
-_OTHER_TAGS = ("date", "timestamp", "tifftagdatetime")
+_OTHER_TAGS = ["date", "timestamp", "tifftagdatetime"]
 
 _CLOCK = r"(?:(?:[T_\- ]|(?<=\d{8}))(?P<H>[01]\d|2[0-3])[:\-]?(?P<M>[0-5]\d)[:\-]?(?P<S>[0-5]\d)(?![0-9]))?"
 _YEAR = r"(?P<Y>19[5-9]\d|20\d\d)"
@@ -41,19 +32,8 @@ _ORDINAL = re.compile(
 # Products whose names hold several dates, the acquisition first.
 _ACQUISITION_FIRST = re.compile(r"(?<![A-Za-z0-9])(?:L[COTEM]\d\d_|S[1235][A-D]_|SENTINEL|T\d\d[A-Z]{3}_|HLS\.)")
 
-_DIRECTIVES = {
-    "Y": r"\d{4}",
-    "y": r"\d{2}",
-    "m": r"\d{1,2}",
-    "d": r"\d{1,2}",
-    "j": r"\d{3}",
-    "H": r"\d{1,2}",
-    "M": r"\d{1,2}",
-    "S": r"\d{1,2}",
-    "f": r"\d{1,6}",
-    "b": r"[^\W\d_]+?",
-    "B": r"[^\W\d_]+",
-}
+_DIRECTIVES = {"Y": r"\d{4}", "y": r"\d{2}", "j": r"\d{3}", "f": r"\d{1,6}", "b": r"[^\W\d_]+?", "B": r"[^\W\d_]+"}
+_DIRECTIVES |= dict.fromkeys("mdHMS", r"\d{1,2}")
 
 HELP = "--date-pattern 'S2_%Y%m%d' (a regular expression with a group or tag:NAME will do too)"
 
@@ -143,7 +123,7 @@ def _parse(text: str) -> datetime | None:
     return moment
 
 
-def _in_tags(tags: Mapping[str, str], keys: tuple[str, ...]) -> tuple[str, datetime] | None:
+def _in_tags(tags: Mapping[str, str], keys: Sequence[str]) -> tuple[str, datetime] | None:
     plain = {re.sub(r"[^a-z0-9]", "", key.lower()): key for key in tags}
     for name in keys:
         if name in plain:

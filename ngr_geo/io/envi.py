@@ -12,22 +12,10 @@ if TYPE_CHECKING:
 
 # What follows from the pixels and the grid, which GDAL writes itself.
 _OF_THE_FILE = {
-    "samples",
-    "lines",
-    "bands",
-    "header offset",
-    "file type",
-    "data type",
-    "interleave",
-    "byte order",
-    "map info",
-    "projection info",
-    "coordinate system string",
-    "rpc info",
-    "geo points",
-    "pixel size",
-    "band names",
-    "data ignore value",
+    *(
+        "samples,lines,bands,header offset,file type,data type,interleave,byte order,map info,projection info,"
+        "coordinate system string,rpc info,geo points,pixel size,band names,data ignore value"
+    ).split(",")
 }
 _NUMBERS_OF_BANDS = "default bands"
 _INTERLEAVES = {"BAND": "BSQ", "LINE": "BIL", "PIXEL": "BIP"}
@@ -103,13 +91,13 @@ def subset(header: Header, tags: Mapping[str, str], bands: Sequence[int]) -> dic
 def complete(path: Path, header: Header) -> None:
     """Rewrite the header file that GDAL wrote, with all that the image should say of itself."""
     written = fields(path)
-    told = {key: value for key, value in written.items() if key in _OF_THE_FILE}
+    kept = {key: value for key, value in written.items() if key in _OF_THE_FILE}
     names = [name or f"band {number}" for number, name in enumerate(header.band_names, start=1)]
-    told["band names"] = _list(re.sub(r"[{},\n]", " ", name) for name in names)
-    told |= described(header)
-    told.setdefault("description", "{" + (header.name or path.stem) + "}")
-    first = ["description", *(key for key in told if key != "description")]
-    path.write_text("\n".join(["ENVI", *(f"{key} = {told[key]}" for key in first)]) + "\n")
+    kept["band names"] = _list(re.sub(r"[{},\n]", " ", name) for name in names)
+    kept |= described(header)
+    kept.setdefault("description", "{" + (header.name or path.stem) + "}")
+    first = ["description", *(key for key in kept if key != "description")]
+    path.write_text("\n".join(["ENVI", *(f"{key} = {kept[key]}" for key in first)]) + "\n")
 
 
 def description(files: Sequence[str]) -> dict[str, str]:

@@ -83,7 +83,7 @@ def _mask_date(mask: Header, pattern: str | None) -> np.datetime64 | None:
 
 
 def read_mask(masks: Sequence[Header], times: np.ndarray | None, lazy: bool) -> xr.DataArray:
-    """Return the masks' codes (time, y, x), with the kind as name where a file or band name tells it.
+    """Return the masks' codes (time, y, x), with the kind as name where the name of a file or band holds it.
 
     Raises:
         MaskError: several bands, none of them with a known name.

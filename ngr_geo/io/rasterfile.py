@@ -135,9 +135,9 @@ SIDECARS = {
 
 @contextmanager
 def opened(path: str) -> Iterator[rasterio.DatasetReader]:
-    """The file open for reading; an InputError that says why where GDAL cannot.
+    """Give the file open for reading; raise an InputError that says why where GDAL cannot.
 
-    Only what the user names himself is fetched from a network, not what a file of his refers to.
+    Only what the user names is fetched from a network, not what such a file refers to.
     """
     local = "://" not in path and not path.startswith("/vsi")
     if local and not os.path.exists(path):
@@ -170,7 +170,7 @@ def opened(path: str) -> Iterator[rasterio.DatasetReader]:
 
 
 def _check_here(source: rasterio.DatasetReader, path: str) -> None:
-    """Raise where a file on this machine only tells where on a network its pixels are."""
+    """Raise where a file on this machine holds only where on a network its pixels are."""
     elsewhere = [name for name in source.files if _REMOTE.search(name)]
     if elsewhere or source.driver in _SERVICES:
         what = elsewhere[0] if elsewhere else f"a service ({source.driver})"
@@ -267,7 +267,7 @@ def check_stored(path: str, what: str, declared: int, sizes: Iterable[int], cut:
 
 
 def _check_whole(source: rasterio.DatasetReader, path: str) -> None:
-    """Find a truncated file without reading it: its directory names bytes beyond its end.
+    """Raise where a file is truncated, without reading it: its directory names bytes beyond its end.
 
     Where there are very many blocks, the last ones and a sample of the others are looked at.
     """

@@ -165,7 +165,7 @@ def band_names(headers: Sequence[Header]) -> tuple[str, ...]:
 def choose_bands(
     header: Header, names: tuple[str, ...], bands: Sequence[str] | None, mask_band: int | None
 ) -> tuple[int, ...]:
-    """Numbers, from 1, of the bands to work on: those asked for, else all but alpha and classes.
+    """Return the numbers, from 1, of the bands to work on: those asked for, else all but alpha and classes.
 
     Raises:
         InputError: a band that is not there.
@@ -180,7 +180,7 @@ def choose_bands(
         warn(msg)
     left_out = set(layers) | ({mask_band} if mask_band else set())
     for number, (name, band) in enumerate(zip(names, header.bands, strict=True), start=1):
-        # GDAL calls the fourth of four uint8 bands alpha unasked: a name tells that it is something else.
+        # GDAL calls the fourth of four uint8 bands alpha unasked: with a name it is something else.
         if band.colorinterp == ColorInterp.alpha and (name == str(number) or "alpha" in name.lower()):
             left_out.add(number)
             msg = (

@@ -21,8 +21,8 @@ def is_url(path: str | os.PathLike[str]) -> bool:
     return bool(_URL.match(os.fspath(path)))
 
 
-def file_system(url: str, kind: type[NgrError]) -> tuple[Any, str]:
-    """Return the file system of a URL and the path in it.
+def file_system(url: str, kind: type[NgrError]) -> Any:
+    """Return the file system of a URL.
 
     Raises:
         InputError, OutputError: as `kind` says, where the package that this takes is not there, or the protocol is none.
@@ -30,7 +30,7 @@ def file_system(url: str, kind: type[NgrError]) -> tuple[Any, str]:
     protocol = url.split("://")[0].lower()
     try:
         fsspec.get_filesystem_class(protocol)
-        system, path = fsspec.core.url_to_fs(url)
+        return fsspec.core.url_to_fs(url)[0]
     except ImportError as error:
         package = known_implementations[protocol]["class"].split(".")[0]
         package = "aiohttp requests" if package == "fsspec" else package
@@ -39,7 +39,6 @@ def file_system(url: str, kind: type[NgrError]) -> tuple[Any, str]:
     except ValueError as error:
         found = f"{url}: {protocol}:// is no protocol that is known here."
         raise kind(found, call="Expected a path, s3://, gs://, az:// or another one of fsspec's.") from error
-    return system, path
 
 
 @contextmanager
@@ -69,7 +68,7 @@ def check_free(paths: Sequence[Path], local: str, url: str, overwrite: bool) -> 
     Raises:
         OutputError: with what is there.
     """
-    system, _ = file_system(url, OutputError)
+    system = file_system(url, OutputError)
     for path in paths:
         place = url_of(path, local, url)
         with _naming(place):
@@ -87,7 +86,7 @@ def publish(paths: Sequence[Path], local: str, url: str) -> None:
     Raises:
         OutputError: it cannot be written. Nothing is left there then.
     """
-    system, _ = file_system(url, OutputError)
+    system = file_system(url, OutputError)
     moves: list[tuple[str, str]] = []
     with _naming(url):
         try:

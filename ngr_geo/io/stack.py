@@ -26,7 +26,7 @@ class Files:
         raster: DataArray (time, band, y, x), without time for one file without a date, from GeoTIFFs and other raster
             files; the Dataset (or its only four-dimensional variable) from a NetCDF file or Zarr store. Raw values:
             scale and offset are not applied, nodata is not masked.
-        clouds: codes (time, y, x), with the mask's kind ("SCL", ...) as name where the file's name tells; the name of a
+        clouds: codes (time, y, x), with the mask's kind ("SCL", ...) as name where the file's name holds it; the name of a
             variable of the raster; or None.
         headers: one per date, in the order of the raster; empty for NetCDF and Zarr.
         bands: the numbers, from 1, that the raster's bands have in the files.
@@ -77,13 +77,13 @@ def read_stack(
     resolution: str | float | None = None,
     nodata: NoData = None,
 ) -> Files:
-    """Dated rasters and their cloud masks as one stack, sorted by date.
+    """Return dated rasters and their cloud masks as one stack, sorted by date.
 
     All headers are checked before any pixel is read. Stacks above 64 MiB, and where `lazy` smaller ones, become Dask arrays.
 
     Args:
         paths: GeoTIFFs (or other files that GDAL reads), one per date, or one per date and band as agencies deliver them; or
-            one NetCDF file or Zarr store. "*" and "?" are expanded. Masks among them are set aside, told by their names.
+            one NetCDF file or Zarr store. "*" and "?" are expanded. Masks among them are known by their names and set aside.
         clouds: mask files, matched to the rasters by date, on this or another grid; or the name of a band of the
             GeoTIFFs or of a variable of the NetCDF file or Zarr store. By default one with a well-known name.
         bands: names of the bands (or variables) to work on; the others are left out. By default all.
@@ -113,7 +113,7 @@ def read_stack(
         raise InputError(msg, call="with xarray.concat.", option="(cdo mergetime IN... OUT.nc).")
     if packed:
         return _read_container(files[0], masks, bands, lazy, nodata)
-    return _read_rasters(files, masks, Wanted(bands, date_pattern, band_pattern, resolution, nodata), lazy, nodata)
+    return _read_rasters(files, masks, Wanted(bands, date_pattern, band_pattern, resolution, nodata), lazy)
 
 
 def expand(paths: PathLike | Sequence[PathLike]) -> tuple[str, ...]:
@@ -159,7 +159,7 @@ def _names(paths: PathLike | Sequence[PathLike] | None) -> tuple[str, ...]:
     return (os.fspath(paths),) if isinstance(paths, str | os.PathLike) else tuple(os.fspath(path) for path in paths)
 
 
-def _read_rasters(files: tuple[str, ...], masks: tuple[str, ...], wanted: Wanted, lazy: bool, nodata: NoData) -> Files:
+def _read_rasters(files: tuple[str, ...], masks: tuple[str, ...], wanted: Wanted, lazy: bool) -> Files:
     masks = masks if _is_one_name(masks) else expand(masks)
     images = [path for path in files if path not in masks]
     found = [read_header(path) for path in images or files]
@@ -176,7 +176,7 @@ def _read_rasters(files: tuple[str, ...], masks: tuple[str, ...], wanted: Wanted
     names = rasters.band_names(headers)
     mask_band = _mask_band(names, masks)
     numbers = rasters.choose_bands(headers[0], names, wanted.bands, mask_band)
-    headers = settle(headers, names, numbers, nodata)
+    headers = settle(headers, names, numbers, wanted.nodata)
     mask_files = masks if masks and mask_band is None else ()
     clouds = maskfiles.match_masks(mask_files, headers, times, wanted.date_pattern) if mask_files else None
     lazy = lazy or rasters.is_large(headers, len(numbers))
@@ -237,19 +237,12 @@ def _read_container(
             msg = f"{path} has no variable {masks[0]!r}; it has {names}. Give one of these with --clouds."
             raise MaskError(msg)
         files = expand(masks)
-        clouds = _mask_files(files, dataset)
+        times = dataset["time"].values if "time" in dataset.dims and "time" in dataset.coords else None
+        clouds = maskfiles.read_mask(maskfiles.match_masks(files, None, times, None), times, lazy=False)
         inputs += files
     raster = containers.choose(dataset, path, bands, clouds if isinstance(clouds, str) else None)
-    if isinstance(raster, xr.DataArray):
-        mask = dataset[clouds] if isinstance(clouds, str) else clouds
-        if mask is None:
-            mask = containers.find_mask(dataset)
-        return Files(raster=raster, clouds=mask, inputs=inputs, dataset=dataset)
-    return Files(raster=raster, clouds=clouds, inputs=inputs)
-
-
-def _mask_files(files: tuple[str, ...], dataset: xr.Dataset) -> xr.DataArray:
-    """Return mask files for the dates of a Dataset."""
-    times = dataset["time"].values if "time" in dataset.dims and "time" in dataset.coords else None
-    headers = maskfiles.match_masks(files, None, times, None)
-    return maskfiles.read_mask(headers, times, lazy=False)
+    if isinstance(raster, xr.Dataset):
+        return Files(raster, clouds, inputs)
+    if clouds is None:
+        clouds = containers.find_mask(dataset)
+    return Files(raster, dataset[clouds] if isinstance(clouds, str) else clouds, inputs, dataset=dataset)

@@ -139,7 +139,7 @@ def existing_folder(path: Path) -> Path:
 
 
 def _profile(header: Header) -> dict[str, object]:
-    """Arguments of rasterio.open that give a file with the header's grid, dtype, tiling and compression."""
+    """Return arguments of rasterio.open that give a file with the header's grid, dtype, tiling and compression."""
     rows, columns = header.shape
     profile: dict[str, object] = {
         "driver": "GTiff",
@@ -174,7 +174,7 @@ def _profile(header: Header) -> dict[str, object]:
 
 
 def _annotate(dataset: rasterio.io.DatasetWriter, header: Header, tags: Mapping[str, str]) -> None:
-    """Band names, colours, scales, units and tags, all but those that processing makes false."""
+    """Write band names, colours, scales, units and tags, all but those that processing makes false."""
     if header.gcps:
         dataset.gcps = ([GroundControlPoint(*point) for point in header.gcps], header.gcps_crs)
     bands = header.bands
