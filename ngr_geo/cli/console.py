@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from types import FrameType
-from typing import Any, NoReturn, TextIO
+from typing import Any, NoReturn
 
 import click
 
@@ -101,43 +101,35 @@ def run(command: Callable[[], int], console: Console, debug: bool) -> int:
             stack.enter_context(_shown_by(console))
         try:
             return command()
-        except KeyboardInterrupt:
-            return _fail(console, "Interrupted; nothing half-written was left behind.", INTERRUPTED)
-        except TilesFailedError as error:
-            _trace(debug)
-            return _fail(console, f"Error: {error.on_command_line}", FAILED_TILES, {"failures": error.failures})
-        except NgrError as error:
-            _trace(debug)
-            return _fail(
-                console, f"Error: {error.on_command_line}", BAD_OUTPUT if isinstance(error, OutputError) else BAD_INPUT
-            )
-        except MemoryError:
-            _trace(debug)
-            text = "Error: not enough memory. Use a smaller --tile, fewer --bands, or see the need with: ngr-geo info"
-            return _fail(console, text, UNEXPECTED)
         except BrokenPipeError:
             sys.stdout = open(os.devnull, "w", encoding="utf-8")  # the reader has gone; say nothing when closing
             return UNEXPECTED
         except click.exceptions.Exit:
             raise
-        except Exception as error:
-            _trace(debug)
-            kind = type(error).__name__
-            return _fail(
-                console, f"Error: unexpected {kind}: {error}. Run again with --debug and report it.", UNEXPECTED
-            )
+        except (KeyboardInterrupt, Exception) as error:
+            if debug and not isinstance(error, KeyboardInterrupt):
+                click.echo("\n".join(plain(line) for line in traceback.format_exc().split("\n")), err=True)
+            text, code = _verdict(error)
+            line = " ".join(text.split())
+            click.echo(plain(line), err=True)
+            more = {"failures": error.failures} if isinstance(error, TilesFailedError) else {}
+            console.finish({"error": line.removeprefix("Error: "), "exit_code": code} | more)
+            return code
 
 
-def _trace(debug: bool) -> None:
-    if debug:
-        click.echo("\n".join(plain(line) for line in traceback.format_exc().split("\n")), err=True)
-
-
-def _fail(console: Console, text: str, code: int, more: dict[str, Any] | None = None) -> int:
-    line = " ".join(text.split())
-    click.echo(plain(line), err=True)
-    console.finish({"error": line.removeprefix("Error: "), "exit_code": code} | (more or {}))
-    return code
+def _verdict(error: BaseException) -> tuple[str, int]:
+    """Return what an error comes to: a line, and an exit code."""
+    if isinstance(error, KeyboardInterrupt):
+        return "Interrupted; nothing half-written was left behind.", INTERRUPTED
+    if isinstance(error, NgrError):
+        kinds = ((TilesFailedError, FAILED_TILES), (OutputError, BAD_OUTPUT), (NgrError, BAD_INPUT))
+        return f"Error: {error.on_command_line}", next(code for kind, code in kinds if isinstance(error, kind))
+    if isinstance(error, MemoryError):
+        return (
+            "Error: not enough memory. Use a smaller --tile, fewer --bands, or see the need with: ngr-geo info",
+            UNEXPECTED,
+        )
+    return f"Error: unexpected {type(error).__name__}: {error}. Run again with --debug and report it.", UNEXPECTED
 
 
 class Interrupted(KeyboardInterrupt):
@@ -170,14 +162,7 @@ def _terminable() -> Iterator[None]:
 def _shown_by(console: Console) -> Iterator[None]:
     """Print warnings for users as lines, and hide those of libraries."""
 
-    def show(
-        message: Warning | str,
-        category: type[Warning],
-        filename: str,
-        lineno: int,
-        file: TextIO | None = None,
-        line: str | None = None,
-    ) -> None:
+    def show(message: Warning | str, category: type[Warning], *where: Any) -> None:
         if category is UserWarning or issubclass(category, NgrWarning):
             console.warn(getattr(message, "on_command_line", str(message)))
 
@@ -187,7 +172,7 @@ def _shown_by(console: Console) -> Iterator[None]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("always", UserWarning)
-            warnings.showwarning = show
+            warnings.showwarning = show  # type: ignore[assignment]
             yield
     finally:
         logger.removeHandler(handler)

@@ -65,7 +65,7 @@ def info(job: Job, console: Console) -> int:
     plan = _plan(verb, job, stack, mask)
     for warning in plan.warnings:
         console.warn(warning)
-    return summary.of_plan(plan, verb, job.method, console)
+    return summary.of_plan(plan, cubes.read(stack.raster), verb, job.method, console)
 
 
 @contextmanager
@@ -138,8 +138,9 @@ def _written_dates(job: Job, stack: Files) -> list[int] | None:
 
 def _solving(job: Job) -> dict[str, Any]:
     """Return how to solve, as keywords of the verbs; sizes that were not given are the verb's own."""
-    sizes = {name: size for name, size in (("tile", job.tile), ("overlap", job.overlap)) if size is not None}
-    return {"method": job.method, "device": job.device, "seed": job.seed, "steps": job.steps, "aoi": job.aoi, **sizes}
+    names = ("method", "tile", "overlap", "device", "seed", "steps", "uncertainty", "aoi")
+    chosen = {name: getattr(job, name) for name in names}
+    return {name: value for name, value in chosen.items() if value is not None or name not in ("tile", "overlap")}
 
 
 def _masking(job: Job) -> dict[str, Any]:
@@ -195,7 +196,7 @@ def _announce(verb: str, plan: Plan, stack: Files, console: Console) -> None:
 
 def _keywords(verb: str, job: Job, stack: Files, mask: Any) -> dict[str, Any]:
     """Return the keywords of a verb, as a user of Python would write them."""
-    common = {"uncertainty": job.uncertainty, **_solving(job)}
+    common = _solving(job)
     if verb in GAPS:
         common |= {"dates": job.dates or None, "tune": job.tune, "prior": job.prior}
         if verb == "decloud":

@@ -13,7 +13,7 @@ from ..plan import Plan
 from ..raster.cube import Cube, read
 from ..raster.maskrecord import lines as mask_lines
 from ..report import facts
-from ..wording import counted, percent
+from ..wording import counted
 from . import console as terminal
 from .console import Console
 from .options import Job
@@ -88,37 +88,29 @@ def _gaps(outcome: Outcome, plan: Plan, console: Console) -> dict[str, Any]:
     attrs = outcome.result.attrs
     rows = json.loads(attrs.get("ngr_dates", "null")) or [{"date": date} for date in plan.dates]
     rows = [row | {"missing": share} for row, share in zip(rows, plan.missing, strict=True)]
-    console.say("date        missing   filled  method   error expected   chosen by, RMSE on hidden pixels")
-    for row in rows:
-        error = facts.figure(facts.expected(row)) or "-"
-        choice = row.get("choice") or {}
-        errors = [f"{name} {choice[name]:.4g}" for name in ("guide", "ngr") if choice.get(name) is not None]
-        filled = f"{row['filled']:8.1%}" if row.get("filled") is not None else "       -"
-        method = row.get("method") or "-"
-        line = f"{row['date']!s:<10} {row['missing']:8.1%} {filled}  {method:<7}  {error:<15}  {', '.join(errors)}"
-        console.say(line.rstrip())
+    _say_dates(read(outcome.stack.raster), rows, console)
     solved = plan.tiles_to_solve - plan.tiles_unsolvable
     planned = {"total": plan.tiles, "solved": solved, "unsolvable": plan.tiles_unsolvable}
     return {"dates": rows, "mask": plan.mask, "tiles": json.loads(attrs.get("ngr_tiles", "null")) or planned}
 
 
 def _spectral(outcome: Outcome, console: Console) -> dict[str, Any]:
-    """Print a line for each date, and return what the summary says of a spectral cube."""
+    """Print a row for each date, and return what the summary says of a spectral cube."""
     attrs = outcome.result.attrs
     rows = record.dates_of(attrs)
-    dated = facts.dated(read(outcome.stack.raster))
-    for row in rows:
-        errors = [f"{n} {row[f'{n}_rmse']:.4g}" for n in ("guide", "ngr") if row.get(f"{n}_rmse") is not None]
-        console.say(
-            (f"{row['date']:<10}  " if dated else "")
-            + f"{row['kind'] or 'nothing to do'}: {row['method']}; {percent(row['filled'])} of the values filled"
-            + (f"; error on hidden values: {', '.join(errors)}" if errors else "")
-        )
+    _say_dates(read(outcome.stack.raster), rows, console)
     left_out = json.loads(attrs.get("ngr_bands_left_out", "[]"))
     if left_out:
         unchanged = "it was" if len(left_out) == 1 else "they were"
         console.say(f"Left as {unchanged}, flagged bad or without values: {counted(len(left_out), 'band')}")
     return {"dates": rows, "bands_left_out": left_out}
+
+
+def _say_dates(cube: Cube, rows: list[dict[str, Any]], console: Console) -> None:
+    """Print the table of dates, as a report has it too."""
+    table = facts.dates_table(cube, rows)
+    for line in facts.text(table, without=("Chosen by",)) if table else ():
+        console.say(line)
 
 
 def _say_files(outcome: Outcome, seconds: float, console: Console) -> None:
@@ -149,24 +141,22 @@ def size(cube: Cube) -> str:
     return f"{columns} x {rows} pixels, {many}{counted(bands, 'band')}."
 
 
-def of_plan(plan: Plan, verb: str, method: str, console: Console) -> int:
+def of_plan(plan: Plan, cube: Cube, verb: str, method: str, console: Console) -> int:
     """Print a plan, and return the exit code."""
     rows, columns = plan.shape[-2:]
     bands = f"{'band' if len(plan.bands) == 1 else 'bands'} {', '.join(map(str, plan.bands))}"
     console.say(f"{columns} x {rows} pixels, {counted(len(plan.dates), 'date')}, {bands}")
     for line in mask_lines(plan.mask):
         console.say(line)
-    console.say("date        missing")
-    dates = list(zip(plan.dates, plan.missing, strict=True))
-    for date, share in dates:
-        console.say(f"{date:<10}  {share:7.1%}")
+    dates = [{"date": date, "missing": share} for date, share in zip(plan.dates, plan.missing, strict=True)]
+    _say_dates(cube, dates, console)
     console.say(f"tiles to solve: {plan.tiles_to_solve} of {plan.tiles}")
     time = f"time of {verb} --method {method}: about {_duration(plan.seconds)}"
     console.say(f"memory: about {plan.memory / 1e9:.1f} GB; {time}")
     console.finish(
         {
             "command": "info",
-            "dates": [{"date": date, "missing": share} for date, share in dates],
+            "dates": dates,
             "bands": list(map(str, plan.bands)),
             "mask": plan.mask,
             "shape": list(plan.shape),

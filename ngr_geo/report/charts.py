@@ -16,6 +16,7 @@ from ..errors import InputError
 from ..raster.cube import SPECTRAL_BANDS
 from ..record import number
 from . import views
+from .facts import hidden_rmse
 from .pictures import SOFT, blank
 
 _LINES = ("#2563a8", "#d9622b", "#3a8f5c", "#8a4fa3", "#b3892b", "#4aa3b8", "#c0447c")
@@ -56,12 +57,6 @@ def _numbers(part: Any) -> dict[str, float]:
     return {str(name): number(value) for name, value in part.items()} if isinstance(part, Mapping) else {}
 
 
-def _figure_of_choice(row: Mapping[str, Any], method: str) -> float:
-    """Return the error on hidden pixels of guide or NGR that one of them was chosen by; NaN where none is recorded."""
-    table = row.get("choice")
-    return number(table.get(method)) if isinstance(table, Mapping) else float("nan")
-
-
 def _errors(
     tables: Sequence[Mapping[str, Mapping[str, float]]], bands: Sequence[str]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -79,7 +74,7 @@ def _expected_of_dates(
     days: list[str],
     bands: list[str],
 ) -> Figure:
-    both = any(np.isfinite(_figure_of_choice(row, "ngr")) for row in rows)
+    both = any(np.isfinite(hidden_rmse(row, "ngr")) for row in rows)
     figure = blank(5.0, 4.6 if both else 3.2, layout="constrained")
     axes = figure.subplots(2 if both else 1, 1, sharex=True, squeeze=False, height_ratios=(3, 2) if both else None)[
         :, 0
@@ -107,7 +102,7 @@ def _expected_of_dates(
 def _compared(axis: Any, places: NDArray[np.float64], rows: Sequence[Mapping[str, Any]]) -> None:
     """Draw the errors of guide and NGR that one was chosen by; hollow where the other one was kept."""
     for method, name, shift, colour in (("guide", "guide", -0.1, _LINES[0]), ("ngr", "NGR", 0.1, _LINES[1])):
-        errors = np.array([_figure_of_choice(row, method) for row in rows])
+        errors = np.array([hidden_rmse(row, method) for row in rows])
         kept = np.array([row.get("method") == method for row in rows])
         style: dict[str, Any] = {"ls": "", "ms": 6, "color": colour, "marker": "o"}
         axis.plot([], [], label=name, **style)

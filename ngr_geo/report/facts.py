@@ -84,6 +84,16 @@ def _choice(row: Mapping[str, Any]) -> Mapping[str, Any]:
     return table if isinstance(table, Mapping) else {}
 
 
+def hidden_rmse(row: Mapping[str, Any], method: str) -> float:
+    """Return the error on hidden pixels of guide or NGR that one of them was chosen by; NaN where none is recorded."""
+    return number(_choice(row).get(method))
+
+
+def _hidden(row: Mapping[str, Any], method: str) -> float:
+    """Return the error on hidden pixels of a date of a stack, or of a spectral cube, which records it apart."""
+    return hidden_rmse(row, method) if _choice(row) else number(row.get(f"{method}_rmse"))
+
+
 def expected(row: Mapping[str, Any]) -> float:
     """Return the error expected in what was filled of a date, mean of its bands; NaN where it is not known."""
     table = row.get("expected")
@@ -140,8 +150,8 @@ def dates_table(cube: Cube, rows: Sequence[Mapping[str, Any]]) -> Table | None:
         "Filled": lambda row: _percent(row.get("filled")),
         "Kept": _method,
         "Chosen by": lambda row: short(_choice(row).get("by", ""), 80),
-        "Guide, RMSE on hidden pixels": lambda row: figure(_choice(row).get("guide")),
-        "NGR, RMSE on hidden pixels": lambda row: figure(_choice(row).get("ngr")),
+        "Hidden RMSE, guide": lambda row: figure(_hidden(row, "guide")),
+        "Hidden RMSE, NGR": lambda row: figure(_hidden(row, "ngr")),
         "Seen on no date": lambda row: _percent(row.get("unseen")) if number(row.get("unseen")) > 0 else "",
         "Expected RMSE": lambda row: figure(expected(row)),
     }
@@ -149,6 +159,13 @@ def dates_table(cube: Cube, rows: Sequence[Mapping[str, Any]]) -> Table | None:
     used = [i for i in range(len(columns)) if any(line[i] for line in lines) and (i or dated(cube))]
     head = [name for i, name in enumerate(columns) if i in used]
     return _cut({"head": head, "rows": [[line[i] for i in used] for line in lines]}, len(rows))
+
+
+def text(table: Table, without: Sequence[str] = ()) -> list[str]:
+    """Return a table as lines for a terminal, without some of its columns; what is not known as "-"."""
+    columns = [column for column in zip(table["head"], *table["rows"], strict=True) if column[0] not in without]
+    padded = [[cell.ljust(max(map(len, column))) for cell in (c or "-" for c in column)] for column in columns]
+    return ["  ".join(cells).rstrip() for cells in zip(*padded, strict=True)]
 
 
 def errors_table(cube: Cube, rows: Sequence[Mapping[str, Any]]) -> Table | None:
@@ -280,7 +297,10 @@ def short(value: Any, letters: int = LETTERS) -> str:
 
 
 def _percent(value: Any) -> str:
-    return "" if np.isnan(number(value)) else f"{number(value):.1%}"
+    """Return a share with one digit, which is 0.0% and 100.0% for none and all alone."""
+    share = number(value)
+    rounded = f"{share:.1%}"
+    return "" if np.isnan(share) else percent(share) if rounded in ("0.0%", "100.0%") and share % 1 else rounded
 
 
 def figure(value: Any, digits: int = 4) -> str:

@@ -77,7 +77,7 @@ def test_the_record_has_the_figures_of_the_choice() -> None:
         assert choice["guide"] < 1.2 * choice["ngr"]
     table = facts.dates_table(cubes.read(clear), json.loads(clear.attrs["ngr_dates"]))
     assert table is not None
-    assert {"Chosen by", "Guide, RMSE on hidden pixels", "Expected RMSE"} <= set(table["head"])
+    assert {"Chosen by", "Hidden RMSE, guide", "Expected RMSE"} <= set(table["head"])
     assert facts.figure(choice["guide"]) in table["rows"][2]
 
 
@@ -95,6 +95,6 @@ def test_the_command_shows_them() -> None:
         command = ["decloud", *files, "--clouds", *clouds, "--method", "guide", "--dates", "2023-08-18", "-o", "out"]
         done = CliRunner().invoke(main, command, catch_exceptions=False)
     assert done.exit_code == 0, done.output
-    assert "error expected   chosen by, RMSE on hidden pixels" in done.output
+    assert "Hidden RMSE, guide  Expected RMSE" in done.output
     line = next(line for line in done.output.splitlines() if line.startswith("2023-08-18 "))
     assert "guide " in line
