@@ -4,6 +4,7 @@ import importlib.util
 import os
 from pathlib import Path
 
+from .. import atomic
 from ..errors import NgrError, OutputError
 from ..io import Files, Written, check_output, remote
 from ..tiling.work import Folder
@@ -15,32 +16,22 @@ def before(job: Job, stack: Files) -> None:
     planned = _planned(job, stack)
     work_folder(job, stack)
     for option in ("work", "save_prior", "index", "quicklook", "report"):
-        place = getattr(job, option)
-        if place is not None and "://" in place:
-            msg = (
-                f"{place} is a URL, and this is written on this machine. Name a path: --{option.replace('_', '-')} PATH"
-            )
-            raise OutputError(msg)
+        if (place := getattr(job, option)) is not None:
+            _check_place(place, f"--{option.replace('_', '-')}", job, stack)
     if job.url is not None:
         remote.check_free(planned.all, job.output, job.url, job.overwrite)
     if job.prior is not None:
         from ..methods.checkpoint import load
 
         load(job.prior)
-    if job.save_prior is not None and Path(job.save_prior).exists() and not job.overwrite:
-        msg = f"{job.save_prior} is already there. Use --overwrite, or another --save-prior."
-        raise OutputError(msg)
     if job.index is not None:
         from ..report import index
 
-        index.check(job.index, job.overwrite)
+        index.check(job.index)
     if job.stac:
         from ..report import stac
 
         stac.check(stack.raster, planned, job.overwrite)
-    for option in ("quicklook", "report"):
-        if (name := getattr(job, option)) is not None:
-            _check_view(Path(name), f"--{option}", job, stack)
     if job.report is not None and job.quicklook is not None:
         if Path(job.report).absolute() == Path(job.quicklook).absolute():
             msg = f"{job.report} is named twice, by --quicklook and --report. Name two files."
@@ -80,11 +71,14 @@ def _planned(job: Job, stack: Files) -> Written:
         raise OutputError(msg) from error
 
 
-def _check_view(path: Path, option: str, job: Job, stack: Files) -> None:
-    """Raise where a picture or a page could not be written, or would replace something."""
-    from ..atomic import check
-
-    if path.exists() and any(os.path.samefile(path, name) for name in stack.inputs if os.path.exists(name)):
-        msg = f"{path} is an input, and inputs are never overwritten. Choose another {option}."
+def _check_place(place: str, option: str, job: Job, stack: Files) -> None:
+    """Raise where a file that an option names could not be written, or would replace something."""
+    if "://" in place:
+        msg = f"{place} is a URL, and this is written on this machine. Name a path: {option} PATH"
         raise OutputError(msg)
-    check(path, job.overwrite, "--overwrite", f"another {option}")
+    if option == "--work":
+        return
+    if os.path.exists(place) and any(os.path.samefile(place, name) for name in stack.inputs if os.path.exists(name)):
+        msg = f"{place} is an input, and inputs are never overwritten. Choose another {option}."
+        raise OutputError(msg)
+    atomic.check(place, job.overwrite, "--overwrite", f"another {option}")

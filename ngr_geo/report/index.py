@@ -27,15 +27,12 @@ MOST = 4000
 SUFFIXES = (".parquet", ".geoparquet", ".gpkg")
 
 
-def check(path: str | os.PathLike[str], overwrite: bool = False) -> None:
-    """Raise where `save` could not write an index, before hours of work."""
+def check(path: str | os.PathLike[str]) -> None:
+    """Raise where a table of tiles cannot be written under a name, before hours of work."""
     _geopandas()
     target = Path(path)
     if target.suffix.lower() not in SUFFIXES:
         msg = f"Found {target} for the tile index, expected a name that ends in {', '.join(SUFFIXES)}."
-        raise OutputError(msg)
-    if target.exists() and not overwrite:
-        msg = f"{target} is already there. Use --overwrite, or another --index."
         raise OutputError(msg)
 
 

@@ -32,6 +32,7 @@ from ..io.rasterfile import Header, read_header
 from ..raster import cube as cubes
 from ..raster.cube import Cube
 from ..wording import counted
+from .facts import TITLES
 
 if TYPE_CHECKING:
     import pystac
@@ -46,13 +47,6 @@ EDGE_POINTS = 21
 """Points along each side of an outline that are brought to longitude and latitude, where it is no straight line any more."""
 TOLERANCE = 1e-5
 """Degrees, a metre: points of an outline nearer than that to a straight line are left out."""
-_DONE = {
-    "decloud": "Clouds filled",
-    "inpaint": "Missing pixels filled",
-    "denoise": "Noise removed",
-    "destripe": "Stripes removed",
-    "fill_deadlines": "Dead lines filled",
-}
 _LEVELS = {"decloud": "L3", "inpaint": "L3"}
 """What is put together from several dates or estimated is of level 3; other verbs leave the level of their input, unknown here."""
 _ELSEWHERE = ("ngr_version", "ngr_call", "ngr_made", "ngr_dates")
@@ -294,7 +288,7 @@ def _lineage(attrs: Mapping[Any, Any], rows: Sequence[Mapping[str, Any]]) -> str
     verb, settings = str(attrs["ngr_verb"]), json.loads(attrs["ngr_settings"])
     kept = "+".join(dict.fromkeys(row["method"] for row in rows if row.get("method", "none") != "none"))
     method = f"method {settings['method']}" + (f", kept {kept}" if kept and kept != settings["method"] else "")
-    text = [f"{_DONE[verb]} by ngr_geo {attrs['ngr_version']} ({method}, seed {settings['seed']})."]
+    text = [f"{TITLES[verb]} by ngr_geo {attrs['ngr_version']} ({method}, seed {settings['seed']})."]
     mask = json.loads(attrs.get("ngr_mask", "{}"))
     if mask:
         codes = [f"{kind} {', '.join(map(str, mask[kind]))}" for kind in ("classes", "bits") if kind in mask]

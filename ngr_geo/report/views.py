@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from ..errors import InputError
 from ..raster import cube as cubes
+from ..raster import selection
 from ..raster.cube import SPECTRAL_BANDS, Cube
 
 COLOURS = (
@@ -146,22 +147,13 @@ def dates(result: Result, wanted: Sequence[str] | None = None) -> list[Choice]:
     names = [day if np.isfinite(number) else "" for day, number in zip(cube.dates, cube.days, strict=True)]
     bands = tuple(colours(cube))
     if wanted is not None:
-        chosen = _named(cube.dates, wanted)
+        chosen = selection.dates(cube.dates, wanted)
     elif len(names) <= DATES:
         chosen = list(range(len(names)))
     else:
         shares = np.asarray(result.filled.any(axis=1).mean((1, 2)))
         chosen = sorted(np.argsort(-shares, kind="stable")[:DATES].tolist())
     return [Choice(names[date], date, bands) for date in chosen]
-
-
-def _named(days: tuple[str, ...], wanted: Sequence[str]) -> list[int]:
-    asked = {str(date)[:10] for date in wanted}
-    unknown = asked - {day[:10] for day in days}
-    if unknown:
-        msg = f"There is no date {', '.join(sorted(unknown))}; there are {', '.join(days[:12])}. Choose among these."
-        raise InputError(msg)
-    return [index for index, day in enumerate(days) if day[:10] in asked]
 
 
 def colours(cube: Cube) -> list[int]:

@@ -143,7 +143,7 @@ def test_many_dates_show_the_most_filled(before: xr.DataArray) -> None:
     ]
     chosen = quicklook(many, many, filled, dates=["2023-01-02"])
     assert _titles(chosen)[0] == "2023-01-02  before"
-    with pytest.raises(InputError, match="no date 2024-01-01"):
+    with pytest.raises(InputError, match="no date '2024-01-01'"):
         quicklook(many, many, filled, dates=["2024-01-01"])
 
 

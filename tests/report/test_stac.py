@@ -116,7 +116,7 @@ def test_the_record_is_in_it(tmp_path: Path) -> None:
     assert told["processing:expression"]["expression"]["keywords"] == json.loads(tags["ngr_call"])
     text = told["processing:lineage"]
     for part in (
-        "Clouds filled",
+        "Clouds removed",
         "seed 3",
         "array SCL, classes 0, 1, 3, 8, 9, 10, grown by 2 pixels",
         "expected there: B02",
