@@ -21,8 +21,8 @@ from .raster import aoi as areas
 from .raster import bands as bands_of
 from .raster import missing as gaps_of
 from .raster import plausible, selection
+from .raster.cube import SAMPLE_VALUES
 from .raster.selection import Dates
-from .raster.windows import SAMPLE_VALUES
 from .settings import Options, check
 from .tiling import scheduling, tiles
 from .tiling.tiles import Tile

@@ -29,10 +29,9 @@ from .raster import aoi as areas
 from .raster import bands as bands_of
 from .raster import cube as cubes
 from .raster import footprint, plausible, selection
-from .raster.cube import SPECTRAL_BANDS, Cube
+from .raster.cube import SPECTRAL_BANDS, Cube, regions
 from .raster.missing import clouded, gaps, line_mask, mask_record, nothing_clear
 from .raster.selection import Dates
-from .raster.windows import regions
 from .record import Row, stamped, warned
 from .settings import Options, identity, settings_of
 from .tiling import executors, jobs, scheduling, store, tiles
@@ -390,4 +389,4 @@ def _recorded_lazily(
 def _read(raster: xr.DataArray | xr.Dataset, options: Options) -> Cube:
     """Return the cube of a raster, without values that cannot be."""
     cube = cubes.read(raster)
-    return plausible.checked(cube, regions(cube.shape), options.work is not None)
+    return plausible.checked(cube, options.work is not None)

@@ -12,8 +12,7 @@ from typing import Any, NamedTuple
 import dask
 import numpy as np
 
-from .raster.cube import Cube
-from .raster.windows import regions
+from .raster.cube import Cube, regions
 from .settings import settings_of
 from .tiling import tiles
 from .tiling.tiles import Region, Tile

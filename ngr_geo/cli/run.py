@@ -18,7 +18,6 @@ from ..plan import plan as plan_of
 from ..raster import cube as cubes
 from ..raster import masks, selection
 from ..raster import missing as gaps_of
-from ..raster.maskrecord import lines as mask_lines
 from ..tiling import scheduling
 from ..tiling.jobs import remove
 from ..wording import counted, percent
@@ -187,7 +186,7 @@ def _announce(verb: str, plan: Plan, stack: Files, console: Console) -> None:
             msg = "No pixel holds a number: all are nodata or NaN on every date. Check the nodata value of the inputs."
             raise InputError(msg)
         console.warn(f"No pixel is {what}: nothing is filled, and the output equals the input.")
-    for line in mask_lines(plan.mask):
+    for line in masks.in_words(plan.mask):
         console.note(line)
     share = f"{'up to ' if len(plan.dates) > 1 and most else ''}{percent(most) if most else 'nothing'} missing"
     tiles = f"{plan.tiles_to_solve} of {counted(plan.tiles, 'tile')} to solve."

@@ -10,8 +10,8 @@ import xarray as xr
 from .. import __version__, record
 from ..io import Files, Written, remote
 from ..plan import Plan
+from ..raster import masks
 from ..raster.cube import Cube, read
-from ..raster.maskrecord import lines as mask_lines
 from ..report import facts
 from ..wording import counted
 from . import console as terminal
@@ -146,7 +146,7 @@ def of_plan(plan: Plan, cube: Cube, verb: str, method: str, console: Console) ->
     rows, columns = plan.shape[-2:]
     bands = f"{'band' if len(plan.bands) == 1 else 'bands'} {', '.join(map(str, plan.bands))}"
     console.say(f"{columns} x {rows} pixels, {counted(len(plan.dates), 'date')}, {bands}")
-    for line in mask_lines(plan.mask):
+    for line in masks.in_words(plan.mask):
         console.say(line)
     dates = [{"date": date, "missing": share} for date, share in zip(plan.dates, plan.missing, strict=True)]
     _say_dates(cube, dates, console)

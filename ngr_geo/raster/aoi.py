@@ -8,10 +8,8 @@ import os
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Any
 
-import dask
 import dask.array as da
 import numpy as np
 import xarray as xr
@@ -24,6 +22,7 @@ from .cube import Cube
 
 LONGITUDE_LATITUDE = "OGC:CRS84"
 """What GeoJSON is in, where it does not say (RFC 7946)."""
+POLYGONS = ("Polygon", "MultiPolygon")
 STEPS = 200
 """Edges are cut to this part of the raster's diagonal before they are projected: straight lines become curves."""
 
@@ -43,15 +42,9 @@ class Area:
     def mask(self) -> Any:
         """Return which pixels the polygons touch, (y, x), Dask where the raster is."""
         if self.chunks is None:
-            return _burnt(self.polygons, (0, 0), self.shape)
-        polygons = dask.delayed(self.polygons)
-        downs, acrosses = (list(pairwise(np.cumsum([0, *c]).tolist())) for c in self.chunks)
-
-        def block(top: int, bottom: int, left: int, right: int) -> da.Array:
-            shape = bottom - top, right - left
-            return da.from_delayed(dask.delayed(_burnt)(polygons, (top, left), shape), shape, bool)
-
-        return da.block([[block(*down, *across) for across in acrosses] for down in downs])
+            return _burnt(self.polygons, {None: {"array-location": [(0, size) for size in self.shape]}})
+        meta = np.zeros((0, 0), bool)
+        return da.map_blocks(_burnt, self.polygons, chunks=self.chunks, dtype=bool, meta=meta)
 
     def touched(self, pieces: Sequence[Tile]) -> tuple[Tile, ...]:
         """Return the tiles whose windows share a pixel with the area."""
@@ -76,44 +69,46 @@ def read(cube: Cube, aoi: Any) -> Area | None:
     """
     if aoi is None:
         return None
-    shapely = _geopandas()[1]
     shapes, source = _shapes(aoi)
     crs = cube.raster.rio.crs
     if crs is None:
+        option = "write one into the file, for example: rio edit-info FILE --crs EPSG:32633"
         msg = "The raster has no CRS, so an area of interest cannot be laid on it:"
-        raise GridError(
-            msg,
-            call="set one with raster.rio.write_crs(...).",
-            option="write one into the file, for example: rio edit-info FILE --crs EPSG:32633",
-        )
+        raise GridError(msg, call="set one with raster.rio.write_crs(...).", option=option)
     shapes = shapes[~shapes.is_empty & shapes.notna()].make_valid()
     kinds = sorted(set(shapes.geom_type))
-    shapes = shapes[shapes.geom_type.isin(["Polygon", "MultiPolygon"])]
+    shapes = shapes[shapes.geom_type.isin(POLYGONS)]
     if shapes.empty:
         msg = f"Found {', '.join(kinds) or 'nothing'} in the area of interest {source}, expected polygons:"
         raise InputError(msg, call="for example points.buffer(500).", option="name a file that holds some: --aoi FILE")
-    grid, (height, width) = cube.raster.rio.transform(), cube.shape[-2:]
-    outline = shapely.box(0, 0, width, height)
-    here = shapes.clip(_outline(grid, (height, width), crs, shapes.crs))
-    here = here[here.geom_type.isin(["Polygon", "MultiPolygon"]) & ~here.is_empty]
-    if not here.empty:
-        left, bottom, right, top = here.total_bounds
-        here = here.segmentize(max(math.hypot(right - left, top - bottom) / STEPS, 1e-9)).to_crs(crs)
-        back = ~grid
-        here = here.affine_transform([back.a, back.b, back.d, back.e, back.c, back.f])
-        here = here.make_valid().intersection(outline)
-        here = here[here.area > 0]
+    here = _in_pixels(shapes, cube.raster.rio.transform(), cube.shape[-2:], crs)
     if here.empty:
-        there = ", ".join(f"{v:.6g}" for v in shapes.total_bounds)
-        mine = ", ".join(f"{v:.6g}" for v in cube.raster.rio.bounds())
+        there, mine = (", ".join(f"{v:.6g}" for v in b) for b in (shapes.total_bounds, cube.raster.rio.bounds()))
         msg = (
             f"Found the area of interest {source} beside the raster: it spans {there} ({shapes.crs.to_string()}), "
             f"the raster {mine} ({crs.to_string()}); expected that they overlap. Check the CRS, and the order of its axes."
         )
         raise GridError(msg)
     chunks = cube.values.chunks[-2:] if cube.lazy else None
-    record = {"source": source, "digest": digest_of(shapes)}
-    return Area(tuple(here.geometry), (height, width), chunks, record)
+    return Area(tuple(here.geometry), cube.shape[-2:], chunks, {"source": source, "digest": digest_of(shapes)})
+
+
+def _in_pixels(shapes: Any, grid: Any, shape: tuple[int, int], crs: Any) -> Any:
+    """Return the parts of polygons that lie on a raster, in its pixels."""
+    geopandas, shapely = _geopandas()
+    height, width = shape
+    # Only what lies on the raster, or a little beyond it, is projected.
+    margin = 0.02 * max(height, width)
+    box = shapely.box(-margin, -margin, width + margin, height + margin).segmentize(max(height, width) / 50)
+    outline = geopandas.GeoSeries([box], crs=crs).affine_transform(grid.to_shapely()).to_crs(shapes.crs)
+    here = shapes.clip(outline.make_valid().iloc[0])
+    here = here[here.geom_type.isin(POLYGONS) & ~here.is_empty]
+    if here.empty:
+        return here
+    left, bottom, right, top = here.total_bounds
+    here = here.segmentize(max(math.hypot(right - left, top - bottom) / STEPS, 1e-9)).to_crs(crs)
+    here = here.affine_transform((~grid).to_shapely()).make_valid().intersection(shapely.box(0, 0, width, height))
+    return here[here.area > 0]
 
 
 def noted(result: xr.DataArray | xr.Dataset, area: Area | None) -> xr.DataArray | xr.Dataset:
@@ -156,34 +151,21 @@ def _shapes(aoi: Any) -> tuple[Any, str]:
         msg = f"Found aoi of type {type(aoi).__name__}, expected a GeoDataFrame, a GeoSeries, GeoJSON as a mapping, or a file."
         raise InputError(msg)
     if shapes.crs is None:
+        option = "write it into the file (ogr2ogr -a_srs EPSG:4326 OUT IN), or give GeoJSON: --aoi FILE"
         msg = f"Found the area of interest {source} without a CRS, so its place is not known:"
-        raise GridError(
-            msg,
-            call="set one with .set_crs('EPSG:4326').",
-            option="write it into the file (ogr2ogr -a_srs EPSG:4326 OUT IN), or give GeoJSON: --aoi FILE",
-        )
+        raise GridError(msg, call="set one with .set_crs('EPSG:4326').", option=option)
     return shapes, source
 
 
-def _outline(grid: Any, shape: tuple[int, int], crs: Any, target: Any) -> Any:
-    """Return the raster's outline in another CRS, a little larger: what is clipped to it can be projected."""
-    geopandas, shapely = _geopandas()
-    height, width = shape
-    margin = 0.02 * max(height, width)
-    box = shapely.box(-margin, -margin, width + margin, height + margin)
-    here = geopandas.GeoSeries([box.segmentize(max(height, width) / 50)], crs=crs)
-    here = here.affine_transform([grid.a, grid.b, grid.d, grid.e, grid.c, grid.f])
-    return here.to_crs(target).make_valid().iloc[0]
-
-
-def _burnt(polygons: Sequence[Any], corner: tuple[int, int], shape: tuple[int, int]) -> NDArray[np.bool_]:
-    """Return which pixels of a window, whose first one is `corner`, the polygons touch."""
+def _burnt(polygons: Sequence[Any], block_info: Mapping[Any, Any]) -> NDArray[np.bool_]:
+    """Return which pixels of a block, whose place on the raster is in its information from Dask, the polygons touch."""
     from affine import Affine
     from rasterio.features import geometry_mask
 
-    there = Affine.translation(corner[1], corner[0])
+    (top, bottom), (left, right) = block_info[None]["array-location"]
+    there, shape = Affine.translation(left, top), (bottom - top, right - left)
     with _BURNING:
-        inside: NDArray[np.bool_] = geometry_mask(list(polygons), shape, there, all_touched=True, invert=True)
+        inside: NDArray[np.bool_] = geometry_mask(polygons, shape, there, all_touched=True, invert=True)
     return inside
 
 

@@ -15,8 +15,7 @@ from ..tiling import scheduling
 from ..wording import counted
 from . import cube as cubes
 from . import products, selection
-from .cube import SPECTRAL_BANDS, Cube
-from .windows import regions
+from .cube import SPECTRAL_BANDS, Cube, regions
 
 
 def taking_part(cube: Cube, observed: Any, now: bool = False) -> Any:
@@ -56,24 +55,19 @@ def good(cube: Cube, bad_bands: Sequence[Any] | None) -> NDArray[np.bool_]:
     good = ~cubes.bad_bands(cube)
     good[selection.bands(cube.bands, bad_bands)] = False
     if not good.any():
-        msg = f"Every band ({len(good)}) is flagged bad, expected some good ones:"
-        raise InputError(
-            msg,
-            call="check the raster's bad-band list and bad_bands=.",
-            option="check the bad-band list of the file (bbl) and --bad-bands.",
-        )
+        msg = f"Every band ({len(good)}) is flagged bad, expected some good ones: check the bad-band list of"
+        raise InputError(msg, call="the raster and bad_bands=.", option="the file (bbl) and --bad-bands.")
     return good
 
 
 def notes(good: NDArray[np.bool_]) -> list[str]:
-    """Return what a user should know before the work starts."""
-    notes = []
-    if good.sum() < SPECTRAL_BANDS:
-        notes.append(
-            f"Only {counted(int(good.sum()), 'band')} can be used: there is little spectral redundancy, so results rest on "
-            "neighbouring pixels. Hyperspectral cubes have tens of bands; is the band dimension named 'band'?"
-        )
-    return notes
+    """Return what a user should know before the work starts on a spectral cube."""
+    if good.sum() >= SPECTRAL_BANDS:
+        return []
+    return [
+        f"Only {counted(int(good.sum()), 'band')} can be used: there is little spectral redundancy, so results rest on "
+        "neighbouring pixels. Hyperspectral cubes have tens of bands; is the band dimension named 'band'?"
+    ]
 
 
 def observed_bands(observed: Sequence[NDArray[np.bool_]]) -> NDArray[np.bool_]:
@@ -83,7 +77,7 @@ def observed_bands(observed: Sequence[NDArray[np.bool_]]) -> NDArray[np.bool_]:
 
 
 def stack_notes(cube: Cube) -> list[str]:
-    """Return what a user should know before the work starts."""
+    """Return what a user should know before the work starts on a stack of dates."""
     notes = []
     if len(cube.dates) == 1:
         notes.append("There is only one date: gaps are filled from their surroundings alone (spatial inpainting).")
@@ -93,11 +87,9 @@ def stack_notes(cube: Cube) -> list[str]:
             f"Left out as layers of quality, which are no bands, and returned as they are: {', '.join(layers)}."
         )
     for key in ("s2:processing_baseline", "processing_baseline", "PROCESSING_BASELINE"):
-        if key in cube.raster.coords and cube.raster.coords[key].size > 1:
-            old = {float(v) < 4 for v in np.ravel(cube.raster.coords[key].values)}
-            if len(old) > 1:
-                notes.append(
-                    "The stack mixes Sentinel-2 processing baselines before and from 04.00, whose digital numbers differ by "
-                    "1000: subtract 1000 from the newer ones, unless that was done, before filling."
-                )
+        if key in cube.raster.coords and len({float(v) < 4 for v in np.ravel(cube.raster.coords[key].values)}) > 1:
+            notes.append(
+                "The stack mixes Sentinel-2 processing baselines before and from 04.00, whose digital numbers differ by "
+                "1000: subtract 1000 from the newer ones, unless that was done, before filling."
+            )
     return notes

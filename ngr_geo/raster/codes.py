@@ -1,6 +1,6 @@
 """Which rule of `products` a mask is read by.
 
-A mask is never read blindly: `counting` has counted all of its values before a rule is chosen here. What fits no rule, or several
+A mask is never read blindly: `reading` has counted all of its values before a rule is chosen here. What fits no rule, or several
 that disagree, is an error that shows what was found.
 """
 
@@ -16,13 +16,11 @@ from numpy.typing import NDArray
 from ..errors import InputError, MaskError
 from ..wording import listed
 from . import products
-from .counting import SCALES, Found, thresholds
-from .layout import Rule, cf_rule
-from .reading import Reading, bits_of, described, flags_of, read_by, share
+from .products import Rule
+from .reading import SCALES, Found, Reading, bits_of, described, flags_of, read_by, thresholds
 
 MOST_PIXELS = 10_000
 """A mask is grown by so many pixels at most."""
-
 STRAY = 1e-3
 """Share of a mask that codes may have which its product does not have."""
 
@@ -47,26 +45,22 @@ def _is_whole(value: Any) -> bool:
 
 
 class _Candidate(NamedTuple):
-    """A rule that a mask may be read by, declared nodata that is none of its codes, and the mask's other codes."""
+    """A rule that a mask may be read by, declared nodata that is none of its codes, and the mask's other codes.
+
+    `is_possible`: the product can hold these codes at all; `fits`: they look as the product writes them.
+    """
 
     rule: Rule
     fill: tuple[int, ...]
     codes: NDArray[np.int64]
+    is_possible: bool
+    fits: bool
 
     @classmethod
     def of(cls, rule: Rule, found: Found, nodata: float | None) -> _Candidate:
         fill = () if nodata is None or rule.possible(np.array([int(nodata)], np.int64)).all() else (int(nodata),)
-        return cls(rule, fill, found.codes[~np.isin(found.codes, fill)])
-
-    @property
-    def is_possible(self) -> bool:
-        """True where the product can hold these codes at all."""
-        return bool(self.rule.possible(self.codes).all())
-
-    @property
-    def fits(self) -> bool:
-        """True where the codes look as the product writes them."""
-        return self.rule.fits(self.codes)
+        codes = found.codes[~np.isin(found.codes, fill)]
+        return cls(rule, fill, codes, bool(rule.possible(codes).all()), rule.fits(codes))
 
 
 def choose(
@@ -92,7 +86,7 @@ def choose(
     """
     check(classes, None, probability)
     chosen = tuple(classes or ())
-    own_flags = cf_rule(name, attrs)
+    own_flags = products.cf_rule(name, attrs)
     rules = products.named(name) or ((own_flags,) if own_flags else ())
     # Does the name, or do its attributes, stand for a product?
     if not rules:
@@ -112,11 +106,8 @@ def choose(
     # Do several products go by that name, and do the codes say which, or is it all the same?
     if by_codes and fitting and _agree(fitting, found):
         picked = fitting[0]
-    # Do the codes agree with the one product of that name?
-    elif not by_codes and first in fitting:
-        picked = first
-    # Has the user chosen bits that the product can have, and is it no other one?
-    elif not by_codes and chosen and first.is_possible and not fitting:
+    # Do the codes agree with the one product of that name, or are they possible, bits are chosen, and it is no other product?
+    elif not by_codes and (first in fitting if fitting else chosen and first.is_possible):
         picked = first
     # Can no product of that name hold these codes?
     elif len(rules) == 1 or not (fitting or any(c.is_possible for c in candidates)):
@@ -151,23 +142,17 @@ def _called(name: object) -> str:
 
 def _which(msg: str, names: Sequence[str]) -> MaskError:
     """Return the error for a mask that may be several things, with the names by which each is known."""
-    return MaskError(
-        msg,
-        call="Say which it is: " + " or ".join(f"mask.rename('{n}')" for n in names) + ".",
-        option="Say which it is: " + " or ".join(f"--mask-rule {n}" for n in names) + ".",
-    )
+    renamed, ruled = (" or ".join(form.format(n) for n in names) for form in ("mask.rename('{}')", "--mask-rule {}"))
+    return MaskError(f"{msg} Say which it is:", call=f"{renamed}.", option=f"{ruled}.")
 
 
 def _no_codes(name: object, rule: Rule, found: Found) -> MaskError:
     msg = (
         f"Found {_called(name)} with values that are no whole numbers, from {found.low:g} to {found.high:g}, expected the "
-        f"codes of {rule.product}: they may have been resampled, which only the nearest neighbour leaves whole."
+        f"codes of {rule.product}: they may have been resampled, which only the nearest neighbour leaves whole. If they are "
+        "probabilities:"
     )
-    return MaskError(
-        msg,
-        call="If they are probabilities: mask.rename('cloud_probability').",
-        option="If they are probabilities: --mask-rule cloud_probability.",
-    )
+    return MaskError(msg, call="mask.rename('cloud_probability').", option="--mask-rule cloud_probability.")
 
 
 def _impossible(name: object, read: _Candidate) -> MaskError:
@@ -177,13 +162,12 @@ def _impossible(name: object, read: _Candidate) -> MaskError:
     other = "cloud_mask" if rule.name == "SCL" else "SCL"
     msg = (
         f"Found {_called(name)} with the values {listed(strange, 8)}, which {rule.name} ({rule.product}) does not have: expected "
-        f"{expected}."
+        f"{expected}. If they mean no data:"
     )
     return MaskError(
         msg,
-        call=f"If they mean no data: mask.rio.write_nodata({strange[-1]}); else rename the mask to the product that it is, "
-        f"mask.rename('{other}').",
-        option=f"If they mean no data: rio edit-info MASK --nodata {strange[-1]}; else the product: --mask-rule {other}.",
+        call=f"mask.rio.write_nodata({strange[-1]}); else rename the mask to the product that it is, mask.rename('{other}').",
+        option=f"rio edit-info MASK --nodata {strange[-1]}; else the product: --mask-rule {other}.",
     )
 
 
@@ -194,18 +178,15 @@ def _contradiction(
     shown = [c.rule for c in (fitting if len(fitting) > 1 else candidates)]
     read = [read_by(rule, (), found.dtype) for rule in shown]
     words = "; ".join(
-        f"read as {rule.name} ({rule.product}) {share(found, r).mean():.1%} of its pixels are not clear"
+        f"read as {rule.name} ({rule.product}) {r.share(found).mean():.1%} of its pixels are not clear"
         for rule, r in zip(shown, read, strict=True)
     )
     msg = f"Found {_called(name)} with the values {listed(found.codes, 8)}, whose layout cannot be told: {words}."
     if fitting:
         return _which(msg, [c.rule.name for c in fitting])
-    bits = list(bits_of(read[0].flags))
-    return MaskError(
-        f"{msg} No such product has these values: its confidence bits are missing.",
-        call=f"Say which bits count, for example classes={bits}.",
-        option=f"Say which bits count, for example --classes {','.join(map(str, bits))}.",
-    )
+    bits = bits_of(read[0].flags)
+    msg += " No such product has these values: its confidence bits are missing. Say which bits count, for example"
+    return MaskError(msg, call=f"classes={bits}.", option=f"--classes {','.join(map(str, bits))}.")
 
 
 def _probability(name: object, rule: Rule, found: Found, chosen: Sequence[int], probability: float) -> Reading:
@@ -216,20 +197,16 @@ def _probability(name: object, rule: Rule, found: Found, chosen: Sequence[int], 
     if not np.isnan(found.low) and not (found.low >= 0 and found.high <= (rule.largest or 100)):
         msg = (
             f"Found a probability of cloud {name!r} from {found.low:g} to {found.high:g}, expected fractions from 0 to 1 or "
-            f"percent from 0 to {rule.largest}:"
+            f"percent from 0 to {rule.largest}: bring it there, or pass"
         )
-        raise MaskError(
-            msg,
-            call="bring it there, or pass booleans: mask > threshold.",
-            option="bring it there, or pass a mask of 0 and 1: rio calc.",
-        )
+        raise MaskError(msg, call="booleans: mask > threshold.", option="a mask of 0 and 1: rio calc.")
     limits = dict(zip(SCALES, thresholds(probability), strict=True))
     scales = _scales(name, rule, found)
     readings = [
         Reading(rule.name, at_least=limits[scale], record={"probability": probability, "scale": scale})
         for scale in scales
     ]
-    shares = [share(found, r) for r in readings]
+    shares = [reading.share(found) for reading in readings]
     if all(bool((s == shares[0]).all()) for s in shares):
         return readings[0]
     words = "; ".join(
@@ -265,21 +242,19 @@ def _without_rule(name: object, found: Found, chosen: tuple[int, ...], nodata: f
     if not found.whole:
         msg = (
             f"Found {_called(name)} with fractions, from {found.low:g} to {found.high:g}, and a name that does not say what they "
-            "are; expected booleans, 0 and 1, or the codes of a product."
+            "are; expected booleans, 0 and 1, or the codes of a product. If they are probabilities of cloud:"
         )
         raise MaskError(
             msg,
-            call="If they are probabilities of cloud: mask.rename('cloud_probability') and probability=0.5; else pass booleans, "
-            "mask > threshold.",
-            option="If they are probabilities of cloud: --mask-rule cloud_probability --probability 0.5; else give 0 and 1.",
+            call="mask.rename('cloud_probability') and probability=0.5; else pass booleans, mask > threshold.",
+            option="--mask-rule cloud_probability --probability 0.5; else give 0 and 1.",
         )
     some = known[-1] if known.size else 1
-    probable = found.low >= 0 and found.high <= 100 and known.size > 4
+    other = "cloud_probability" if found.low >= 0 and found.high <= 100 and known.size > 4 else "SCL"
     msg = f"Found {_called(name)} with the values {listed(known, 8)}, expected booleans, 0 and 1, or a name that says the product:"
     raise MaskError(
         msg,
         call="use mask.rename('SCL') (or 'QA_PIXEL', 'Fmask', 'HLS', 'OmniCloudMask', 'cloud_probability'), or choose what is "
         f"cloud, classes=[{some}].",
-        option=f"use --mask-rule {'cloud_probability' if probable else 'SCL'} (or another product), or choose what is cloud, "
-        f"--classes {some}.",
+        option=f"use --mask-rule {other} (or another product), or choose what is cloud, --classes {some}.",
     )

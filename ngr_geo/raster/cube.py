@@ -21,23 +21,19 @@ from numpy.typing import NDArray
 from .. import record
 from ..errors import InputError, MaskError
 from ..record import LAYERS as LAYERS
+from ..tiling.tiles import Region
 from ..wording import counted, listed
 from . import products
 from .grid import BAND_NAMES, TIME_NAMES, named, spatial_dims, time_dim
 from .storage import Stored
 from .storage import nodata as nodata
 
-_KINDS = {
-    "c": "complex numbers",
-    "b": "booleans",
-    "U": "text",
-    "S": "text",
-    "O": "objects",
-    "M": "times",
-    "m": "durations",
-}
+_KINDS = dict(c="complex numbers", b="booleans", U="text", S="text", O="objects", M="times", m="durations")
 SPECTRAL_BANDS = 8
 """A single date with at least so many bands is a spectral cube: its faults differ from band to band."""
+SAMPLE_VALUES = 10_000_000
+"""Values (dates x bands x pixels) that a scene is learnt from, at most: 40 MB, and about twenty times that while fitting."""
+SAMPLE_SIZE = 256
 
 
 @dataclass(frozen=True)
@@ -101,12 +97,12 @@ def read(raster: xr.DataArray | xr.Dataset, exclude: Collection[Hashable] = ()) 
     left_out: tuple[str, ...] = ()
     if isinstance(raster, xr.Dataset):
         names, left_out = _bands(raster, exclude)
-    parts = [raster[n] for n in names] if isinstance(raster, xr.Dataset) else [raster]
-    dims = _dims(parts[0])
-    if isinstance(raster, xr.Dataset):
+        parts = [raster[n] for n in names]
+        dims = _dims(parts[0])
         _check_alike(parts, dims)
-        bands = tuple(str(n) for n in names)
+        bands = tuple(map(str, names))
     else:
+        parts, dims = [raster], _dims(raster)
         _check_dtype(raster)
         _check_bands(raster, dims[1])
         bands = _band_names(raster, dims[1])
@@ -123,6 +119,24 @@ def read(raster: xr.DataArray | xr.Dataset, exclude: Collection[Hashable] = ()) 
 def dates(raster: xr.DataArray | xr.Dataset) -> tuple[str, ...]:
     """Return a unique name for each date of a raster, as `Cube.dates` has them."""
     return _times(raster, time_dim(raster))[1]
+
+
+def regions(shape: tuple[int, int, int, int]) -> list[Region]:
+    """Return the windows of a scene that it is learnt from: all of it, or evenly spread ones where it is large."""
+    dates, bands, height, width = shape
+    room = SAMPLE_VALUES // (dates * bands)
+    if height * width <= room:
+        return [(slice(0, height), slice(0, width))]
+    size = SAMPLE_SIZE
+    down, across = max(1, height // size), max(1, width // size)
+    keep = max(1, room // (min(size, height) * min(size, width)))
+    cells = [(r, c) for r in range(down) for c in range(across)]
+    picked = [cells[i * len(cells) // keep] for i in range(keep)] if keep < len(cells) else cells
+    tops, lefts = (np.linspace(0, max(n - size, 0), k).astype(int) for n, k in ((height, down), (width, across)))
+    return [
+        (slice(int(tops[r]), int(min(tops[r] + size, height))), slice(int(lefts[c]), int(min(lefts[c] + size, width))))
+        for r, c in picked
+    ]
 
 
 def write(
@@ -162,9 +176,8 @@ def write(
     like, new = cube.variables[0], new if has_bands else new.any(axis=1, keepdims=True)
     raster = raster.assign_coords(filled=_variable(new, cube, like, record.mark(record.FILLED), has_bands))
     for kind, layer in layers.items():
-        elsewhere: Any = np.float32(0)
-        if kind == "uncertainty" and before is not None:
-            elsewhere = np.where(before, np.float32(np.nan), elsewhere)
+        unknown = before is not None and kind == "uncertainty"
+        elsewhere: Any = np.where(before, np.float32(np.nan), np.float32(0)) if unknown else np.float32(0)
         shown = np.where(filled, layer, elsewhere)
         parts: dict[str, Any] = {f"{n}_{kind}": [i] for i, n in enumerate(cube.names)} or {kind: slice(None)}
         raster = raster.assign_coords(
@@ -185,10 +198,15 @@ def _filled_before(cube: Cube) -> Any:
             f"{[str(d) for d in cube.dims[:2] if d is not None]}:"
         )
         raise MaskError(msg, call="drop it with raster.drop_vars('filled').")
-    data = found.transpose(*here).data
+    return along(cube, found) | np.zeros((cube.shape[0], 1, 1, 1), bool)
+
+
+def along(cube: Cube, mask: xr.DataArray) -> Any:
+    """Return a mask that has some of the raster's dimensions as (time or 1, band or 1, y, x), in memory unless the cube is lazy."""
+    here = [d for d in cube.dims if d is not None and d in mask.dims]
+    data = mask.transpose(*here).data
     data = data.compute() if isinstance(data, da.Array) and not cube.lazy else data
-    data = data[tuple(slice(None) if d in here else None for d in cube.dims)]
-    return data | np.zeros((cube.shape[0], 1, 1, 1), bool)
+    return data[tuple(slice(None) if d in here else None for d in cube.dims)]
 
 
 def bad_bands(cube: Cube) -> NDArray[np.bool_]:
@@ -202,9 +220,7 @@ def bad_bands(cube: Cube) -> NDArray[np.bool_]:
     for name, flag in (("bbl", 0), ("good_wavelengths", 0), ("bad_bands", 1)):
         for i, part in enumerate(parts):
             found = part.coords[name].values if name in part.coords else part.attrs.get(name)
-            entries = (
-                np.zeros(0) if found is None or isinstance(found, str) else np.ravel(np.asarray(found, dtype=float))
-            )
+            entries = np.ravel(np.asarray([] if found is None or isinstance(found, str) else found, dtype=float))
             if len(parts) > 1 and entries.size == 1:
                 bad[i] |= bool(entries[0] == flag)
             elif entries.size == count:
@@ -212,13 +228,10 @@ def bad_bands(cube: Cube) -> NDArray[np.bool_]:
             elif entries.size > 1:  # a single one is about something else than these bands
                 msg = (
                     f"Found {counted(entries.size, 'entry', 'entries')} in the bad-band list {name!r} of a raster with "
-                    f"{counted(count, 'band')}, expected one per band: mend it,"
+                    f"{counted(count, 'band')}, expected one per band: mend it, or"
                 )
-                raise InputError(
-                    msg,
-                    call=f"or drop it with raster.drop_vars({name!r}) or del raster.attrs[{name!r}].",
-                    option=f"or take {name} out of the file.",
-                )
+                call = f"drop it with raster.drop_vars({name!r}) or del raster.attrs[{name!r}]."
+                raise InputError(msg, call=call, option=f"take {name} out of the file.")
     return bad
 
 
@@ -242,9 +255,8 @@ def _bands(raster: xr.Dataset, exclude: Collection[Hashable]) -> tuple[tuple[Has
             f"Found no band among the variables {listed([str(v) for v in raster.data_vars]) or '(none)'}{but}, expected numeric "
             f"variables with the dimensions time, y and x:"
         )
-        raise InputError(
-            msg, call="open the raster with its bands.", option="name a file that holds them, or other --bands."
-        )
+        option = "name a file that holds them, or other --bands."
+        raise InputError(msg, call="open the raster with its bands.", option=option)
     return tuple(found), tuple(left_out)
 
 
@@ -253,11 +265,8 @@ def _check_alike(parts: Sequence[xr.DataArray], dims: tuple[Hashable | None, ...
     odd = [p.name for p in parts if set(p.dims) != set(parts[0].dims)] or [parts[0].name] * (dims[1] is not None)
     if odd:
         msg = f"Found a variable {str(odd[0])!r} with other dimensions than time, y, x; expected one variable per band:"
-        raise InputError(
-            msg,
-            call="drop it, or call .ngr on one DataArray (time, band, y, x).",
-            option="leave it out with --bands, or keep it alone in a file.",
-        )
+        call = "drop it, or call .ngr on one DataArray (time, band, y, x)."
+        raise InputError(msg, call=call, option="leave it out with --bands, or keep it alone in a file.")
 
 
 def _check_bands(raster: xr.DataArray, band: Hashable | None) -> None:
@@ -281,17 +290,18 @@ def _check_dtype(variable: xr.DataArray) -> None:
         name = f"variable {variable.name!r}" if variable.name is not None else "the raster"
         kind = f"{_KINDS.get(variable.dtype.kind, 'no numbers')} ({variable.dtype})"
         msg = f"Found {kind} in {name}, expected numbers, integers or floats:"
-        convert, file = "convert with .astype('float32').", "convert it, or leave it out with --bands."
         if variable.dtype.kind == "c":
-            convert, file = "take amplitude or phase, for example abs(raster).", "write amplitude or phase to a file."
-        raise InputError(msg, call=convert, option=file)
+            call = "take amplitude or phase, for example abs(raster)."
+            raise InputError(msg, call=call, option="write amplitude or phase to a file.")
+        raise InputError(
+            msg, call="convert with .astype('float32').", option="convert it, or leave it out with --bands."
+        )
 
 
 def _dims(variable: xr.DataArray) -> tuple[Hashable | None, Hashable | None, Hashable, Hashable]:
     row, column = spatial_dims(variable)
     rest = [d for d in variable.dims if d not in (row, column)]
-    time = named(rest, TIME_NAMES)
-    band = named(rest, BAND_NAMES)
+    time, band = named(rest, TIME_NAMES), named(rest, BAND_NAMES)
     unknown = [str(d) for d in rest if d not in (time, band)]
     if unknown:
         msg = f"Found the dimensions {tuple(map(str, variable.dims))}, expected time, band, y, x:"

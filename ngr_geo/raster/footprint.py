@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from ..errors import InputError, warn
-from .counting import in_memory
 from .cube import Cube
+from .reading import in_memory
 
 EXTENTS = ("footprint", "all")
 WIDEST = 16

@@ -7,7 +7,7 @@ rule that a mask is read by, after all its values were counted.
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Hashable
+from collections.abc import Collection, Hashable, Mapping
 from typing import Any, NamedTuple
 
 import dask.array as da
@@ -16,14 +16,13 @@ import pandas as pd
 import xarray as xr
 from numpy.typing import NDArray
 
+from .. import wording
 from ..errors import InputError, MaskError
 from ..guides import deadlines
-from ..wording import listed
-from . import codes, counting, products
+from . import codes, products
 from . import cube as cubes
-from .alignment import align, labelled
-from .grid import resolution, spatial_dims, time_dim
-from .reading import Reading, never_seen, share
+from .grid import align, labelled, resolution, spatial_dims, time_dim
+from .reading import Found, Reading, look, shares
 
 __all__ = [
     "CLOUD_VARIABLES",
@@ -39,7 +38,6 @@ __all__ = [
 ]
 
 CLOUD_VARIABLES = products.SEARCHED
-"""Names under which a mask is looked for, whatever their case; the first that is there is taken."""
 GROWTH_METRES = 60.0
 """By so much the mask of a product is grown: those of Sentinel-2 and Landsat miss about so much of a cloud's soft edge."""
 
@@ -103,9 +101,7 @@ def decode(
     return _decoded(named, _read(named, classes, probability)[0])
 
 
-def _read(
-    mask: xr.DataArray, classes: Collection[int] | None, probability: float
-) -> tuple[Reading, counting.Found | None]:
+def _read(mask: xr.DataArray, classes: Collection[int] | None, probability: float) -> tuple[Reading, Found | None]:
     """Return how a mask is read, and what it holds; of booleans nothing is counted."""
     if mask.dtype.kind == "b":
         if classes:
@@ -115,7 +111,7 @@ def _read(
     if mask.dtype.kind not in "iuf":
         msg = f"Found a mask of dtype {mask.dtype}, expected booleans or integer codes:"
         raise MaskError(msg, call="pass for example mask.astype('uint8').", option="convert the files (rio convert).")
-    found = counting.look(_by_date(mask), probability)
+    found = look(_by_date(mask), probability)
     return codes.choose(mask.name, mask.attrs, found, classes, probability, cubes.nodata(mask)), found
 
 
@@ -196,26 +192,22 @@ def with_record(
     a lazy boolean mask, which is not read, unless `counted`.
     """
     codes.check(classes, dilate, probability)
-    space = spatial_dims(raster)
-    if clouds is None:
-        clouds = find(raster)
+    space, dates = spatial_dims(raster), cubes.dates(raster)
+    clouds = find(raster) if clouds is None else clouds
     layer = align(_layer(raster, clouds), raster)
     reading, found = _read(layer, classes, probability)
     plain = _decoded(layer, reading)
     if dilate is None:
         dilate = 0 if reading.own else default_dilation(resolution(raster))
     grown = grow(plain, int(dilate), *space)
-    masked: list[float | None] = [None] * len(cubes.dates(raster))
-    after = masked
+    before: list[float | None] = [None] * len(dates)
+    after = before
     if found is not None or counted or not isinstance(plain.data, da.Array):
-        masked = _rounded(share(found, reading) if found is not None else counting.shares(_by_date(plain)))
-        after = _rounded(counting.shares(_by_date(grown))) if dilate else masked
-    rows = [
-        {"date": date, "masked": before, "grown": then}
-        for date, before, then in zip(cubes.dates(raster), masked, after, strict=True)
-    ]
+        before = _rounded(shares(_by_date(plain)) if found is None else reading.share(found))
+        after = _rounded(shares(_by_date(grown))) if dilate else before
+    rows = [{"date": d, "masked": b, "grown": a} for d, b, a in zip(dates, before, after, strict=True)]
     record = {"source": source(clouds), "rule": reading.rule, **reading.record, "dilate": int(dilate), "dates": rows}
-    notes = _notes(rows, reading, [] if found is None else never_seen(reading, tuple(classes or ()), found))
+    notes = _notes(rows, reading, [] if found is None else reading.never_seen(tuple(classes or ()), found))
     if probability != 0.5 and reading.at_least is None:
         notes.append(
             f"The mask is read by the rule {reading.rule}, which knows no probabilities: {probability:g} changes nothing."
@@ -230,13 +222,10 @@ def _layer(raster: xr.DataArray | xr.Dataset, clouds: Any) -> xr.DataArray:
     if isinstance(clouds, str):
         if isinstance(raster, xr.DataArray) or clouds not in raster.variables:
             msg = f"Found no variable {clouds!r} for the clouds; the raster has {_have(raster)}."
-            raise MaskError(
-                msg, call="Pass one of them or a boolean DataArray.", option="Name one of them, or mask files: --clouds"
-            )
+            option = "Name one of them, or mask files: --clouds"
+            raise MaskError(msg, call="Pass one of them or a boolean DataArray.", option=option)
         clouds = raster[clouds]
-    if not isinstance(clouds, xr.DataArray):
-        clouds = labelled(np.asarray(clouds), raster)
-    return packed(clouds)
+    return packed(clouds if isinstance(clouds, xr.DataArray) else labelled(np.asarray(clouds), raster))
 
 
 def packed(mask: xr.DataArray) -> xr.DataArray:
@@ -269,7 +258,7 @@ def _notes(shares: list[dict[str, Any]], reading: Reading, unseen: list[int]) ->
         days = [row["date"] for row in shares if row["masked"] == part]
         if days:
             notes.append(
-                f"The mask, read by the rule {reading.rule}, marks {meaning} on {listed(days, 6)} ({part:.0%}): "
+                f"The mask, read by the rule {reading.rule}, marks {meaning} on {wording.listed(days, 6)} ({part:.0%}): "
                 "check that it belongs to these dates, and how it is read."
             )
     if unknown := reading.record.get("unknown"):
@@ -281,6 +270,26 @@ def _notes(shares: list[dict[str, Any]], reading: Reading, unseen: list[int]) ->
         kind = "bits" if "bits" in reading.record else "classes"
         notes.append(f"The mask never holds the {kind} {', '.join(map(str, unseen))} that were asked for.")
     return notes
+
+
+def in_words(record: Mapping[str, Any]) -> list[str]:
+    """Return a record (see `with_record`) in words: of each date how much is masked, by which rule; nothing without a rule."""
+    if "rule" not in record:
+        return []
+    parts = [f"{kind} {', '.join(map(str, record[kind]))}" for kind in ("classes", "bits") if record.get(kind)]
+    parts += [f"bits {place} = {' or '.join(map(str, values))}" for place, values in record.get("fields", {}).items()]
+    if "probability" in record:
+        parts.append(f"probability from {record['probability']:g} of {record['scale']:g}")
+    how = f" ({'; '.join(parts)})" if parts else ""
+    found = [f"Mask {record['source']}, read by the rule {record['rule']}{how}:"]
+    for row in record.get("dates", ()):
+        grown = f", grown by {wording.counted(record['dilate'], 'pixel')} to " if record["dilate"] else ", not grown"
+        if row["masked"] is None:
+            found.append(f"{row['date']}: not counted")
+            continue
+        grown += f"{row['grown']:.1%}" if record["dilate"] else ""
+        found.append(f"{row['date']}: {row['masked']:.1%} masked by the rule {record['rule']}{grown}")
+    return found
 
 
 def source(mask: Any) -> str:
@@ -299,17 +308,15 @@ def _grow(mask: NDArray[np.bool_], radius: int) -> NDArray[np.bool_]:
     out = mask.copy()
     if not mask.any():
         return out
-    reach = [math.isqrt(radius**2 - dy**2) for dy in range(radius + 1)]
     wide, width = mask.copy(), 0
     for dy in range(radius, -1, -1):  # the rows widen towards the middle of the disk
-        while width < reach[dy]:
+        while width < math.isqrt(radius**2 - dy**2):
             width += 1
-            if width < mask.shape[-1]:
-                wide[..., width:] |= mask[..., :-width]
-                wide[..., :-width] |= mask[..., width:]
+            wide[..., width:] |= mask[..., :-width]
+            wide[..., :-width] |= mask[..., width:]
         if dy == 0:
             out |= wide
-        elif dy < mask.shape[-2]:
+        else:
             out[..., dy:, :] |= wide[..., :-dy, :]
             out[..., :-dy, :] |= wide[..., dy:, :]
     return out
@@ -335,9 +342,8 @@ def dead_lines(raster: xr.DataArray) -> tuple[xr.DataArray, pd.DataFrame]:
         msg = f"Found {type(raster).__name__}, expected a DataArray (band, y, x): of a Dataset, pass ds.to_dataarray('band')."
         raise InputError(msg)
     cube = cubes.read(raster)
-    values, valid = np.asarray(cube.values), np.asarray(cube.valid)
-    good = ~cubes.bad_bands(cube)
-    found = [deadlines.find(v, ok & good[:, None, None]) for v, ok in zip(values, valid, strict=True)]
+    usable = np.asarray(cube.valid) & ~cubes.bad_bands(cube)[:, None, None]
+    found = [deadlines.find(*date) for date in zip(np.asarray(cube.values), usable, strict=True)]
     tables = []
     for date, lines in zip(cube.dates, found, strict=True):
         table = pd.DataFrame(lines.table)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -10,13 +11,24 @@ import dask
 import dask.array as da
 import numpy as np
 import xarray as xr
+from numpy.typing import NDArray
 
 from ..errors import MaskError, warn
 from ..wording import listed
 from . import cube as cubes
-from . import footprint, maskcheck, masks, plausible
-from .cube import Cube
-from .windows import regions
+from . import footprint, masks, plausible
+from .cube import Cube, regions
+
+MOST_PIXELS = 40_000
+"""Of each date that are looked at for an inverted mask."""
+LEAST = 200
+"""Bright pixels, and ordinary ones, of all dates, below which nothing is said."""
+BRIGHT, ORDINARY = 2.0, 1.3
+"""How many times as bright as usual a pixel is that looks like cloud, at least, and one that looks like ground, at most;
+thick cloud over land is three to ten times as bright."""
+WORSE = 0.4
+"""By how much the share of ordinary pixels that are masked exceeds that of bright ones in a mask that looks inverted."""
+_VISIBLE = re.compile(r"^(b0?[234]|sr_b[1234]|blue|green|red|band_?0?[1234])(_\w+)?$")
 
 
 class Clouded(NamedTuple):
@@ -53,26 +65,23 @@ def clouded(
     """
     if isinstance(clouds, Clouded):
         return clouds
-    name = clouds
-    if clouds is None and isinstance(raster, xr.Dataset):
-        name = masks.find(raster)
+    name = masks.find(raster) if clouds is None and isinstance(raster, xr.Dataset) else clouds
     found = masks.with_record(raster, clouds, classes, dilate, probability, now)
-    cube = cubes.read(raster, exclude=[name] if isinstance(name, str) else ())
-    cube = plausible.checked(cube, regions(cube.shape), now)
+    cube = plausible.checked(cubes.read(raster, exclude=[name] if isinstance(name, str) else ()), now)
     notes, mask = list(found.notes), _on_cube(cube, found.mask)
     arrays = cube.values, cube.valid, _on_cube(cube, found.plain)[:, None]
     windows = [[a[(..., *r)] for r in regions(cube.shape)] for a in arrays]  # that a scene is learnt from
     if now or not cube.lazy:
         values, valid, masked = dask.compute(*windows)
-        notes += maskcheck.inverted(values, valid, masked, cube.bands)
+        notes += inverted(values, valid, masked, cube.bands)
     else:  # checked when anything of the mask is computed: it waits for a False
         mask = mask | da.from_delayed(dask.delayed(_warned_if_inverted)(*windows, cube.bands), (), bool)
     return Clouded(cube, mask, found.record, notes, clouds)
 
 
 def _warned_if_inverted(*windows: Any) -> np.bool_:
-    """Return False, after a warning where a mask looks inverted: see `maskcheck.inverted`."""
-    for note in maskcheck.inverted(*windows):
+    """Return False, after a warning where a mask looks inverted."""
+    for note in inverted(*windows):
         warn(note)
     return np.False_
 
@@ -82,19 +91,64 @@ def _on_cube(cube: Cube, mask: xr.DataArray) -> Any:
     time, _, row, column = cube.dims
     data = mask.transpose(*(d for d in (time, row, column) if d is not None and d in mask.dims)).data
     data = data if data.ndim == 3 else data[None]
-    if isinstance(data, da.Array) and not cube.lazy:
-        return data.compute()
-    return (
-        data.rechunk({-2: cube.values.chunks[-2], -1: cube.values.chunks[-1]}) if isinstance(data, da.Array) else data
-    )
+    if not isinstance(data, da.Array):
+        return data
+    return data.rechunk({-2: cube.values.chunks[-2], -1: cube.values.chunks[-1]}) if cube.lazy else data.compute()
+
+
+def inverted(
+    values: Sequence[NDArray[Any]],
+    valid: Sequence[NDArray[np.bool_]],
+    masked: Sequence[NDArray[np.bool_]],
+    bands: Sequence[str],
+) -> list[str]:
+    """Return a warning where a mask looks inverted, from windows of the scene (time, band, h, w); nothing where it does not.
+
+    Usual is the lower quartile over the dates at each pixel, whatever the mask says. An inverted mask marks most of the ordinary
+    ground, and spares what is bright. Snow that is not masked is bright, too, but the ground beside it is not masked; nor is it by
+    a mask of shadows alone. One date alone has no usual.
+    """
+    if not values or values[0].shape[0] < 2:
+        return []
+    chosen = [i for i, name in enumerate(bands) if _VISIBLE.match(name.lower())] or list(range(len(bands)))
+    step = max(1, int(np.sqrt(sum(v.shape[-2] * v.shape[-1] for v in values) / MOST_PIXELS)))
+    parts = [_pixels(v, ok, m, chosen, step) for v, ok, m in zip(values, valid, masked, strict=True)]
+    light, cloud = (np.concatenate(part, axis=1) for part in zip(*parts, strict=True))  # (time, pixels) each
+    seen = np.isfinite(light).sum(axis=0) >= 2
+    light, cloud = light[:, seen], cloud[:, seen]
+    if not light.size:
+        return []
+    quarter = (np.isfinite(light).sum(axis=0) - 1) // 4
+    usual = np.take_along_axis(np.sort(light, axis=0), quarter[None], axis=0)[0]  # NaN is sorted last
+    known = np.isfinite(light) & (usual > 0)
+    ratio = light / np.where(usual > 0, usual, 1)
+    bright, ordinary = known & (ratio > BRIGHT), known & (ratio < ORDINARY)
+    if min(bright.sum(), ordinary.sum()) < LEAST:
+        return []
+    caught, lost = float(cloud[bright].mean()), float(cloud[ordinary].mean())
+    if lost <= 0.5 or lost - caught <= WORSE:
+        return []
+    return [
+        f"The mask may be inverted: it marks {lost:.0%} of the pixels that are as bright as usual, and {caught:.0%} of those that "
+        "are much brighter, as cloud is. Check that what it marks is cloud, and not what is clear."
+    ]
+
+
+def _pixels(
+    values: NDArray[Any], valid: NDArray[np.bool_], masked: NDArray[np.bool_], bands: Sequence[int], step: int
+) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    """Return brightness, NaN where a band is missing, and the mask of every `step`-th pixel along rows and columns."""
+    here = (..., slice(None, None, step), slice(None, None, step))
+    light = values[:, bands][here].astype(np.float32).mean(axis=1)
+    light = np.where(valid[:, bands][here].all(axis=1), light, np.float32(np.nan))
+    return light.reshape(len(light), -1), masked[:, 0][here].reshape(len(light), -1)
 
 
 def gaps(raster: xr.DataArray | xr.Dataset, missing: Any, extent: str, now: bool) -> Gaps:
     """Return the gaps of a raster, all of a mask; those that were prepared before, for a plan, as they are."""
     if isinstance(missing, Gaps):
         return missing
-    cube = cubes.read(raster, exclude=[missing] if isinstance(missing, str) else ())
-    cube = plausible.checked(cube, regions(cube.shape), now)
+    cube = plausible.checked(cubes.read(raster, exclude=[missing] if isinstance(missing, str) else ()), now)
     if missing is None:
         return Gaps(cube, ~cube.valid, footprint.of(cube, extent, now), missing)
     footprint.check(extent)
@@ -115,37 +169,30 @@ def missing_mask(cube: Cube, missing: Any) -> Any:
         if isinstance(cube.raster, xr.DataArray) or missing not in cube.raster:
             have = [str(v) for v in getattr(cube.raster, "data_vars", {})]
             msg = f"Found no variable {missing!r} for what is missing; there are {listed(have) or 'none'}."
-            raise MaskError(
-                msg,
-                call="Pass one of them, or a boolean DataArray.",
-                option="Name one of them, or mask files: --missing",
-            )
+            option = "Name one of them, or mask files: --missing"
+            raise MaskError(msg, call="Pass one of them, or a boolean DataArray.", option=option)
         missing = cube.raster[missing]
-    shape = cube.shape
+    shape, names = cube.shape, [d for d in cube.dims if d is not None]
     if not isinstance(missing, xr.DataArray):
-        missing = np.asarray(missing)
-        names = [d for d in cube.dims if d is not None]
-        for wanted in (names, [d for d in cube.dims[:1] + cube.dims[2:] if d is not None], list(cube.dims[2:])):
-            if len(wanted) == missing.ndim:
-                missing = xr.DataArray(missing, dims=wanted)
-                break
-        else:
+        missing, space = np.asarray(missing), list(cube.dims[2:])
+        forms = [names, [d for d in (cube.dims[0], *space) if d is not None], space]
+        fitting = [form for form in forms if len(form) == missing.ndim]
+        if not fitting:
             msg = f"Found a mask of shape {missing.shape}, expected the shape of the raster, {dict(cube.raster.sizes)}."
             raise MaskError(msg)
+        missing = xr.DataArray(missing, dims=fitting[0])
     if missing.dtype.kind != "b":
         msg = f"Found a mask of dtype {missing.dtype}, expected booleans, True where a pixel is missing:"
         raise MaskError(msg, call="pass for example mask == 1.", option="write a mask of 0 and 1.")
-    here = [d for d in cube.dims if d is not None and d in missing.dims]
+    here = [d for d in names if d in missing.dims]
     if set(missing.dims) - set(here) or not set(cube.dims[2:]) <= set(here):
-        msg = f"Found a mask with dimensions {tuple(missing.dims)}, expected some of {[d for d in cube.dims if d is not None]}."
+        msg = f"Found a mask with dimensions {tuple(missing.dims)}, expected some of {names}."
         raise MaskError(msg)
     for axis, dim in enumerate(cube.dims):
         if dim in here and missing.sizes[dim] not in (shape[axis], 1):
             msg = f"Found a mask with {missing.sizes[dim]} along {dim!r}, expected {shape[axis]}: cut it to the raster's grid."
             raise MaskError(msg)
-    data = missing.transpose(*here).data
-    data = data.compute() if isinstance(data, da.Array) and not cube.lazy else data
-    return data[tuple(slice(None) if d in here else None for d in cube.dims)]
+    return cubes.along(cube, missing)
 
 
 def line_mask(cube: Cube, lines: Any) -> Any:
@@ -154,21 +201,17 @@ def line_mask(cube: Cube, lines: Any) -> Any:
     if isinstance(lines, xr.DataArray) or (isinstance(lines, np.ndarray) and lines.dtype.kind == "b"):
         return missing_mask(cube, lines)
     table = lines if isinstance(lines, dict) else {"columns": lines}
-    unknown = set(table) - {"columns", "rows"}
-    if unknown:
+    if set(table) - {"columns", "rows"}:
         msg = f"Found lines={lines!r}, expected column indices, {{'columns': [...], 'rows': [...]}} or a boolean mask."
         raise MaskError(msg)
     mask = np.zeros((1, 1, height, width), bool)
-    for name, size in (("columns", width), ("rows", height)):
+    for name, size, along in (("columns", width, mask), ("rows", height, mask.swapaxes(2, 3))):
         picked = np.atleast_1d(np.asarray(table.get(name, []), dtype=object)).tolist()
         wrong = [i for i in picked if not isinstance(i, int | np.integer) or not -size <= i < size]
         if wrong:
             msg = f"Found {name} {listed(wrong, 5)} in the lines, expected whole numbers from 0 to {size - 1}: pixel indices,"
             raise MaskError(msg, call="not coordinates.", option="not coordinates: --lines 17,18,r12")
-        for index in picked:
-            mask[..., index] |= name == "columns"
-            if name == "rows":
-                mask[..., index, :] = True
+        along[..., picked] = True
     return np.broadcast_to(mask, (1, bands, height, width))
 
 

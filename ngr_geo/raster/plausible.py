@@ -20,9 +20,8 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from ..errors import warn
-from ..tiling.tiles import Region
-from .counting import in_memory
-from .cube import Cube
+from .cube import Cube, regions
+from .reading import in_memory
 from .storage import nodata
 
 IMPOSSIBLE = 1e30
@@ -33,27 +32,24 @@ RARE = 0.01
 COUNTS = "ngr_implausible"
 
 
-def checked(cube: Cube, windows: Sequence[Region], now: bool = False) -> Cube:
-    """Return a cube whose implausible values are not `valid`, with their number per band in `odd`.
+def checked(cube: Cube, now: bool = False) -> Cube:
+    """Return a cube whose implausible values are not `valid`, with their number per band in `odd`; integers as they are.
 
-    Args:
-        cube: the raster; integers come back as they are.
-        windows: of the scene, that limits are measured in.
-        now: count at once where the cube is lazy. Otherwise the count becomes part of the graph, of these windows only, and each
-            block of the raster is looked at, and warned of, when it is computed.
+    A lazy cube is counted at once only with `now`. Otherwise the count becomes part of the graph, of the windows that the scene is
+    learnt from only, and each block of the raster is looked at, and warned of, when it is computed.
     """
     if cube.values.dtype.kind != "f":
         return cube
+    windows = regions(cube.shape)
     sample = [(cube.values[(..., *w)], cube.valid[(..., *w)]) for w in windows]
     exempt = [cube.raster[name].dtype.kind != "f" for name in cube.names] or [False] * cube.shape[1]
-    if not cube.lazy:
-        valid, odd = _judged(cube, _limits(sample, exempt))
-        return replace(cube, valid=valid, odd=odd.sum((0, 2, 3)))
-    limits = da.from_delayed(dask.delayed(_limits)(sample, exempt), (2, cube.shape[1]), float)
-    if now:
-        valid, odd = _judged(cube, da.from_array(in_memory(limits)))
-        return replace(cube, valid=valid, odd=in_memory(odd.sum((0, 2, 3))))
+    limits: Any = _limits(sample, exempt) if not cube.lazy else None
+    if cube.lazy:
+        limits = da.from_delayed(dask.delayed(_limits)(sample, exempt), (2, cube.shape[1]), float)
+        limits = da.from_array(in_memory(limits)) if now else limits
     valid, odd = _judged(cube, limits)
+    if now or not cube.lazy:
+        return replace(cube, valid=valid, odd=in_memory(odd.sum((0, 2, 3))))
     some = [odd[(..., *w)].sum((0, 2, 3)) for w in windows]
     watched = da.map_blocks(_watched, odd, names=cube.bands, dtype=bool, meta=np.zeros((0,) * 4, bool))
     return replace(cube, valid=valid & ~watched, odd=sum(some[1:], some[0]))

@@ -26,7 +26,7 @@ import ngr_geo
 from ngr_geo import MaskError
 from ngr_geo.cli import main
 from ngr_geo.io import read_stack
-from ngr_geo.raster import counting, layout, maskcheck, masks, products
+from ngr_geo.raster import masks, missing, products, reading
 
 TIMES = np.array(["2023-08-15", "2023-08-18", "2023-08-20"], "datetime64[ns]")
 SIDE = 16
@@ -273,7 +273,7 @@ def test_cf_flags_mean_what_cf_xarray_says(kind: str) -> None:
     dtype = "int32" if kind == "masks" else "uint8"
     values = {"values": range(6), "masks": (0, 1, 2, 512, 514, 16, 2**25, 4, 6), "combined": range(32)}[kind]
     data = xr.DataArray(spread(list(values), dtype), raster().red.coords, ("time", "y", "x"), "own_layer", attrs)
-    rule = layout.cf_rule("own_layer", attrs)
+    rule = products.cf_rule("own_layer", attrs)
     assert rule is not None
     whole = data.values.astype(np.int64)
     for name, flag in zip(attrs["flag_meanings"].split(), rule.flags, strict=True):
@@ -445,7 +445,7 @@ def test_classes_of_a_boolean_mask_are_refused() -> None:
 def test_an_image_is_no_mask() -> None:
     values = np.arange(100_000, dtype="int32").reshape(1, 250, 400)
     with pytest.raises(MaskError, match="more than 65536"):
-        counting.look(values, 0.5)
+        reading.look(values, 0.5)
 
 
 @pytest.fixture(scope="module")
@@ -462,14 +462,14 @@ def romania(shared_data: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 def test_right_masks_and_parts_of_them_do_not_look_inverted(romania: Any, classes: tuple[int, ...]) -> None:
     values, valid, scl = romania
     mask = np.isin(scl, classes)[:, None]
-    assert maskcheck.inverted([values], [valid], [mask], ["B2", "B3", "B4"]) == []
+    assert missing.inverted([values], [valid], [mask], ["B2", "B3", "B4"]) == []
 
 
 @pytest.mark.shared_data
 def test_an_inverted_mask_of_a_scene_with_snow_is_seen(romania: Any) -> None:
     values, valid, scl = romania
     mask = ~np.isin(scl, (0, 1, 3, 8, 9, 10))[:, None]
-    assert "may be inverted" in maskcheck.inverted([values], [valid], [mask], ["B2", "B3", "B4"])[0]
+    assert "may be inverted" in missing.inverted([values], [valid], [mask], ["B2", "B3", "B4"])[0]
 
 
 def test_an_inverted_mask_is_warned_of() -> None:
@@ -543,6 +543,6 @@ def test_only_what_was_counted_is_decided() -> None:
     lazy = xr.DataArray(values, dims=("time", "y", "x"), name="SCL").chunk(y=16, x=16)
     with pytest.raises(MaskError, match="values 77"):
         masks.decode(lazy)
-    found = counting.look(lazy.data, 0.5)
+    found = reading.look(lazy.data, 0.5)
     assert found.codes.tolist() == [4, 77]
     assert found.counts.tolist() == [[4091, 5]]

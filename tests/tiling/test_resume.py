@@ -24,7 +24,7 @@ from ngr_geo import InputError
 from ngr_geo.cli import console
 from ngr_geo.io import read_stack
 from ngr_geo.methods.checkpoint import load
-from ngr_geo.raster import windows
+from ngr_geo.raster import cube as cubes
 from ngr_geo.samples import sample
 from ngr_geo.tiling import executors, jobs, store, work
 
@@ -55,8 +55,8 @@ def expected(stack: xr.Dataset) -> xr.Dataset:
 @pytest.fixture
 def small_sample(monkeypatch: pytest.MonkeyPatch) -> None:
     """A scene is learnt from two windows far from its lower right corner, as from some windows of a large one."""
-    monkeypatch.setattr(windows, "SAMPLE_VALUES", 6_200)
-    monkeypatch.setattr(windows, "SAMPLE_SIZE", 16)
+    monkeypatch.setattr(cubes, "SAMPLE_VALUES", 6_200)
+    monkeypatch.setattr(cubes, "SAMPLE_SIZE", 16)
 
 
 def spectral_pair() -> list[xr.DataArray]:
@@ -263,8 +263,8 @@ def test_gaps_beyond_a_sample_of_one_window_are_filled(
     stack: xr.Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As of a long series: so many dates and bands that one window is all that the scene is learnt from."""
-    monkeypatch.setattr(windows, "SAMPLE_VALUES", 4_000)
-    monkeypatch.setattr(windows, "SAMPLE_SIZE", 16)
+    monkeypatch.setattr(cubes, "SAMPLE_VALUES", 4_000)
+    monkeypatch.setattr(cubes, "SAMPLE_SIZE", 16)
     clouds = xr.zeros_like(stack["SCL"], dtype=bool).drop_attrs()
     clouds[0, 40:50, 30:40] = True
     clear = stack.drop_vars("SCL")

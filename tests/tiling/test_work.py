@@ -28,7 +28,7 @@ from ngr_geo.cli import console
 from ngr_geo.errors import InputError, OutputError, TilesFailedError
 from ngr_geo.io import read_stack
 from ngr_geo.methods.checkpoint import load
-from ngr_geo.raster import windows
+from ngr_geo.raster import cube as cubes
 from ngr_geo.samples import sample
 from ngr_geo.tiling import executors, work
 from ngr_geo.tiling.tiles import grid
@@ -195,8 +195,8 @@ def test_a_disk_that_fills_up_keeps_what_is_finished(stack: xr.Dataset, expected
 
 def test_a_damaged_input_spares_the_other_tiles(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It is met halfway: the sample that the scene is learnt from does not reach the damage."""
-    monkeypatch.setattr(windows, "SAMPLE_VALUES", 30_000)
-    monkeypatch.setattr(windows, "SAMPLE_SIZE", 32)
+    monkeypatch.setattr(cubes, "SAMPLE_VALUES", 30_000)
+    monkeypatch.setattr(cubes, "SAMPLE_SIZE", 32)
     monkeypatch.setattr("ngr_geo.io.rasters._CHUNK", 32)
     files, masks = write_crops(tmp_path / "in"), write_masks(tmp_path / "in")
     whole = read_stack(files, masks, lazy=True)
