@@ -8,7 +8,7 @@ either form.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import dask
@@ -17,15 +17,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .raster import cube as cubes
-from .raster import flags
 from .raster.cube import Cube
 from .record import EXPECTED, Raster, Row, dates_of, mark, table_of
 from .wording import counted
 
 WORDS = {
-    "method": (flags.KEPT, flags.attributes(flags.KEPT, "method that was kept")),
-    "kind": (flags.KINDS, flags.attributes(flags.KINDS, "fault that was found")),
+    "method": (("guide", "ngr", "paper"), "method that was kept"),
+    "kind": (("gaussian", "mixed", "stripes", "gaps"), "fault that was found"),
 }
+"""The entries of a row that are words, each with all words that it can be, and its long name."""
 CHOICE = ("guide", "ngr", "blocks")
 """The figures of a row's `choice`: RMSE of both on hidden blocks, and how many of these there are."""
 COMMON = ("method", "filled", "guide_rmse", "ngr_rmse", *(f"choice_{name}" for name in CHOICE))
@@ -51,7 +51,7 @@ def written(result: Raster, cube: Cube, rows: Any, names: Sequence[str]) -> Rast
 def _column(cube: Cube, rows: Any, name: str) -> tuple[Any, ...]:
     """Return one entry of the rows as a coordinate along time: a scalar where the raster has no time."""
     time = cube.dims[0]
-    kind, attrs = (np.int8, WORDS[name][1]) if name in WORDS else (np.float64, None)
+    kind, attrs = (np.int8, flags(*WORDS[name])) if name in WORDS else (np.float64, None)
     values = da.from_delayed(dask.delayed(_entries)(rows, name), (len(cube.dates),), kind)
     return ((), values[0], attrs) if time is None else ((time,), values, attrs)
 
@@ -59,10 +59,36 @@ def _column(cube: Cube, rows: Any, name: str) -> tuple[Any, ...]:
 def _entries(rows: Sequence[Row], name: str) -> NDArray[Any]:
     """Return one entry of all rows (time,), words as numbers."""
     if name in WORDS:
-        return flags.encode([row[name] for row in rows], WORDS[name][0])
+        return encoded([row[name] for row in rows], WORDS[name][0])
     figure = name.removeprefix("choice_")
     values = [(row if figure == name else row.get("choice", {})).get(figure) for row in rows]
     return np.array([np.nan if value is None else value for value in values], np.float64)
+
+
+# Words are small integers with their meanings, after the CF conventions: all formats hold these alike. A value is the sum of the
+# `flag_masks` of its words, 0 where there is none, so that "guide+ngr" (some tiles each) is 1 + 2.
+
+
+def flags(meanings: Sequence[str], about: str) -> dict[str, Any]:
+    """Return the attributes that say what the numbers mean."""
+    masks = np.array([1 << i for i in range(len(meanings))], np.int8)
+    return {"long_name": about, "flag_masks": masks, "flag_meanings": " ".join(meanings)}
+
+
+def encoded(words: Iterable[str], meanings: Sequence[str]) -> NDArray[np.int8]:
+    """Return texts such as "guide" or "guide+ngr" as numbers; "none" and "" are 0."""
+    bits = {"": 0, "none": 0} | {word: 1 << i for i, word in enumerate(meanings)}
+    return np.array([sum({bits[part] for part in str(text).split("+")}) for text in words], np.int8)
+
+
+def decoded(values: Any, attrs: Mapping[Any, Any]) -> list[str]:
+    """Return numbers as the texts that they stand for, by their attributes; "none" for 0. Texts come back as they are."""
+    flat = np.ravel(values)
+    if flat.dtype.kind not in "iuf":
+        return [str(value) for value in flat]
+    masks, words = np.ravel(attrs.get("flag_masks", [])).astype(int), str(attrs.get("flag_meanings", "")).split()
+    whole = np.nan_to_num(flat).astype(int).tolist()
+    return ["+".join(w for m, w in zip(masks, words, strict=False) if value & m) or "none" for value in whole]
 
 
 def _expected(cube: Cube, rows: Any) -> dict[str, tuple[Any, ...]]:
@@ -123,7 +149,7 @@ def _read(cube: Cube, columns: Mapping[str, Any]) -> list[Row]:
     table: dict[str, list[Any]] = {}
     for name, values in columns.items():
         if name in WORDS:
-            table[name] = flags.decode(values, cube.raster.coords[f"ngr_{name}"].attrs)
+            table[name] = decoded(values, cube.raster.coords[f"ngr_{name}"].attrs)
         elif name != "expected":
             table[name] = [value if np.isfinite(value) else None for value in np.ravel(values).tolist()]
     if not table or any(len(values) != len(days) for values in table.values()):

@@ -5,14 +5,14 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from importlib.metadata import version
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
 
 from .errors import InputError
+from .keywords import Method
 from .methods.checkpoint import StackModel
 from .progress import Progress
-from .raster.flags import METHODS
 from .tiling import scheduling, tiles, work
 
 if TYPE_CHECKING:
@@ -45,8 +45,8 @@ class Options:
 
 def check(options: Options) -> None:
     """Raise where keywords are not what they can be."""
-    if options.method not in METHODS:
-        msg = f"Found the method {options.method!r}, expected one of {', '.join(METHODS)}:"
+    if options.method not in get_args(Method):
+        msg = f"Found the method {options.method!r}, expected one of {', '.join(get_args(Method))}:"
         raise InputError(msg, call='method="auto".', option="--method auto")
     if options.steps is not None:
         _check_whole("steps", options.steps, 1)
@@ -54,11 +54,8 @@ def check(options: Options) -> None:
         _check_whole(name, getattr(options, name), least)
     if options.uncertainty and options.method == "paper":
         msg = "Found uncertainty asked of the method paper, which hides no pixels to learn it from, expected another method:"
-        raise InputError(
-            msg,
-            call='method="auto", "ngr" or "guide".',
-            option="--method auto, ngr or guide; or leave --uncertainty out.",
-        )
+        option = "--method auto, ngr or guide; or leave --uncertainty out."
+        raise InputError(msg, call='method="auto", "ngr" or "guide".', option=option)
     tiles.spans(1, options.tile, options.overlap)
 
 
@@ -69,10 +66,9 @@ def settings_of(options: Options) -> Settings:
 
     from .methods.problem import Settings
 
+    here = options.device is not None and scheduling.active_client() is None  # a cluster's workers have their own
     try:
-        if (
-            options.device is not None and scheduling.active_client() is None
-        ):  # a cluster's workers have devices of their own
+        if here:
             torch.empty(1, device=options.device).cpu()  # `meta` holds no numbers
     except (RuntimeError, AssertionError, TypeError, NotImplementedError) as error:
         reason = str(error).splitlines()[0]
@@ -86,9 +82,8 @@ def _check_whole(name: str, value: Any, least: int) -> None:
     """Raise where a keyword is no whole number from `least` on."""
     if not isinstance(value, int | np.integer) or isinstance(value, bool) or not least <= value <= MOST:
         msg = f"Found {name} {value!r}, expected a whole number from {least} to {MOST}:"
-        raise InputError(
-            msg, call=f"{name}={max(least, 1)}, for example.", option=f"--{name} {max(least, 1)}, for example."
-        )
+        some = max(least, 1)
+        raise InputError(msg, call=f"{name}={some}, for example.", option=f"--{name} {some}, for example.")
 
 
 def identity(cube: Cube, verb: str, settings: Settings, options: Options, area: Area | None) -> dict[str, Any]:
@@ -96,11 +91,7 @@ def identity(cube: Cube, verb: str, settings: Settings, options: Options, area: 
     return {
         "version": version("ngr_geo"),
         "verb": verb,
-        "method": settings.method,
-        "steps": settings.steps,
-        "seed": settings.seed,
-        "tune": settings.tune,
-        "uncertainty": settings.uncertainty,
+        **{name: getattr(settings, name) for name in ("method", "steps", "seed", "tune", "uncertainty")},
         "tile": options.tile,
         "overlap": options.overlap,
         "shape": list(cube.shape),

@@ -16,9 +16,9 @@ from test_spectral_guides import noisy
 
 from ngr_geo import rows as records
 from ngr_geo import sample
-from ngr_geo.raster import flags
 from ngr_geo.report import stac
 
+KEPT = records.WORDS["method"][0]
 BANDS = ("B02", "B03", "B04", "B08")
 
 
@@ -122,8 +122,8 @@ def test_a_lazy_result_is_written_without_a_warning_and_read_back_equal(
         np.testing.assert_array_equal(back[name].values, done[name].values)
     assert back.ngr_method.dtype == np.int8
     assert back.ngr_method.attrs["flag_meanings"] == "guide ngr paper"
-    wanted = flags.decode(done.ngr_method.values, done.ngr_method.attrs)
-    assert flags.decode(back.ngr_method.values, back.ngr_method.attrs) == wanted
+    wanted = records.decoded(done.ngr_method.values, done.ngr_method.attrs)
+    assert records.decoded(back.ngr_method.values, back.ngr_method.attrs) == wanted
     assert "guide" in wanted
     told, again = ((r.reflectance.assign_attrs(r.attrs) if spectral else r).ngr.record() for r in (done, back))
     assert again == told
@@ -131,17 +131,17 @@ def test_a_lazy_result_is_written_without_a_warning_and_read_back_equal(
 
 def test_words_are_numbers_and_back() -> None:
     words = ["none", "guide", "ngr", "guide+ngr", "paper"]
-    numbers = flags.encode(words, flags.KEPT)
+    numbers = records.encoded(words, KEPT)
     assert numbers.tolist() == [0, 1, 2, 3, 4]
-    assert flags.decode(numbers, flags.attributes(flags.KEPT, "method")) == words
-    assert flags.decode(np.array(words), {}) == words  # of results that were written as text
+    assert records.decoded(numbers, records.flags(KEPT, "method")) == words
+    assert records.decoded(np.array(words), {}) == words  # of results that were written as text
     with pytest.raises(KeyError):
-        flags.encode(["magic"], flags.KEPT)
+        records.encoded(["magic"], KEPT)
 
 
 def test_cf_xarray_reads_the_method() -> None:
     pytest.importorskip("cf_xarray")
-    attrs = flags.attributes(flags.KEPT, "method")
-    kept = xr.DataArray(flags.encode(["guide", "guide+ngr", "none"], flags.KEPT), dims="time", attrs=attrs)
+    attrs = records.flags(KEPT, "method")
+    kept = xr.DataArray(records.encoded(["guide", "guide+ngr", "none"], KEPT), dims="time", attrs=attrs)
     assert (kept.cf == "guide").values.tolist() == [True, True, False]
     assert (kept.cf == "ngr").values.tolist() == [False, True, False]

@@ -15,8 +15,8 @@ import xarray as xr
 
 import ngr_geo
 from ngr_geo import GridError, InputError, MaskError
+from ngr_geo import rows as rows_of
 from ngr_geo.plan import plan
-from ngr_geo.raster import flags
 from ngr_geo.settings import Options
 from ngr_geo.tiling import tiles
 
@@ -97,7 +97,7 @@ def test_lazy_in_lazy_out_with_the_same_bits(sample: xr.Dataset, clear: xr.Datas
     for name in [*BANDS, "filled"]:
         np.testing.assert_array_equal(done[name].values, clear[name].values)
     rows = json.loads(clear.attrs["ngr_dates"])
-    assert flags.decode(done.ngr_method, done.ngr_method.attrs) == [r["method"] for r in rows]
+    assert rows_of.decoded(done.ngr_method, done.ngr_method.attrs) == [r["method"] for r in rows]
     for name in ("guide_rmse", "ngr_rmse"):
         expected = [np.nan if r.get(name) is None else r[name] for r in rows]
         np.testing.assert_allclose(done[f"ngr_{name}"], expected)

@@ -2,12 +2,11 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
-from typing import Any
+from typing import Any, get_args
 
 import click
 
-from ..keywords import first_sentence
-from ..raster.flags import METHODS
+from ..keywords import Method, first_sentence
 from ..raster.products import RULES
 from . import console as terminal
 from .console import Console
@@ -120,7 +119,7 @@ class Job:
         type=click.Choice(MASK_RULES, case_sensitive=False),
         metavar="NAME",
     )
-    method: str = _choice(first_sentence("method"), "auto", *METHODS)
+    method: str = _choice(first_sentence("method"), "auto", *get_args(Method))
     tile: int | None = _count(8, f"{first_sentence('tile')}  [default: 256; denoise: 320; other spectral verbs: 512]")
     overlap: int | None = _count(0, f"{first_sentence('overlap')}  [default: 32; spectral cubes: 16]")
     steps: int | None = _count(1, f"{first_sentence('steps')}  [default: stopped on hidden pixels]")

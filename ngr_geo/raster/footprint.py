@@ -72,11 +72,7 @@ def of(cube: Cube, extent: str, now: bool = False) -> Footprint:
 
 
 def check(extent: str) -> None:
-    """Raise where an extent is unknown.
-
-    Raises:
-        InputError: with those that there are.
-    """
+    """Raise an InputError where an extent is unknown, with those that there are."""
     if extent not in EXTENTS:
         msg = f"Found extent={extent!r}, expected one of {', '.join(EXTENTS)}."
         raise InputError(msg)
@@ -92,7 +88,7 @@ def enclosed(seen: NDArray[np.bool_]) -> NDArray[np.bool_]:
         wide = wide | _opened(missing, axis)
     areas, _ = ndimage.label(wide, np.ones((3, 3)))
     border = np.concatenate([areas[0], areas[-1], areas[:, 0], areas[:, -1]])
-    outside = np.isin(areas, np.setdiff1d(border, 0))
+    outside = np.isin(areas, border[border > 0])
     empty = np.ones_like(seen)
     empty[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1] = False
     near = ndimage.maximum_filter(outside | empty, 2 * WIDEST + 1, mode="constant", cval=0)

@@ -43,9 +43,9 @@ def checked(cube: Cube, now: bool = False) -> Cube:
     windows = regions(cube.shape)
     sample = [(cube.values[(..., *w)], cube.valid[(..., *w)]) for w in windows]
     exempt = [cube.raster[name].dtype.kind != "f" for name in cube.names] or [False] * cube.shape[1]
-    limits: Any = _limits(sample, exempt) if not cube.lazy else None
+    limits: Any = dask.delayed(_limits)(sample, exempt) if cube.lazy else _limits(sample, exempt)
     if cube.lazy:
-        limits = da.from_delayed(dask.delayed(_limits)(sample, exempt), (2, cube.shape[1]), float)
+        limits = da.from_delayed(limits, (2, cube.shape[1]), float)
         limits = da.from_array(in_memory(limits)) if now else limits
     valid, odd = _judged(cube, limits)
     if now or not cube.lazy:
@@ -57,9 +57,7 @@ def checked(cube: Cube, now: bool = False) -> Cube:
 
 def notes(cube: Cube) -> list[str]:
     """Return what to warn of: bands with implausible values, and how many; nothing where that is not known yet."""
-    if not isinstance(cube.odd, np.ndarray) or not cube.odd.any():
-        return []
-    return [_text(cube.bands, cube.odd)]
+    return [_text(cube.bands, cube.odd)] if isinstance(cube.odd, np.ndarray) and cube.odd.any() else []
 
 
 def noted(result: xr.DataArray | xr.Dataset, cube: Cube) -> xr.DataArray | xr.Dataset:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from datetime import date
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 
@@ -16,8 +16,7 @@ Day = str | date | np.datetime64
 Dates = Day | Sequence[Day] | None
 """Dates as a user gives them, None for all: text, datetimes and Timestamps are dates of Python, and what NumPy has."""
 _COMPACT = re.compile(r"(\d{4})(?:(\d{2})(?:(\d{2})(?:T?(\d{2})(?:(\d{2})(\d{2})?)?)?)?)?(?:Z)?")
-_DAY = 10
-"""Letters of an ISO day, 2023-08-18."""
+_DAY = len("2023-08-18")
 
 
 def dates(names: Sequence[str], wanted: Any) -> list[int]:
@@ -37,8 +36,7 @@ def dates(names: Sequence[str], wanted: Any) -> list[int]:
         wanted = np.asarray(wanted.values)
     several = [wanted] if isinstance(wanted, str | bytes) or not np.iterable(wanted) else list(wanted)
     if not several:
-        msg = "Found an empty list of dates"
-        raise _no_date(msg, names)
+        _refuse("an empty list of dates", names)
     return sorted({index for one in several for index in _matching(names, one)})
 
 
@@ -53,8 +51,7 @@ def _matching(names: Sequence[str], wanted: Any) -> list[int]:
     day = _iso(text)[:_DAY]
     if len(_iso(text)) > _DAY and names.count(day) == 1:  # a time of day, where days are told apart without
         return [names.index(day)]
-    msg = f"Found no date {text!r}"
-    raise _no_date(msg, names)
+    _refuse(f"no date {text!r}", names)
 
 
 def _text(wanted: Any) -> str:
@@ -80,12 +77,9 @@ def _begins(name: str, form: str) -> bool:
     return name.startswith(form) and not (form[-1].isdigit() and name[len(form) : len(form) + 1].isdigit())
 
 
-def _no_date(found: str, names: Sequence[str]) -> InputError:
-    return InputError(
-        f"{found}, expected some of {listed(names)}.",
-        call="Pass them as dates=[...].",
-        option="Name them with --dates.",
-    )
+def _refuse(found: str, names: Sequence[str]) -> NoReturn:
+    msg = f"Found {found}, expected some of {listed(names)}."
+    raise InputError(msg, call="Pass them as dates=[...].", option="Name them with --dates.")
 
 
 def bands(names: Sequence[str], wanted: Any, *, first: int = 0) -> list[int]:
@@ -119,8 +113,4 @@ def _band(names: Sequence[str], wanted: Any, first: int) -> int:
             return int(wanted) - first
     numbers = f" or indices from 0 to {count - 1}" if first == 0 else f" or numbers from 1 to {count}" * numbered
     msg = f"Found no band {wanted!r} to leave out, expected names ({listed(names, 8)}){numbers}."
-    raise InputError(
-        msg,
-        call="Pass them as bad_bands=[...].",
-        option="Name them with --bad-bands.",
-    )
+    raise InputError(msg, call="Pass them as bad_bands=[...].", option="Name them with --bad-bands.")

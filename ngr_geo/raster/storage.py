@@ -14,16 +14,11 @@ from numpy.typing import NDArray
 
 def nodata(variable: xr.DataArray) -> float | None:
     """Return the value that means missing in the array as it is in memory, None where only NaN does or nothing."""
-    sources: list[Mapping[Any, Any]] = [variable.attrs]
-    if variable.dtype.kind in "iu":  # floats with an encoded nodata have been decoded: there it is NaN
-        sources.append(variable.encoding)
-    for source in sources:
-        for key in ("_FillValue", "missing_value", "nodata"):
-            value = source.get(key)
-            if value is None or isinstance(value, str) or np.ndim(value) or math.isnan(float(value)):
-                continue
-            return float(value)
-    return None
+    # Floats with an encoded nodata have been decoded: there it is NaN.
+    sources = [variable.attrs, variable.encoding] if variable.dtype.kind in "iu" else [variable.attrs]
+    found = [source.get(key) for source in sources for key in ("_FillValue", "missing_value", "nodata")]
+    numbers = (float(v) for v in found if not (v is None or isinstance(v, str) or np.ndim(v)))
+    return next((number for number in numbers if not math.isnan(number)), None)
 
 
 @dataclass(frozen=True)
@@ -55,14 +50,14 @@ class Stored:
         """Return the original with `new` where `where`; where that is NaN, with nodata, or as it was without any."""
         known = np.isfinite(new)
         value = np.where(known, new, 0).astype(np.float64)
+        empty = self.missing
+        if self.dtype.kind == "f" and (empty is None or self.limits is not None):
+            empty = np.nan
         if self.limits is not None:
             value = self._representable(value)
         elif self.missing is not None:
             value = np.where(value == self.missing, np.nextafter(self.dtype.type(self.missing), np.inf), value)
         out = np.where(where & known, value.astype(self.dtype), original)
-        empty = self.missing
-        if self.dtype.kind == "f" and (empty is None or self.limits is not None):
-            empty = np.nan
         return out if empty is None else np.where(where & ~known, self.dtype.type(empty), out)
 
     def _representable(self, value: NDArray[np.float64]) -> NDArray[np.float64]:
