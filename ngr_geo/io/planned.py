@@ -12,7 +12,6 @@ import xarray as xr
 
 from ..errors import OutputError
 from . import formats
-from .formats import FORMATS
 from .headers import headers_of
 from .remote import is_url
 from .stack import Files, PathLike
@@ -173,13 +172,13 @@ def _check_ending(out: PathLike) -> None:
     path = Path(out)
     if os.fspath(out).endswith(("/", os.sep)) or path.is_dir() or formats.by_ending(out) is not None:
         return
-    owner = next((known for known in FORMATS if known.beside and known.beside == path.suffix.lower()), None)
+    owner = next((known for known in formats.FORMATS if known.beside and known.beside == path.suffix.lower()), None)
     if owner is not None:
         image = path.with_suffix(owner.endings[0])
         found = f"{out} is an {owner.name} header, which is written beside its image. Name the image:"
         raise OutputError(found, call=f"out={str(image)!r}", option=f"-o {image}")
     if _ENDING.search(path.name):
-        listed = ", ".join(f"{', '.join(known.endings)} ({known.name})" for known in FORMATS)
+        listed = ", ".join(f"{', '.join(known.endings)} ({known.name})" for known in formats.FORMATS)
         found = f"{out} ends in {path.suffix}, which is not written here. Known endings are {listed}; a folder ends in a slash:"
         plain = path.with_suffix("")
         raise OutputError(found, call=f"out='{plain}.tif' or out='{out}/'", option=f"-o {plain}.tif, or -o {out}/")

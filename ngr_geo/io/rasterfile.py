@@ -202,15 +202,15 @@ def read_header(path: str) -> Header:
         kept = {name: source.tags(ns=name) for name in namespaces if name not in _UNCOPIED_NAMESPACES}
         if "ENVI" in kept:
             kept["ENVI"] |= envi.description(source.files)
-        described = (
+        details = (source.colorinterp, source.scales, source.offsets, source.units)
+        bands = zip(
             source.descriptions,
             source.dtypes,
             source.nodatavals,
-            source.colorinterp,
-            source.scales,
-            source.offsets,
+            *details,
+            map(source.tags, source.indexes),
+            strict=True,
         )
-        bands = zip(*described, source.units, map(source.tags, source.indexes), strict=True)
         return Header(
             path=path,
             driver=source.driver,

@@ -9,16 +9,10 @@ import numpy as np
 import pytest
 import rioxarray  # noqa: F401  (registers .rio)
 import xarray as xr
-from small_stack import (
-    as_result,
-    hidden_files,
-    pixels,
-    write_crops,
-    write_masks,
-)
+from small_stack import as_result, hidden_files, pixels, write_crops, write_masks
 
 from ngr_geo.errors import OutputError
-from ngr_geo.io import check_output, outputs, rasters, read_stack, write_stack
+from ngr_geo.io import check_output, formats, outputs, rasters, read_stack, write_stack
 from ngr_geo.io import target as targets
 
 
@@ -211,3 +205,22 @@ def test_only_a_full_disk_is_told_to_be_one(tmp_path: Path, monkeypatch: pytest.
     assert "Free" not in str(caught.value) and "multiple of 16" in str(caught.value)
     with pytest.raises(OutputError, match="Free some space"), targets.naming_errors(tmp_path / "a"):
         raise OSError(28, "No space left on device")
+
+
+def test_a_format_is_added_in_one_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With its row, its ending is known, it is written whole or not at all, and messages list it."""
+
+    def save(dataset: xr.Dataset, path: Path, source: str) -> None:
+        with path.open("wb") as file:
+            np.save(file, dataset.to_array().values)
+
+    row = formats.Format("NumPy", (".npy",), "application/octet-stream", save=save)
+    monkeypatch.setattr(formats, "FORMATS", (*formats.FORMATS, row))
+    stack = read_stack(write_crops(tmp_path / "in"))
+    written = write_stack(as_result(stack), stack, tmp_path / "out.npy")
+    assert written.all == (tmp_path / "out.npy",)
+    values = np.load(written.rasters[0], allow_pickle=False)  # (band, time, y, x)
+    np.testing.assert_array_equal(values[:, :, 5:], pixels(list(map(Path, stack.inputs))).swapaxes(0, 1)[:, :, 5:])
+    with pytest.raises(OutputError, match=r"\.npy \(NumPy\)"):
+        outputs(tmp_path / "out.jpg", stack)
+    assert hidden_files(tmp_path) == []

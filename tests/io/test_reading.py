@@ -6,16 +6,7 @@ import numpy as np
 import pytest
 import rasterio
 import rioxarray  # noqa: F401  (registers .rio)
-from small_stack import (
-    BANDS,
-    as_result,
-    codes,
-    damage,
-    pixels,
-    rewrite,
-    write_crops,
-    write_masks,
-)
+from small_stack import BANDS, as_result, codes, damage, pixels, rewrite, write_crops, write_masks
 
 from ngr_geo.errors import GridError, InputError, MaskError
 from ngr_geo.io import read_stack, write_stack

@@ -11,17 +11,7 @@ import rioxarray  # noqa: F401  (registers .rio)
 import xarray as xr
 from rasterio.enums import ColorInterp, Resampling
 from rasterio.errors import NotGeoreferencedWarning
-from small_stack import (
-    BANDS,
-    as_result,
-    codes,
-    hidden_files,
-    pixels,
-    rewrite,
-    sample_files,
-    write_crops,
-    write_masks,
-)
+from small_stack import BANDS, as_result, codes, hidden_files, pixels, rewrite, sample_files, write_crops, write_masks
 
 from ngr_geo.io import rasters, read_stack, write_stack
 
