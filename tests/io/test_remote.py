@@ -17,7 +17,7 @@ from ngr_geo.io import read_stack, remote
 
 def test_a_result_goes_to_a_url_whole(tmp_path: Path) -> None:
     """GeoTIFFs, a NetCDF file and a Zarr store, in the memory of this process; nothing is left beside them, nor here."""
-    files, masks = write_crops(tmp_path / "in"), write_masks(tmp_path / "in")
+    files, masks = write_crops(tmp_path / "in", size=32), write_masks(tmp_path / "in", size=32)
     system = fsspec.filesystem("memory")
     system.store.clear()
     arguments = ("decloud", *files, "--clouds", *masks, "--method", "guide", "--json")
@@ -28,12 +28,12 @@ def test_a_result_goes_to_a_url_whole(tmp_path: Path) -> None:
     ):
         result = invoke(*arguments, "-o", out)
         assert result.exit_code == 0, result.stderr
-        told = json.loads(result.stdout)
-        assert told["output"] == out
-        assert len(told["files"]) + len(told["filled_files"]) == count
-        for name in (*told["files"], *told["filled_files"]):
+        summary = json.loads(result.stdout)
+        assert summary["output"] == out
+        assert len(summary["files"]) + len(summary["filled_files"]) == count
+        for name in (*summary["files"], *summary["filled_files"]):
             assert name.startswith(out.rstrip("/")) and system.exists(name), name
-        where = out if count > 1 else told["files"][0]
+        where = out if count > 1 else summary["files"][0]
         assert f"Wrote {where}" in result.stderr or f"3 GeoTIFFs in {where}" in result.stderr
         again = invoke(*arguments, "-o", out)
         assert again.exit_code == 3
@@ -102,11 +102,12 @@ def test_only_the_dates_asked_for_are_written(
     extra = ("--report", tmp_path / "r.html", "--quicklook", tmp_path / "q.png", "--stac", "--uncertainty")
     result = invoke(*arguments, "-o", f"{tmp_path}/one/{out}", *extra)
     assert result.exit_code == 0, result.stderr
-    told = json.loads(result.stdout)
-    assert [date["date"] for date in told["dates"]] == ["2023-08-18"]
-    assert len(told["files"]) == len(told["stac_files"]) == 1
+    summary = json.loads(result.stdout)
+    assert [date["date"] for date in summary["dates"]] == ["2023-08-18"]
+    assert len(summary["files"]) == len(summary["stac_files"]) == 1
     assert all(
-        Path(name).exists() for name in (*told["files"], *told["stac_files"], tmp_path / "r.html", tmp_path / "q.png")
+        Path(name).exists()
+        for name in (*summary["files"], *summary["stac_files"], tmp_path / "r.html", tmp_path / "q.png")
     )
     whole = invoke(*arguments, "-o", f"{tmp_path}/all/{out}", "--all-dates")
     assert whole.exit_code == 0, whole.stderr
