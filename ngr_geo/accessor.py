@@ -5,6 +5,7 @@ Keywords that verbs share are described in `keywords`, and inserted into the ver
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, Unpack, cast, overload
 
@@ -338,12 +339,15 @@ class _Verbs(Generic[Raster]):
         aoi: Any = None,
     ) -> Plan:
         """Return what `decloud` would do with the same arguments: dates, cloud shares, tiles, memory, time."""
+        from . import record, settings
         from .plan import plan
+        from .raster.missing import clouded
 
+        begun = time.perf_counter()
         options = _options(method=method, tile=tile, overlap=overlap, aoi=aoi)
-        return plan(
-            self._raster, clouds, dates=dates, classes=classes, dilate=dilate, probability=probability, options=options
-        )
+        settings.check(options)
+        record.check(self._raster)
+        return plan(clouded(self._raster, clouds, classes, dilate, probability, now=True), dates, options, begun)
 
 
 @xr.register_dataarray_accessor("ngr")

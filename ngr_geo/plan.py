@@ -12,18 +12,17 @@ from typing import Any
 import dask
 import dask.array as da
 import numpy as np
-import xarray as xr
 from numpy.typing import NDArray
 
-from . import record as records
 from . import timing
 from .raster import aoi as areas
 from .raster import bands as bands_of
 from .raster import missing as gaps_of
 from .raster import plausible, selection
-from .raster.cube import SAMPLE_VALUES
+from .raster.cube import SAMPLE_VALUES, Cube
+from .raster.missing import Clouded, Gaps
 from .raster.selection import Dates
-from .settings import Options, check
+from .settings import Options
 from .tiling import scheduling, tiles
 from .tiling.tiles import Tile
 
@@ -50,37 +49,15 @@ class Plan:
 
 
 def plan(
-    raster: xr.DataArray | xr.Dataset,
-    clouds: Any = None,
-    missing: Any = None,
-    *,
-    verb: str = "decloud",
-    dates: Dates = None,
-    classes: Sequence[int] | None = None,
-    dilate: int | None = None,
-    probability: float = 0.5,
-    options: Options | None = None,
-    timed: bool = True,
+    found: Clouded | Gaps, dates: Dates = None, options: Options | None = None, begun: float | None = None
 ) -> Plan:
-    """Return what `decloud` or `inpaint` would do with the same arguments; reads the mask, and tries a small window for the time.
+    """Return what `decloud` would do with clouds that were found, or `inpaint` with gaps, and the same options.
 
-    Without `timed` nothing is tried, and `seconds` is NaN.
+    With `begun`, the time (`time.perf_counter`) when clouds or gaps were first looked for, a small window is tried for the time
+    that the work takes; without it `seconds` is NaN.
     """
-    begun = time.perf_counter()
     chosen = options or Options()
-    check(chosen)
-    records.check(raster)
-    record: dict[str, Any] = {}
-    about_mask: list[str] = []
-    around = None
-    if verb == "decloud":
-        found = gaps_of.clouded(raster, clouds, classes, dilate, probability, now=True)
-        cube, record, about_mask = found.cube, found.record, found.notes
-        gap = found.mask[:, None] | ~cube.valid
-        gap = gap & cube.valid.any(axis=0, keepdims=True)
-    else:
-        cube, gap, around, _ = gaps_of.gaps(raster, missing, chosen.extent, now=True)
-        gap = (gap | ~cube.valid) & around.inside
+    cube, gap, record, notes = _of_all_dates(found)
     take_part = bands_of.taking_part(cube, cube.valid & ~gap, now=True)
     gap = gap & take_part[:, None, None]
     targets = selection.dates(cube.dates, dates)
@@ -94,15 +71,11 @@ def plan(
     missing = missing[:-1] / missing[-1]  # of the area
     if not clear.any():
         raise gaps_of.nothing_clear(cube)
-    notes = [*about_mask, *bands_of.stack_notes(cube), *plausible.notes(cube), *(around.notes() if around else [])]
     notes += bands_of.left_out_notes([cube.bands[b] for b in np.flatnonzero(~take_part)])
-    notes += [
-        f"{cube.dates[d]} has no clear pixel at all: it can only be interpolated in time."
-        for d in targets
-        if missing[d] == 1
-    ]
+    blind = [cube.dates[d] for d in targets if missing[d] == 1]
+    notes += [f"{day} has no clear pixel at all: it can only be interpolated in time." for day in blind]
     seconds = float("nan")
-    if timed:
+    if begun is not None:
         job = timing.Job(cube, cube.valid & ~gap, gap, [t for t in targets if missing[t] > 0], pieces, int(busy.sum()))
         seconds = timing.seconds(job, chosen, time.perf_counter() - begun)
     return Plan(
@@ -118,6 +91,17 @@ def plan(
         tuple(notes),
         record,
     )
+
+
+def _of_all_dates(found: Clouded | Gaps) -> tuple[Cube, Any, dict[str, Any], list[str]]:
+    """Return the cube, what of all its dates would be filled, the record of the mask, and what to warn of."""
+    cube = found.cube
+    about = [*bands_of.stack_notes(cube), *plausible.notes(cube)]
+    if isinstance(found, Clouded):
+        gap = (found.mask[:, None] | ~cube.valid) & cube.valid.any(axis=0, keepdims=True)
+        return cube, gap, found.record, [*found.notes, *about]
+    gap = (found.missing | ~cube.valid) & found.footprint.inside
+    return cube, gap, {}, [*about, *found.footprint.notes()]
 
 
 def _survey(

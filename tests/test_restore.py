@@ -17,7 +17,7 @@ import ngr_geo
 from ngr_geo import GridError, InputError, MaskError
 from ngr_geo import rows as rows_of
 from ngr_geo.plan import plan
-from ngr_geo.settings import Options
+from ngr_geo.raster.missing import gaps
 from ngr_geo.tiling import tiles
 
 BANDS = ["B02", "B03", "B04", "B08"]
@@ -314,7 +314,7 @@ def test_plan_tells_what_would_be_done(sample: xr.Dataset) -> None:
     assert 0 < told.tiles_to_solve <= told.tiles == 4
     assert told.memory > 1e8
     assert told.seconds > 0
-    assert plan(sample, verb="inpaint", options=Options()).missing == (0.0,) * 5
+    assert plan(gaps(sample, None, "footprint", now=True)).missing == (0.0,) * 5
 
 
 @pytest.mark.parametrize(

@@ -43,7 +43,7 @@ def restore(verb: str, job: Job, console: Console) -> int:
         plan = None
         if verb in GAPS:
             mask = _prepared(verb, job, stack, mask)
-            plan = _plan(verb, job, stack, mask, timed=False)
+            plan = _plan(job, mask)
             _announce(verb, plan, stack, console)
         else:
             console.note(summary.size(cubes.read(stack.raster)))
@@ -61,7 +61,8 @@ def info(job: Job, console: Console) -> int:
     """Show what `decloud` would do, or `inpaint` where there is no mask, and return the exit code."""
     stack, mask = _read("info", job, console)
     verb = "inpaint" if _has_no_mask(stack) else "decloud"
-    plan = _plan(verb, job, stack, mask)
+    begun = time.perf_counter()
+    plan = _plan(job, _prepared(verb, job, stack, mask), begun)
     for warning in plan.warnings:
         console.warn(warning)
     return summary.of_plan(plan, cubes.read(stack.raster), verb, job.method, console)
@@ -155,18 +156,9 @@ def _prepared(verb: str, job: Job, stack: Files, mask: Any) -> Any:
     return gaps_of.gaps(stack.raster, mask if job.missing else None, job.extent, now=True)
 
 
-def _plan(verb: str, job: Job, stack: Files, mask: Any, timed: bool = True) -> Plan:
-    """Return what a verb would do."""
-    return plan_of(
-        stack.raster,
-        mask if verb == "decloud" else None,
-        mask if verb == "inpaint" else None,
-        verb=verb,
-        timed=timed,
-        dates=job.dates or None,
-        options=settings.Options(extent=job.extent, **_solving(job)),
-        **_masking(job),
-    )
+def _plan(job: Job, found: Any, begun: float | None = None) -> Plan:
+    """Return what a verb would do; see `plan.plan`."""
+    return plan_of(found, job.dates or None, settings.Options(extent=job.extent, **_solving(job)), begun)
 
 
 def _announce(verb: str, plan: Plan, stack: Files, console: Console) -> None:

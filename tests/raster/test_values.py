@@ -19,6 +19,7 @@ from ngr_geo import InputError
 from ngr_geo.cli import main
 from ngr_geo.plan import plan
 from ngr_geo.raster import cube, footprint, plausible
+from ngr_geo.raster.missing import gaps
 
 QUICK: dict[str, Any] = {"method": "guide"}
 SPECTRAL = "ignore:.*there is little spectral redundancy:UserWarning"
@@ -255,11 +256,11 @@ def test_extents_are_the_same_for_a_stack_of_dates(tmp_path: Path) -> None:
 
 
 def test_the_plan_says_what_is_left() -> None:
-    told = plan(single(), verb="inpaint")
+    told = plan(gaps(single(), None, "footprint", now=True))
     assert any("beyond the footprint" in text for text in told.warnings)
     assert told.missing == (0.0,) and told.tiles_to_solve == 0
     odd, _ = holed(3e38)
-    told = plan(odd.chunk(y=12), verb="inpaint")
+    told = plan(gaps(odd.chunk(y=12), None, "footprint", now=True))
     assert any("1 in band B1" in text for text in told.warnings)
 
 
