@@ -27,7 +27,7 @@ from .console import Console
 from .options import Job
 
 if TYPE_CHECKING:
-    from ..tiling.work import Folder
+    from geopandas import GeoDataFrame
 
 GAPS = ("decloud", "inpaint")
 """Verbs that fill what a mask or nodata marks; the others correct spectral cubes."""
@@ -239,7 +239,10 @@ def _solve(
     if not stack.lazy:
         with terminal.hushed():
             written = write_stack(result, shown, job.output, job.overwrite)
-    _write_views(job, shown, result, written, folder, stack, console)
+    if job.quicklook or job.report:
+        after = read_back(written, shown).assign_attrs(result.attrs) if stack.lazy else result
+        tiles = stack.raster.ngr.tiles(folder.path) if folder and job.report and checks.has_tables() else None
+        _write_views(job, shown.raster, after, tiles, console.warnings)
     if job.stac:
         from ..report import stac
 
@@ -265,28 +268,16 @@ def _only_dates(result: xr.DataArray | xr.Dataset, dates: Sequence[int] | None) 
     return result.isel(time=list(dates)).assign_attrs(attrs)
 
 
-def _write_views(
-    job: Job,
-    shown: Files,
-    result: xr.DataArray | xr.Dataset,
-    written: Written,
-    folder: "Folder | None",
-    stack: Files,
-    console: Console,
-) -> None:
+def _write_views(job: Job, before: Any, after: Any, tiles: "GeoDataFrame | None", warnings: Sequence[str]) -> None:
     """Write the picture and the page."""
-    if not (job.quicklook or job.report):
-        return
-    after = read_back(written, shown).assign_attrs(result.attrs) if stack.lazy else result
     if job.quicklook:
         from ..report.pictures import quicklook
 
-        quicklook(shown.raster, after, path=job.quicklook)
+        quicklook(before, after, path=job.quicklook)
     if job.report:
         from ..report import page
 
-        tiles = stack.raster.ngr.tiles(folder.path) if folder is not None and checks.has_tables() else None
-        page.save(shown.raster, after, job.report, tiles, console.warnings)
+        page.save(before, after, job.report, tiles, warnings)
 
 
 def _finish_work(job: Job, stack: Files, folder: Path) -> None:

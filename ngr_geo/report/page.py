@@ -117,11 +117,14 @@ def _page(result: Result, tiles: GeoDataFrame | None, warnings: Sequence[str]) -
         "repeat": facts.repeat(after.attrs),
         "foot": f"ngr_geo {version('ngr_geo')}. This page holds all that it shows and fetches nothing.",
     }
-    sections = [("Trust", "trust"), ("Pictures", "pictures")]
-    sections += [(page["numbers"], "errors")] * bool(page["charts"] or page["dates"]) + [("Tiles", "tiles")] * bool(
-        page["map"]
-    )
-    return page | {"sections": [*sections, ("How it was made", "provenance")]}
+    sections = [
+        ("Trust", "trust", True),
+        ("Pictures", "pictures", True),
+        (page["numbers"], "errors", page["charts"] or page["dates"]),
+        ("Tiles", "tiles", page["map"]),
+        ("How it was made", "provenance", True),
+    ]
+    return page | {"sections": [(name, place) for name, place, there in sections if there]}
 
 
 def _caption(result: Result, looks: Sequence[View]) -> str:
@@ -153,7 +156,6 @@ def _shown(result: Result, looks: Sequence[View], rows: Sequence[Mapping[str, An
         shown.append(
             {
                 "title": facts.short(title, 200),
-                "name": facts.short(title, 200),
                 "facts": _line(look, row),
                 "bands": _legend(look.bands),
                 "before": before,

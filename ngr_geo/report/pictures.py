@@ -79,9 +79,7 @@ def plot_uncertainty(
     if result.deviation is None:
         msg = "Found no coordinate 'uncertainty', expected a result that has one: call the verb with uncertainty=True."
         raise InputError(msg)
-    looks = views.look(result, views.dates(result, dates))
-    shown = [look.deviation for look in looks]
-    return _maps(looks, shown, (0.0, highest(shown)), DEVIATION, "Standard deviation", views.aspect(result.before))
+    return _maps(result, dates, "deviation", DEVIATION, "Standard deviation")
 
 
 def plot_change(
@@ -97,11 +95,7 @@ def plot_change(
     Raises:
         InputError: a date that is not there.
     """
-    result = views.read(before, after, None)
-    looks = views.look(result, views.dates(result, dates))
-    shown = [look.change for look in looks]
-    most = highest(shown)
-    return _maps(looks, shown, (-most, most), CHANGE, "After - before", views.aspect(result.before))
+    return _maps(views.read(before, after, None), dates, "change", CHANGE, "After - before")
 
 
 class Picture(Figure):
@@ -203,10 +197,12 @@ def _side_by_side(looks: Sequence[View], limits: Stretch, aspect: float) -> Figu
     return figure
 
 
-def _maps(
-    looks: Sequence[View], maps: Sequence[Any], limits: tuple[float, float], name: str, what: str, aspect: float
-) -> Figure:
-    """Return a map for each view, three in a row, with one scale."""
+def _maps(result: views.Result, dates: Sequence[str] | None, part: str, name: str, what: str) -> Figure:
+    """Return a map for each date of a part of its view, three in a row, with one scale."""
+    looks, aspect = views.look(result, views.dates(result, dates)), views.aspect(result.before)
+    maps = [getattr(look, part) for look in looks]
+    most = highest(maps)
+    limits = (0.0 if part == "deviation" else -most, most)
     figure, axes, total = _grid(looks, -(-len(looks) // 3), aspect, 0.8)
     for axis in axes.flat:
         axis.set_axis_off()

@@ -289,17 +289,13 @@ def spectra(result: Result, date: int) -> Spectra:
     arrays = (result.before.values, result.before.valid, result.after.values, result.after.valid, result.filled)
     parts = [array[date, :, some, some] for array in arrays]
     # Copied, as a view would keep the whole block that it is of.
-    parts = [da.map_blocks(_copied, part, dtype=part.dtype) if isinstance(part, da.Array) else part for part in parts]
+    parts = [da.map_blocks(np.copy, part, dtype=part.dtype) if isinstance(part, da.Array) else part for part in parts]
     old, old_seen, new, new_seen, filled = dask.compute(*parts)
     both = old_seen & new_seen
     before, after = _mean_where(old, old_seen), _mean_where(new, new_seen)
     deviation = np.sqrt(_mean_where((new - after[:, None, None]) ** 2, new_seen))
     change = np.sqrt(_mean_where((new.astype(np.float64) - old) ** 2, both))
     return Spectra(before, after, deviation, change, np.broadcast_to(filled.mean((1, 2)), before.shape))
-
-
-def _copied(block: NDArray[Any]) -> NDArray[Any]:
-    return block.copy()
 
 
 def _mean_where(values: NDArray[Any], seen: NDArray[np.bool_]) -> NDArray[np.float64]:
