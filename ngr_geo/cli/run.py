@@ -248,7 +248,7 @@ def _solve(
 
         stac.save(stac.items(result, written, job.quicklook), job.overwrite)
     if job.url is not None:
-        remote.publish(_all_files(written), job.output, job.url)
+        remote.publish([*written.all, *written.beside], job.output, job.url)
     if folder is not None:
         _finish_work(job, stack, Path(folder.path))
     return result, written
@@ -291,8 +291,3 @@ def _finish_work(job: Job, stack: Files, folder: Path) -> None:
 
         save(stack.raster.ngr.tiles(folder), job.index)
     remove(folder)
-
-
-def _all_files(written: Written) -> list[Path]:
-    """Return all files that were written, with the headers of ENVI images."""
-    return [*written.all, *written.beside]
