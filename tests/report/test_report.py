@@ -18,7 +18,9 @@ from running import invoke
 from small_stack import write_crops, write_masks
 
 from ngr_geo import InputError, OutputError
+from ngr_geo.raster import cube as cubes
 from ngr_geo.record import dates_of, number
+from ngr_geo.report import facts
 from ngr_geo.report import page as report
 
 
@@ -196,6 +198,27 @@ def test_expected_errors_of_a_cube_are_a_line(cube: xr.DataArray, tmp_path: Path
     assert "Expected error" in text
     assert "Uncertainty</h4>" in text
     assert text.count("0.008187 to 0.01221") == 40
+
+
+def test_the_terminal_shows_the_table_of_the_page(stack: xr.Dataset) -> None:
+    """Without columns that hold nothing; a share is never rounded to none or all."""
+    rows = [
+        {"date": "2023-08-15", "missing": 0.0001, "filled": 0.0, "method": "none"},
+        {
+            "date": "2023-08-18",
+            "missing": 0.4567,
+            "filled": 0.4567,
+            "method": "guide",
+            "choice": {"guide": 210.34, "by": "x"},
+        },
+    ]
+    table = facts.dates_table(cubes.read(stack), rows)
+    assert table is not None
+    assert facts.text(table, without=("Chosen by",)) == [
+        "Date        Missing         Filled  Kept   Hidden RMSE, guide",
+        "2023-08-15  less than 0.1%  0.0%    none   -",
+        "2023-08-18  45.7%           45.7%   guide  210.3",
+    ]
 
 
 @pytest.mark.parametrize("text", [None, "", "[", "3", "[3]", '"x"', "[" * 100_000, b"\xff"])
