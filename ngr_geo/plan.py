@@ -117,10 +117,11 @@ def _survey(
     missing = missing.rechunk({0: -1})
     ends = [np.cumsum([0, *c]).tolist() for c in missing.chunks[1:]]
     jobs, members, sizes = [], [], []
+    near_by = tiles.Near(pieces)
     for top, bottom in itertools.pairwise(ends[0]):
         for left, right in itertools.pairwise(ends[1]):
             here = slice(top, bottom), slice(left, right)
-            near = tiles.touching(pieces, here)
+            near = near_by.touching(here)
             part = missing[(slice(None), *here)], clear[here], list(targets), [pieces[i] for i in near], (top, left)
             jobs.append(dask.delayed(_looked_over)(*part))
             members.append(near)

@@ -20,7 +20,7 @@ import xarray as xr
 from . import rows as records
 from .errors import InputError, warn
 from .methods import expected
-from .methods.base import Part, Sample
+from .methods.base import Part
 from .methods.checkpoint import StackModel
 from .methods.spectra import Spectra, nothing_usable
 from .methods.stacks import Stack, missing_in, networks_of
@@ -78,7 +78,7 @@ def learn(
     cube, mask, *_ = clouded(raster, clouds, classes, dilate, probability)
     observed = cube.valid & ~mask[:, None]
     fill = ~observed & cube.valid.any(axis=0, keepdims=True)
-    (sample,) = dask.compute(_sample(cube, Part(cube.values, observed, fill, None)))
+    (sample,) = dask.compute(executors.sample(Part(cube.values, observed, fill, None), regions(cube.shape)))
     for note in plausible.notes(cube):
         warn(note)
     method = _stack(cube, range(len(cube.dates)), settings_of(options), options)
@@ -278,7 +278,7 @@ def _restored(
     todo = Todo(
         method,
         scene,
-        _sample(cube, scene),
+        regions(cube.shape),
         pieces if area is None else area.touched(pieces),
         cube.values.chunks[-2:] if cube.lazy else ((), ()),
         (len(method.layers), *cube.shape[:2]),
@@ -298,13 +298,6 @@ def _restored(
         return _recorded_lazily(stamped(result, verb, method.settings), cube, method, verb, model, stats)
     rows = method.rows(model, stats)
     return _recorded(result, cube, method, verb, model, rows, stats)
-
-
-def _sample(cube: Cube, scene: Part) -> Sample:
-    """Return the windows of a scene that it is learnt from."""
-    here = regions(cube.shape)
-    values, observed, *rest = ([] if a is None else [a[(..., *r)] for r in here] for a in scene)
-    return Sample(values, observed, *(part or None for part in rest))
 
 
 def _stack(cube: Cube, targets: Sequence[int], settings: Settings, options: Options) -> Stack:

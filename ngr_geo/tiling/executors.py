@@ -9,20 +9,23 @@ import os
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import dask
 from numpy.typing import NDArray
 
 from ..errors import warn
-from ..methods.base import Part
+from ..methods.base import Part, Sample
 from ..progress import Progress, silent
+from . import graph as graphs
 from . import scheduling, store, tiles, work
+from .graph import Blocks, Graph, Made, Windows
 from .store import Slot, Stored
-from .tiles import Tile
+from .tiles import Region, Tile
 
 if TYPE_CHECKING:
-    from ..methods.base import Method, Sample, Solved
+    from ..methods.base import Method, Solved
     from ..methods.problem import Settings
     from ..raster.cube import Cube
 
@@ -35,13 +38,13 @@ MOST_VALUES = 60_000_000
 class Todo:
     """What is to be solved: by which method, from which arrays of the scene, in which tiles; how many of these at a time.
 
-    `scene` and `sample` are a `Part` and a `Sample` of arrays of the whole scene, Dask or not. `chunks` of rows and columns are
-    those of the result, `leading` the shape (layer, time, band) of what is blended.
+    `scene` is a `Part` of arrays of the whole scene, Dask or not, which is learnt from its `windows`. `chunks` of rows and columns
+    are those of the result, `leading` the shape (layer, time, band) of what is blended.
     """
 
     method: Method
     scene: Part
-    sample: Sample
+    windows: Sequence[Region]
     pieces: Sequence[Tile]
     chunks: tuple[tuple[int, ...], tuple[int, ...]]
     leading: tuple[int, int, int]
@@ -58,13 +61,21 @@ class Done(NamedTuple):
     stats: Any
 
 
+def sample(scene: Part, windows: Sequence[Region]) -> Sample:
+    """Return the windows of a scene that it is learnt from; not computed where they are Dask."""
+    return _sample_of([_window(scene, region) for region in windows])
+
+
+def _window(scene: Part, region: Region) -> Part:
+    return Part(*(None if a is None else a[(..., *region)] for a in scene))  # type: ignore[arg-type]
+
+
 def in_threads(todo: Todo) -> Done:
     """Return the scene solved here and now, tiles side by side."""
-    model = todo.method.fit(todo.sample, todo.progress)
+    model = todo.method.fit(sample(todo.scene, todo.windows), todo.progress)
 
     def solve(tile: Tile) -> Solved:
-        parts: list[Any] = [None if a is None else a[(..., *tile.window)] for a in todo.scene]
-        return todo.method.solve(model, Part(*parts), tile)
+        return todo.method.solve(model, _window(todo.scene, tile.window), tile)
 
     solved = tiles.each(todo.pieces, solve, todo.together, todo.progress)
     whole = slice(0, todo.scene.values.shape[-2]), slice(0, todo.scene.values.shape[-1])
@@ -74,14 +85,15 @@ def in_threads(todo: Todo) -> Done:
 
 def lazily(todo: Todo) -> Done:
     """Return the scene as a Dask graph: one task that learns, one for each tile, and the blending; nothing is computed."""
-    method = dask.delayed(todo.method, traverse=False)
-    model = dask.delayed(_fit)(method, todo.sample)
-    solve = dask.delayed(_solve)
-    cut = [None if a is None else scheduling.windows(scheduling.blocks(a)) for a in todo.scene]
+    graph = Graph([None if a is None else scheduling.blocks(a) for a in todo.scene])
+    method = graph.add("method", (1,), partial(_given, todo.method))
+    sample = graph.add("sample", (len(todo.windows),), partial(_cutting, graph.blocks, todo.windows))
+    model = graph.add("fit", (1,), partial(_fitting, method, sample, len(todo.windows)), [method, sample])
     with scheduling.asking_for_gpus():
-        solved = [solve(method, model, t, *(c and c(t.window) for c in cut)) for t in todo.pieces]
-    layers = tiles.blend_lazy(todo.pieces, [s[0] for s in solved], todo.leading, todo.chunks)
-    return Done(model, layers, [s[1] for s in solved])
+        make = partial(_solving, graph.blocks, todo.pieces, method, model)
+        solved = graph.add("solve", (len(todo.pieces),), make, [method, model])
+    layers = graphs.blended(graph, todo.pieces, solved, todo.leading, todo.chunks)
+    return Done(graph.delayed(model, 0), layers, graphs.gathered(graph, todo.pieces, solved, todo.chunks))
 
 
 def in_folder(todo: Todo, folder: work.Folder, job: Mapping[str, Any], files: Sequence[str]) -> Done:
@@ -93,23 +105,30 @@ def in_folder(todo: Todo, folder: work.Folder, job: Mapping[str, Any], files: Se
         job: what makes it the same job, beside the pixels of its sample.
         files: that the raster was opened from.
     """
-    scene = [None if a is None else scheduling.blocks(a) for a in todo.scene]
-    sample = dask.delayed(todo.sample)
-    held = list(scheduling.compute([sample]))
+    # Optimised once, and together: what they have in common is read once.
+    scene = Part(*dask.optimize(*(None if a is None else scheduling.blocks(a) for a in todo.scene)))
+    graph = Graph(scene)  # type: ignore[arg-type]  # Dask arrays
+    windows = graph.add("sample", (len(todo.windows),), partial(_cutting, graph.blocks, todo.windows))
+    learnt_from = dask.delayed(_sample_of)([graph.delayed(windows, i) for i in range(len(todo.windows))])
+    held = list(scheduling.compute([learnt_from]))
     job = {**job, "pixels": store.digests_of(held[0][:3])}
 
     def learn() -> Any:
         if not scheduling.elsewhere():
             return todo.method.fit(held[0], todo.progress)
-        return scheduling.compute([dask.delayed(todo.method.fit)(sample, silent)])[0]
+        return scheduling.compute([dask.delayed(todo.method.fit)(learnt_from, silent)])[0]
 
     with work.opened(folder, job, files) as opened:
         model, handle = todo.method.kept(opened, learn)
         held.clear()  # it is large
-        cut = [None if a is None else scheduling.windows(a) for a in scene]
+        place = {tile.number: i for i, tile in enumerate(todo.pieces)}
+        parts = [
+            None if b is None else graph.add("window", (len(place),), partial(_reading, b, todo.pieces))
+            for b in graph.blocks
+        ]
 
         def read(tile: Tile) -> list[Any]:
-            return [c and c(tile.window) for c in cut]
+            return [None if part is None else graph.delayed(part, place[tile.number]) for part in parts]
 
         def solve(tile: Tile, parts: list[Any], slot: Slot) -> Any:
             return dask.delayed(_solve_and_keep, pure=False)(todo.method, handle, parts, tile, todo.device, slot)
@@ -118,21 +137,69 @@ def in_folder(todo: Todo, folder: work.Folder, job: Mapping[str, Any], files: Se
         slots = opened.slots(todo.pieces)
         stats, seals = zip(*(_stats_of(slot) for slot in slots), strict=True)
     stored = [Stored(slot.path, "layers", seal) for slot, seal in zip(slots, seals, strict=True)]
-    chunks = scene[0].chunks[-2:]  # type: ignore[union-attr]  # values are always there
-    return Done(model, tiles.blend_lazy(todo.pieces, stored, todo.leading, chunks), list(stats))
+    chunks = scene.values.chunks[-2:]  # type: ignore[attr-defined]  # a Dask array
+    return Done(model, graphs.blended(Graph([]), todo.pieces, stored, todo.leading, chunks), list(stats))
 
 
-def _fit(method: Method, sample: Sample) -> Any:
+def _given(method: Method, _: int) -> Made:
+    """Return the task that is the method: it is sent to a worker once, and not with each tile."""
+    return partial(_same, method), []
+
+
+def _same(method: Method) -> Method:
+    return method
+
+
+def _cutting(blocks: Sequence[Blocks | None], windows: Sequence[Region], number: int) -> Made:
+    """Return the task that cuts one window of the sample."""
+    cut, keys = graphs.cut(blocks, windows[number])
+    return partial(_cut, cut), keys
+
+
+def _reading(blocks: Blocks, pieces: Sequence[Tile], number: int) -> Made:
+    """Return the task that cuts what one tile is solved from out of one array."""
+    cut, keys = graphs.cut([blocks], pieces[number].window)
+    return partial(_only, cut), keys
+
+
+def _only(cut: Windows, *blocks: NDArray[Any]) -> NDArray[Any] | None:
+    return cut(blocks)[0]
+
+
+def _cut(cut: Windows, *blocks: NDArray[Any]) -> Part:
+    return Part(*cut(blocks))  # type: ignore[arg-type]  # values are always there
+
+
+def _fitting(method: str, sample: str, count: int, _: int) -> Made:
+    """Return the task that learns."""
+    return _fit, [(method, 0), *((sample, i) for i in range(count))]
+
+
+def _fit(method: Method, *windows: Part) -> Any:
     """Return the model of a lazy raster, and warn of what is known only now."""
+    sample = _sample_of(windows)
     model = method.fit(sample, silent)
     for note in method.notes(model, sample):
         warn(note)
     return model
 
 
-def _solve(method: Method, model: Any, tile: Tile, *parts: Any) -> tuple[NDArray[Any] | None, dict[str, Any]]:
-    """Return a tile of a lazy raster solved, from the arrays of its `Part`."""
-    return tuple(method.solve(model, Part(*parts), tile))  # type: ignore[return-value]
+def _solving(blocks: Sequence[Blocks | None], pieces: Sequence[Tile], method: str, model: str, number: int) -> Made:
+    """Return the task that solves one tile."""
+    cut, keys = graphs.cut(blocks, pieces[number].window)
+    return partial(_solve, pieces[number], cut), [(method, 0), (model, 0), *keys]
+
+
+def _solve(tile: Tile, cut: Windows, method: Method, model: Any, *blocks: NDArray[Any]) -> tuple[Any, dict[str, Any]]:
+    """Return the layers of a tile of a lazy raster, and what is known of it."""
+    solved = method.solve(model, _cut(cut, *blocks), tile)
+    return solved.layers, solved.stats
+
+
+def _sample_of(windows: Sequence[Part]) -> Sample:
+    """Return windows of a scene, put together by what they hold."""
+    values, observed, gaps, inside = (list(part) for part in zip(*windows, strict=True))
+    return Sample(values, observed, *(None if part[0] is None else part for part in (gaps, inside)))
 
 
 def _solve_and_keep(

@@ -1,4 +1,4 @@
-"""Dask: what is computed where, arrays cut into the windows of tiles, and clusters of workers, with GPUs or without."""
+"""Dask: what is computed where, and clusters of workers, with GPUs or without."""
 
 from __future__ import annotations
 
@@ -11,11 +11,8 @@ from typing import Any
 
 import dask
 import dask.array as da
-import numpy as np
-from numpy.typing import NDArray
 
 from ..errors import InputError
-from .tiles import Region
 
 ALLOCATING = {
     "MALLOC_TRIM_THRESHOLD_": str(2**28),
@@ -57,37 +54,6 @@ def compute(
 def blocks(data: Any) -> da.Array:
     """Return an array as a Dask array, one in memory in blocks of 1024 x 1024 pixels."""
     return data if isinstance(data, da.Array) else da.from_array(data, chunks=(-1,) * (data.ndim - 2) + (1024, 1024))
-
-
-def windows(data: da.Array) -> Callable[[Region], Any]:
-    """Return a function that gives windows (..., h, w) of an array as delayed.
-
-    They are cut from its blocks, and each block is computed once for all windows of one computation: Dask's own slices would
-    repeat what leads to a block for every window that touches it.
-    """
-    data = data.rechunk(dict.fromkeys(range(data.ndim - 2), -1))
-    parts = data.to_delayed().reshape(data.numblocks[-2:])
-    ends = [np.cumsum([0, *chunks]).tolist() for chunks in data.chunks[-2:]]
-
-    def touched(side: slice, edges: Sequence[int]) -> list[tuple[int, slice]]:
-        """Return which blocks along an axis share pixels with a window, and which of theirs."""
-        along = enumerate(itertools.pairwise(edges))
-        near = [(i, a, b) for i, (a, b) in along if a < side.stop and side.start < b]
-        return [(i, slice(max(side.start - a, 0), min(side.stop, b) - a)) for i, a, b in near]
-
-    def cut(region: Region) -> Any:
-        rows, columns = (touched(side, edges) for side, edges in zip(region, ends, strict=True))
-        table = [[(parts[i, j], down, across) for j, across in columns] for i, down in rows]
-        return dask.delayed(_joined, pure=False)(table)
-
-    return cut
-
-
-def _joined(table: Sequence[Sequence[tuple[NDArray[Any], slice, slice]]]) -> NDArray[Any]:
-    """Return the parts of blocks that make up a window, put together."""
-    return np.concatenate(
-        [np.concatenate([block[..., r, c] for block, r, c in line], axis=-1) for line in table], axis=-2
-    )
 
 
 def active_client() -> Any:

@@ -1,4 +1,4 @@
-"""Tiles: where they lie, how much each counts, how they are solved side by side and blended. NumPy and Dask only.
+"""Tiles: where they lie, how much each counts, how they are solved side by side and blended. NumPy only.
 
 The scene is cut into cores, which partition it; a tile is a core grown by a halo on every side, and is what gets solved.
 Across the halo its weight falls from one to zero while its neighbour's rises: the weights sum to one at every pixel. Dask's
@@ -11,10 +11,8 @@ import itertools
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, NamedTuple, TypeVar
+from typing import NamedTuple, TypeVar
 
-import dask
-import dask.array as da
 import numpy as np
 from numpy.typing import NDArray
 
@@ -121,17 +119,22 @@ def grid(shape: tuple[int, int], tile: int, overlap: int) -> tuple[Tile, ...]:
     return tuple(Tile(i, rows[r], columns[c], down[r], across[c]) for i, (r, c) in enumerate(pairs))
 
 
-def touching(tiles: Sequence[Tile], region: Region) -> list[int]:
-    """Return the positions in `tiles` of those that share a pixel with the region."""
-    rows, columns = region
-    return [
-        i
-        for i, t in enumerate(tiles)
-        if t.row.start < rows.stop
-        and rows.start < t.row.stop
-        and t.column.start < columns.stop
-        and columns.start < t.column.stop
-    ]
+class Near:
+    """Tiles of a scene by where they lie: finds those of a region without a look at all others."""
+
+    def __init__(self, tiles: Sequence[Tile]) -> None:
+        """Take the tiles: a grid, or some of it."""
+        self.tiles = tiles
+        self._at = {(t.row, t.column): i for i, t in enumerate(tiles)}
+        self._rows, self._columns = ({pair[axis]: None for pair in self._at} for axis in (0, 1))
+
+    def touching(self, region: Region) -> list[int]:
+        """Return the positions of the tiles that share a pixel with the region, in their order."""
+        rows, columns = (
+            [s for s in spans if s.start < side.stop and side.start < s.stop]
+            for spans, side in zip((self._rows, self._columns), region, strict=True)
+        )
+        return sorted(self._at[pair] for pair in itertools.product(rows, columns) if pair in self._at)
 
 
 def blend(
@@ -167,33 +170,6 @@ def blend(
         there = slice(top - rows.start, bottom - rows.start), slice(left - columns.start, right - columns.start)
         out[(..., *there)] += values[(..., *inside)] * tile.weight[inside]
     return out
-
-
-def blend_lazy(
-    tiles: Sequence[Tile],
-    solved: Sequence[Any],
-    leading: tuple[int, ...],
-    chunks: tuple[tuple[int, ...], tuple[int, ...]],
-) -> da.Array:
-    """Return the blended scene as a Dask array: each block depends on the tiles that touch it and on nothing else.
-
-    Args:
-        tiles: of the scene.
-        solved: one `dask.delayed` array (*leading, h, w), or delayed None, or `Stored`, per tile.
-        leading: the shape before rows and columns, kept in one chunk.
-        chunks: of rows and columns.
-    """
-    ends = [np.cumsum([0, *c]).tolist() for c in chunks]
-    blocks = []
-    for top, bottom in zip(ends[0], ends[0][1:], strict=False):
-        line = []
-        for left, right in zip(ends[1], ends[1][1:], strict=False):
-            region = slice(top, bottom), slice(left, right)
-            near = touching(tiles, region)
-            block = dask.delayed(blend)([tiles[i] for i in near], [solved[i] for i in near], region, leading)
-            line.append(da.from_delayed(block, (*leading, bottom - top, right - left), np.float32))
-        blocks.append(line)
-    return da.block(blocks)
 
 
 def _ramp(position: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-import dask
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -10,6 +13,7 @@ from hypothesis import strategies as st
 
 from ngr_geo import InputError
 from ngr_geo.tiling import tiles
+from ngr_geo.tiling.graph import Graph, Made, blended
 
 sizes = st.integers(1, 400)
 layouts = st.tuples(st.integers(3, 128), st.integers(0, 40)).filter(lambda p: p[0] > 2 * p[1])
@@ -46,25 +50,31 @@ def test_identity_solver_returns_its_input_however_it_is_cut(height: int, width:
     whole = tiles.blend(grid, solved, (slice(0, height), slice(0, width)), (2,))
     np.testing.assert_allclose(whole, image, atol=1e-6)
     chunks = tuple((7,) * (n // 7) + ((n % 7,) if n % 7 else ()) for n in (height, width))
-    lazy = tiles.blend_lazy(grid, [dask.delayed(s) for s in solved], (2,), (chunks[0], chunks[1]))
+    graph = Graph([])
+    lazy = blended(graph, grid, graph.add("solve", (len(grid),), partial(_given, solved)), (2,), (chunks[0], chunks[1]))
     assert lazy.chunks[1:] == chunks
     np.testing.assert_array_equal(lazy.compute(scheduler="synchronous"), whole)
 
 
 def test_a_block_depends_only_on_the_tiles_that_touch_it() -> None:
-    def broken() -> np.ndarray:
-        raise AssertionError
-
     grid = tiles.grid((100, 100), 40, 8)
     region = slice(0, 10), slice(0, 10)
-    near = set(tiles.touching(grid, region))
-    solved = [
-        dask.delayed(np.ones)((1, *t.weight.shape), np.float32) if i in near else dask.delayed(broken)()
-        for i, t in enumerate(grid)
-    ]
-    lazy = tiles.blend_lazy(grid, solved, (1,), ((10, 90), (10, 90)))
+    near = tiles.Near(grid).touching(region)
+    solved = [np.ones((1, *t.weight.shape), np.float32) if i in near else "broken" for i, t in enumerate(grid)]
+    graph = Graph([])
+    lazy = blended(graph, grid, graph.add("solve", (len(grid),), partial(_given, solved)), (1,), ((10, 90), (10, 90)))
     assert 0 < len(near) < len(grid)
     np.testing.assert_allclose(lazy[:, :10, :10].compute(scheduler="synchronous"), 1, atol=1e-6)
+
+
+def _given(solved: Sequence[Any], number: int) -> Made:
+    """The task that gives a tile as it is, but for those that nobody should ask for."""
+    return partial(_solved, solved[number]), []
+
+
+def _solved(answer: Any) -> tuple[np.ndarray, dict[str, Any]]:
+    assert isinstance(answer, np.ndarray)
+    return answer, {}
 
 
 def test_seeds_depend_on_the_position_alone() -> None:
