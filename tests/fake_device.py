@@ -1,0 +1,167 @@
+"""A device that computes on the CPU but behaves as a GPU does: whatever meets a tensor of another device is an error.
+
+Tensors are marked, not copied. The mode sees each call of torch in the threads that run while it is active: it answers for
+`device`, refuses NumPy, counts what is moved, and can be out of memory, at one line of the package or beyond a number of values.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import torch
+from torch.overrides import TorchFunctionMode
+from torch.utils._pytree import tree_flatten
+
+DEVICE = torch.device("cuda", 0)
+PACKAGE = str(Path(sys.modules["ngr_geo"].__file__ or "").parent) if "ngr_geo" in sys.modules else "ngr_geo"
+MOVES: set[Any] = {torch.Tensor.copy_, torch.Tensor.data.__set__, torch._has_compatible_shallow_copy_type}  # type: ignore[attr-defined]
+HOST_ONLY: set[Any] = {torch.Tensor.numpy, torch.Tensor.__array__}
+Site = tuple[str, int]
+
+
+def on_device(tensor: Any) -> bool:
+    """Return whether a tensor lies on the fake device."""
+    return getattr(tensor, "_fake", False)
+
+
+class FakeDevice(TorchFunctionMode):
+    """The mode that stands for the device.
+
+    Args:
+        failing: the line (file, number) at which it is out of memory, `times` times.
+        times: see `failing`.
+        capacity: it is out of memory where one tensor has more values than this.
+    """
+
+    def __init__(self, failing: Site | None = None, times: int = 1, capacity: int | None = None) -> None:
+        """Start with nothing on the device."""
+        super().__init__()
+        self.failing, self.times, self.capacity = failing, times, capacity
+        self.sites: Counter[Site] = Counter()
+        self.uploaded: Counter[Site] = Counter()
+        self.downloaded: Counter[Site] = Counter()
+
+    def __torch_function__(
+        self, func: Any, types: Sequence[type], args: Sequence[Any] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        """Call a function of torch as the device would."""
+        kwargs = dict(kwargs or {})
+        tensors = [a for a in tree_flatten((args, kwargs))[0] if isinstance(a, torch.Tensor)]
+        marked = [t for t in tensors if on_device(t)]
+        name = getattr(func, "__name__", "")
+        if func == torch.Tensor.device.__get__:  # type: ignore[attr-defined]
+            return DEVICE if marked else torch.device("cpu")
+        if func in (torch.Tensor.is_cuda.__get__, torch.Tensor.is_cpu.__get__):  # type: ignore[attr-defined]
+            return bool(marked) == (func == torch.Tensor.is_cuda.__get__)  # type: ignore[attr-defined]
+        if func in HOST_ONLY and marked:
+            msg = f"can't convert {DEVICE} device type tensor to numpy. Use Tensor.cpu() first."
+            raise TypeError(msg)
+        if func in (torch.Tensor.to, torch.Tensor.cuda, torch.Tensor.cpu):
+            return self._moved(func, args, kwargs)
+        there = bool(marked)
+        if (wanted := kwargs.get("device")) is not None:
+            there = torch.device(wanted).type == DEVICE.type
+            kwargs["device"] = "cpu"
+            if there and (generator := kwargs.get("generator")) is not None:
+                msg = f"Expected a {DEVICE} device type for generator but found {generator.device}"
+                raise RuntimeError(msg)
+        elif marked and func not in MOVES and any(t.dim() for t in tensors if not on_device(t)):
+            msg = f"Expected all tensors to be on the same device, but found at least two devices, {DEVICE} and cpu! ({name})"
+            raise RuntimeError(msg)
+        if there:
+            self._allocate(tensors)
+        result = func(*args, **kwargs)
+        if func == torch.Tensor.data.__set__:  # type: ignore[attr-defined]
+            args[0]._fake = on_device(args[1])
+        elif func is not torch.Tensor.copy_:
+            for out in tree_flatten(result)[0]:
+                if isinstance(out, torch.Tensor) and there:
+                    out._fake = True  # type: ignore[attr-defined]
+        if there and self.capacity is not None:
+            for out in tree_flatten(result)[0]:
+                if isinstance(out, torch.Tensor) and out.numel() > self.capacity:
+                    raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate more than there is.")
+        return result
+
+    def _moved(self, func: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> torch.Tensor:
+        """Return a tensor moved, counted where it changes its device."""
+        tensor, rest = args[0], list(args[1:])
+        there = on_device(tensor)
+        goal = there
+        if func is not torch.Tensor.to:
+            goal, rest = func is torch.Tensor.cuda, []
+            kwargs.pop("device", None)
+        elif "device" in kwargs:
+            wanted = kwargs.pop("device")
+            goal = there if wanted is None else torch.device(wanted).type == DEVICE.type
+        elif rest and isinstance(rest[0], str | torch.device):
+            goal = torch.device(rest.pop(0)).type == DEVICE.type
+        elif rest and isinstance(rest[0], torch.Tensor):
+            goal, rest[0] = on_device(rest[0]), rest[0].dtype
+        kwargs.pop("non_blocking", None)
+        rest = [r for r in rest if isinstance(r, torch.dtype)]
+        moved = tensor.to(*rest, **kwargs) if rest or kwargs else tensor
+        if goal != there:
+            if goal:
+                self._allocate([tensor])
+            (self.uploaded if goal else self.downloaded)[_site()] += tensor.numel() * tensor.element_size()
+            moved = moved.clone() if moved is tensor else moved
+        if goal or there:
+            moved._fake = goal
+        return moved
+
+    def _allocate(self, tensors: Sequence[torch.Tensor]) -> None:
+        """Raise where the device is to be out of memory; remember which line of the package wanted some."""
+        site = _site()
+        self.sites[site] += 1
+        if site == self.failing and self.times > 0:
+            self.times -= 1
+            msg = "CUDA out of memory. Tried to allocate some."
+            raise torch.cuda.OutOfMemoryError(msg)
+
+
+def _site() -> Site:
+    """Return the innermost line of the package that is being run."""
+    frame: Any = sys._getframe(1)
+    while frame is not None:
+        if frame.f_code.co_filename.startswith(PACKAGE):
+            return str(Path(frame.f_code.co_filename).relative_to(PACKAGE)), frame.f_lineno
+        frame = frame.f_back
+    return "", 0
+
+
+@contextmanager
+def fake_device(**how: Any) -> Iterator[FakeDevice]:
+    """Let torch find one CUDA device, the fake one, in this thread and in those that start while the block runs."""
+    device = FakeDevice(**how)
+    run, make = threading.Thread.run, torch.nn.Parameter.__new__
+
+    def started(self: threading.Thread) -> None:
+        with device:
+            run(self)
+
+    def parameter(cls: Any, data: Any = None, requires_grad: bool = True) -> Any:
+        made = make(cls, data, requires_grad)
+        if on_device(data):
+            made._fake = True
+        return made
+
+    free: Callable[..., Any] = lambda *_: (8 * 2**30, 16 * 2**30)  # noqa: E731  # as mem_get_info answers
+    with (
+        mock.patch.object(threading.Thread, "run", started),
+        mock.patch.object(torch.nn.Parameter, "__new__", parameter),
+        mock.patch.object(torch.cuda, "is_available", lambda: True),
+        mock.patch.object(torch.cuda, "device_count", lambda: 1),
+        mock.patch.object(torch.cuda, "mem_get_info", free),
+        mock.patch.object(torch.cuda, "empty_cache", lambda: None),
+        mock.patch.object(torch.cuda, "current_device", lambda: 0),
+        device,
+    ):
+        yield device
