@@ -127,13 +127,13 @@ def _tried(job: Job, options: Any) -> Tried | None:
 def _shared(model: Any, values: Any, seen: Any) -> float:
     """Return the time of what is fitted to all dates together: the factors of a stack, which a guide is made of."""
     from .guides import dates, lowrank
-    from .methods.stacks import window
+    from .methods.filling import standardised
     from .tiling.threads import threads
 
     if len(values) == 1:
         return 0.0
     with threads(1):
-        sample = dates._sample([window(model, values, seen)])
+        sample = dates._sample([standardised(model, values, seen, "cpu")])
         return _timed(lambda: lowrank.fit(*sample, dates.RANK))[1]
 
 

@@ -62,13 +62,13 @@ class Calibration:
 
     def scale(self, features: Tensor) -> Tensor:
         """Return the scale (B, n) at features (B, FEATURES, n) of pixels that were never seen."""
-        weights = torch.from_numpy(self.weights).to(features.dtype)
-        least, most = torch.from_numpy(self.limits).to(features.dtype)[..., None]
+        weights = torch.from_numpy(self.weights).to(features)
+        least, most = torch.from_numpy(self.limits).to(features)[..., None]
         scale = torch.exp((weights[:, :-1, None] * features).sum(1) + weights[:, -1:])
         scale = scale.clamp(least, most)
         if not np.isfinite(self.reach).all():
             return scale
-        beyond = (features[:, DEPTH] - torch.from_numpy(self.reach).to(features.dtype)[:, None]).clamp(min=0)
+        beyond = (features[:, DEPTH] - torch.from_numpy(self.reach).to(features)[:, None]).clamp(min=0)
         return scale * torch.exp(weights[:, DEPTH, None].clamp(min=GROWTH) * beyond)
 
 
@@ -102,10 +102,13 @@ def unseen_features(seen: Tensor, unseen: Tensor, answer: Tensor, guide: Tensor)
 
 
 def _distance(seen: Tensor) -> Tensor:
-    """Return the distance (h, w) in pixels to the nearest one that is `seen`; the window's side where none is."""
+    """Return the distance (h, w) in pixels to the nearest one that is `seen`; the window's side where none is.
+
+    It is exact, and computed on the CPU: SciPy takes 5 ms for 256 x 256 pixels.
+    """
     if not seen.any():
-        return torch.full(seen.shape, float(max(seen.shape)), dtype=torch.float64)
-    return torch.from_numpy(ndimage.distance_transform_edt(~seen.numpy()))
+        return torch.full(seen.shape, float(max(seen.shape)), device=seen.device)
+    return torch.from_numpy(ndimage.distance_transform_edt(~seen.cpu().numpy())).float().to(seen.device)
 
 
 def _contrast(image: Tensor, known: Tensor) -> Tensor:

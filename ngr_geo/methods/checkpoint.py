@@ -59,6 +59,23 @@ class StackModel:
     unseen_calibration: dict[int, Calibration] = field(default_factory=dict)
     """The same where no date saw the ground."""
 
+    elsewhere: dict[str, StackModel] = field(default_factory=dict, init=False, repr=False, compare=False)
+    """Copies on other devices, one each: see `on`."""
+
+    def on(self, device: str) -> StackModel:
+        """Return the model with its tensors on a device, to which they are copied once."""
+        if device == "cpu":
+            return self
+        from .placement import moved
+
+        if device not in self.elsewhere:
+            self.elsewhere[device] = moved(self, device)
+        return self.elsewhere[device]
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what goes to another process: not the copies."""
+        return {**self.__dict__, "elsewhere": {}}
+
     def save(self, path: str | os.PathLike[str]) -> str:
         """Return the digest of the model, after writing it to a .safetensors file, whole or not at all.
 

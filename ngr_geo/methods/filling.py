@@ -1,16 +1,19 @@
 """What filling is: a guide for each date, a network that refines it, hidden pixels that stop and judge it.
 
-`fit` learns once, from windows of the scene; `solve` is then the same for every tile. Tensors only: a stack is (T, B, h, w),
-standardised per date and band. Rasters and units stay in `stacks.py`.
+`fit` learns once, from windows of the scene; `solve` is then the same for every tile. Both take tensors: a stack is (T, B, h, w),
+standardised per date and band. `filled` is the way there and back: from a window as it is stored to a device, and what was filled
+to the raster's units. Rasters stay in `stacks.py`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from ..guides import dates as guides
@@ -18,12 +21,22 @@ from ..guides.dates import Window
 from ..progress import Progress, silent
 from ..solver import Small, iterate, paper_network, published, uniform
 from ..solver.paper import Case
+from ..tiling import tiles
 from ..tiling.threads import threads
 from .calibration import Calibration
 from .checkpoint import StackModel
+from .placement import exact, first_that_fits, moved, uploaded
 from .probes import calibrations_of, deviation_of, expecting, judgements_of, probes_of, unseen_probes_of
-from .problem import Settings, Trial, answer_of, hidden_from, integrate, problem_of, residual_scale
+from .problem import Problem, Settings, Trial, answers_of, hidden_from, integrate, problem_of, residual_scale
 from .training import second_look, train_pair, trials_of, tuned_on
+
+
+class Inputs(NamedTuple):
+    """A window of a stack as it is stored: `values`, what is `observed` of them, and what to `fill`, each (T, B, h, w)."""
+
+    values: NDArray[Any]
+    observed: NDArray[np.bool_]
+    fill: NDArray[np.bool_]
 
 
 def fit(
@@ -62,7 +75,7 @@ def fit(
         progress("guide", 1, 2)
         guide = guides.fit(windows, windows, dates, days)
         progress("guide", 2, 2)
-        given, steps = tuple(networks), 0
+        given, steps = moved(tuple(networks), windows[0].values.device), 0
         networks = ()
         alone = (
             len(days) == 1 and settings.method == "auto"
@@ -74,7 +87,6 @@ def fit(
                 networks = given
             else:
                 networks, steps = train_pair(problems, everything, scale, trials, settings, progress, given)
-            networks = tuple(network.to("cpu") for network in networks)
         judgement = judgements_of(trials, second, networks, scale, dates, settings)
         calibration: dict[int, Calibration] = {}
         unseen_calibration: dict[int, Calibration] = {}
@@ -85,16 +97,16 @@ def fit(
             for method, used in (("guide", ()), ("ngr", networks[:1])):
                 if method == "ngr" and not used:
                     continue
-                found = calibrations_of(probes, used, scale, settings)
-                judgement[date] = expecting(judgement[date], method, found, gaps, used, scale, settings)
+                found = calibrations_of(probes, used, scale)
+                judgement[date] = expecting(judgement[date], method, found, gaps, used, scale)
                 if judgement[date].method == method:
                     calibration |= {date: found[0]} if found[0] else {}
                     unseen_calibration |= {date: found[1]} if found[1] else {}
         return replace(
             model,
-            guide=guide,
-            networks=networks,
-            scale=scale,
+            guide=moved(guide, "cpu"),
+            networks=moved(networks, "cpu"),
+            scale=moved(scale, "cpu"),
             judgement=judgement,
             steps=steps,
             calibration=calibration,
@@ -102,27 +114,114 @@ def fit(
         )
 
 
-def solve(model: StackModel, window: Window, dates: Sequence[int], settings: Settings) -> tuple[Tensor, Tensor]:
+def solve(
+    model: StackModel, window: Window, dates: Sequence[int], settings: Settings, together: int = 1
+) -> tuple[Tensor, Tensor]:
     """Return a window with the `dates` filled, (T, B, h, w), and the standard deviation of what was filled; NaN where unknown.
 
-    What was observed comes back bit for bit, with a standard deviation of 0.
+    What was observed comes back bit for bit, with a standard deviation of 0. All is computed on the device of the window, where
+    the model has to be, too; so many dates go through the networks `together`.
     """
     assert model.guide is not None
-    settings = settings.placed()
     with threads(1):
         filled, deviation = window.values.clone(), torch.zeros_like(window.values)
-        for date in dates:
-            if not window.observed[date].all():
-                problem = problem_of(model.guide, window, window, date)
-                networks = model.networks if model.judgement[date].method == "ngr" else ()
-                if settings.tune and problem.seen.any():
-                    networks = tuned_on(networks, problem, model.scale, settings)
-                answer = answer_of(problem, networks, model.scale, settings.device)
+        gappy = [date for date in dates if not window.observed[date].all()]
+        for first in range(0, len(gappy), together):
+            problems = [problem_of(model.guide, window, window, date) for date in gappy[first : first + together]]
+            for problem, answer in zip(problems, _answers(model, problems, settings), strict=True):
+                date = problem.date
                 filled[date] = integrate(problem, answer)
                 if settings.uncertainty:
                     calibrations = model.calibration.get(date), model.unseen_calibration.get(date)
                     deviation[date] = deviation_of(problem, answer, calibrations)
         return filled, deviation
+
+
+def _answers(model: StackModel, problems: Sequence[Problem], settings: Settings) -> list[Tensor]:
+    """Return the answer (B, h, w) to each problem: those that the networks refine go through them in one batch."""
+    answers = {p.date: p.guide for p in problems}
+    refined = [p for p in problems if model.judgement[p.date].method == "ngr"]
+    if settings.tune:
+        for problem in refined:
+            networks = (
+                tuned_on(model.networks, problem, model.scale, settings) if problem.seen.any() else model.networks
+            )
+            answers |= answers_of([problem], networks, model.scale)
+    else:
+        answers |= answers_of(refined, model.networks, model.scale)
+    return [answers[p.date] for p in problems]
+
+
+def filled(
+    model: StackModel, window: Inputs, dates: Sequence[int], settings: Settings
+) -> tuple[NDArray[np.float32], str]:
+    """Return the layers (layer, T, B, h, w) of a window, 0 where nothing is filled, and where they were computed.
+
+    That is on the device of the settings: all dates at once, then date by date, then the window in four parts. Last on the CPU.
+    """
+
+    def computed(part: Inputs, device: str, together: int = 1) -> NDArray[np.float32]:
+        return _computed(model, part, dates, settings, device, together)
+
+    def in_four() -> NDArray[np.float32]:
+        sides = window.values.shape[-2:]
+        overlap = max(sides) // 16
+        pieces = tiles.grid(sides, -(-max(sides) // 2) + 2 * overlap, overlap)
+        solved = [computed(Inputs(*(a[(..., *p.window)] for a in window)), device) for p in pieces]
+        whole = slice(0, sides[0]), slice(0, sides[1])
+        return tiles.blend(pieces, solved, whole, solved[0].shape[:3])
+
+    device = settings.where
+    attempts = [
+        (device, lambda: computed(window, device, len(dates))),
+        (f"{device}, date by date", lambda: computed(window, device)),
+        (f"{device}, in four parts", in_four),
+        (f"cpu, as {device} was out of memory", lambda: computed(window, "cpu")),
+    ]
+    return first_that_fits(attempts) if device != "cpu" else (computed(window, "cpu"), device)
+
+
+def filled_as_published(
+    model: StackModel, values: NDArray[Any], observed: NDArray[np.bool_], settings: Settings
+) -> tuple[NDArray[np.float32], str]:
+    """Return what the published algorithm makes of a window (T, B, h, w), and where: on the CPU where a device has no memory."""
+    low, high = model.limits
+    unit, device = max(high - low, 1e-12), settings.where
+    scaled = np.where(observed, (values.astype(np.float64) - low) / unit, 0).astype(np.float32)
+    attempts = [
+        (device, lambda: solve_as_published(scaled, observed, settings)),
+        (
+            f"cpu, as {device} was out of memory",
+            lambda: solve_as_published(scaled, observed, replace(settings, device="cpu")),
+        ),
+    ]
+    image, place = first_that_fits(attempts if device != "cpu" else attempts[:1])
+    return (image.astype(np.float64) * unit + low).astype(np.float32)[None], place
+
+
+def _computed(
+    model: StackModel, window: Inputs, dates: Sequence[int], settings: Settings, device: str, together: int
+) -> NDArray[np.float32]:
+    """Return the layers (layer, T, B, h, w) of a window computed on a device, so many dates at once: see `filled`."""
+    there = standardised(model, window.values, window.observed, device)
+    values, deviation = solve(model.on(device), there, dates, settings, together)
+    unit, center = uploaded(model.deviation, device), uploaded(model.center, device)
+    found = torch.stack([values * unit + center, deviation * unit][: 1 + settings.uncertainty])
+    layers = np.zeros(found.shape, np.float32)
+    layers[:, window.fill] = found[:, uploaded(window.fill, device)].cpu().numpy()
+    return layers
+
+
+def standardised(model: StackModel, values: NDArray[Any], observed: NDArray[np.bool_], device: str) -> Window:
+    """Return a window (T, B, h, w) standardised on a device. A pixel with a band missing is a gap of its whole date."""
+    center, deviation = model.center, model.deviation
+    if model.bands is not None:
+        values, observed = values[:, model.bands], observed[:, model.bands]
+        center, deviation = center[:, model.bands], deviation[:, model.bands]
+    known = uploaded(np.asarray(observed.all(axis=1)), device)  # (time, h, w)
+    scaled = uploaded(values, device).to(exact(known.device))
+    scaled = (scaled - uploaded(center, device)) / uploaded(deviation, device)
+    return Window(scaled.masked_fill(~known[:, None], 0).float(), known)
 
 
 def solve_as_published(

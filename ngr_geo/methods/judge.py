@@ -51,6 +51,7 @@ def tabulated(errors: Sequence[Tensor], hidden: Tensor) -> Table:
     """Return the table of members' errors, each (B, h, w), at the `hidden` pixels, (h, w) or for each band (B, h, w)."""
     place = hidden if hidden.ndim == 2 else hidden.any(0)
     height, width = place.shape
+    errors, hidden, place = [error.cpu() for error in errors], hidden.cpu(), place.cpu()
     blob = ndimage.label(place.numpy())[0]
     cell = (np.arange(height) // CELL)[:, None] * (width // CELL + 1) + np.arange(width) // CELL
     _, label = np.unique((blob * (cell.max() + 1) + cell)[place.numpy()], return_inverse=True)

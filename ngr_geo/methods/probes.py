@@ -34,7 +34,7 @@ def deviation_of(problem: Problem, answer: Tensor, calibrations: Calibrations) -
     for where, calibration, columns in _situations(problem, answer, calibrations, ~problem.seen):
         deviation[:, where] = torch.nan
         if calibration is not None:
-            unit = torch.from_numpy(calibration.deviation).to(answer.dtype)[:, None]
+            unit = torch.from_numpy(calibration.deviation).to(answer)[:, None]
             deviation[:, where] = calibration.scale(columns[..., where]) * unit
     return deviation
 
@@ -63,7 +63,7 @@ def judgements_of(
     looks += [(trial, trial.stop | trial.score, networks[1:2] or networks[:1]) for trial in second if networks]
     tables: dict[int, list[judge.Table]] = {}
     for (problem, *_), hidden, used in looks:
-        members = [error_of(problem, some, scale, settings) for some in ((), used)[: 1 + bool(used)]]
+        members = [error_of(problem, some, scale) for some in ((), used)[: 1 + bool(used)]]
         tables.setdefault(problem.date, []).append(judge.tabulated(members, hidden))
     judgement = {}
     for date in dates:
@@ -119,10 +119,10 @@ def probes_of(
                 Window(w.values[..., rows, columns], w.observed[..., rows, columns])
                 for w in (windows[number], seen[number])
             )
-            width = hiding.thickness(~full.observed[date].numpy())
+            width = hiding.thickness(~full.observed[date].cpu().numpy())
             key = np.random.SeedSequence([seed, number, date, rows.start, columns.start, turn])
-            for mask in hiding.draw(part.observed[date].numpy(), width, key, PROBE_SHARE, PROBE_WIDEST):
-                hidden, left = torch.from_numpy(mask), part.observed.clone()
+            for mask in hiding.draw(part.observed[date].cpu().numpy(), width, key, PROBE_SHARE, PROBE_WIDEST):
+                hidden, left = torch.from_numpy(mask).to(part.observed.device), part.observed.clone()
                 left[date] &= ~hidden
                 if left[date].any():
                     never = score[number][date, rows, columns]
@@ -143,7 +143,7 @@ def unseen_probes_of(
     if windows[0].observed.shape[0] == 1:
         return []
     cells = [(n, cell) for n, w in enumerate(windows) for cell in cells_of(tuple(w.observed.shape[1:]))]
-    gaps = [~windows[n].observed[..., *cell].any(0).numpy() for n, cell in cells]
+    gaps = [~windows[n].observed[..., *cell].any(0).cpu().numpy() for n, cell in cells]
     gaps = sorted((gap for gap in gaps if gap.any()), key=lambda gap: -int(gap.sum()))[:UNSEEN_PROBES]
     shares = [float(seen[n].observed[date, *cell].float().mean()) for n, cell in cells]
     hosts = [cell for cell, share in zip(cells, shares, strict=True) if share >= max(np.median(shares), 0.05)]
@@ -153,7 +153,7 @@ def unseen_probes_of(
         window = windows[number]
         key = np.random.SeedSequence([seed, number, date, rows.start, columns.start, turn, 1])
         there = window.observed[date, rows, columns]
-        hidden = torch.from_numpy(hiding.moved(gaps[turn % len(gaps)], there.numpy(), key))
+        hidden = torch.from_numpy(hiding.moved(gaps[turn % len(gaps)], there.cpu().numpy(), key)).to(there.device)
         full, part = (
             Window(w.values[..., rows, columns], w.observed[..., rows, columns] & ~hidden)
             for w in (window, seen[number])
@@ -164,16 +164,14 @@ def unseen_probes_of(
     return probes
 
 
-def calibrations_of(
-    probes: Sequence[Probe], networks: Sequence[Small], scale: dict[int, Tensor], settings: Settings
-) -> Calibrations:
+def calibrations_of(probes: Sequence[Probe], networks: Sequence[Small], scale: dict[int, Tensor]) -> Calibrations:
     """Return how far the guide, or with networks what they make of it, may be off at pixels that are filled."""
     parts: list[list[tuple[Tensor, Tensor, Tensor, Tensor]]] = [[], []]
     for number, (problem, hidden, never) in enumerate(probes):
-        answer = answer_of(problem, networks, scale, settings.device)
+        answer = answer_of(problem, networks, scale)
         error = integrate(problem, answer) - problem.values
         for where, _, columns in _situations(problem, answer, (None, None), hidden):
-            numbers = torch.full((int(where.sum()),), number)
+            numbers = torch.full((int(where.sum()),), number, device=where.device)
             kind = int(bool(problem.unseen[where].any()))
             parts[kind].append((error[:, where], columns[..., where], never[where], numbers))
     return _fitted(parts[0]), _fitted(parts[1], by_depth=True)
@@ -183,7 +181,7 @@ def _fitted(parts: Sequence[tuple[Tensor, Tensor, Tensor, Tensor]], by_depth: bo
     """Return the calibration of errors from the parts that some probes gave, None where there are none; see `calibrate`."""
     if not parts:
         return None
-    errors, columns, never, probe = (torch.cat(column, -1) for column in zip(*parts, strict=True))
+    errors, columns, never, probe = (torch.cat(column, -1).cpu() for column in zip(*parts, strict=True))
     return calibrate(errors, columns, never, probe, by_depth)
 
 
@@ -194,7 +192,6 @@ def expecting(
     gaps: Sequence[tuple[Problem, Tensor]],
     networks: Sequence[Small],
     scale: dict[int, Tensor],
-    settings: Settings,
 ) -> Judgement:
     """Return the judgement with RMSE and bias per band of a method where a date has gaps (h, w), as some windows show them.
 
@@ -206,13 +203,13 @@ def expecting(
     squares, counts = np.zeros((2, len(known[0].rms))), np.zeros(2)
     some = [(problem, gap) for problem, gap in gaps if gap.any()]
     for problem, gap in some[:: max(1, len(some) // PROBES)]:
-        answer = answer_of(problem, networks, scale, settings.device)
+        answer = answer_of(problem, networks, scale)
         for where, calibration, columns in _situations(problem, answer, calibrations, gap):
             kind = int(bool(problem.unseen[where].any()))
             counts[kind] += int(where.sum())
             if calibration is not None:
                 squares[kind] += (
-                    calibration.scale(columns[..., where]).double().square().sum(1).numpy() * calibration.rms**2
+                    calibration.scale(columns[..., where]).cpu().double().square().sum(1).numpy() * calibration.rms**2
                 )
     share = counts / max(counts.sum(), 1)
     if not counts.any() or any(c is None and part > NEGLIGIBLE for c, part in zip(calibrations, share, strict=True)):

@@ -6,10 +6,7 @@ Tensors only: a stack is (T, B, h, w), standardised per date and band.
 from __future__ import annotations
 
 import itertools
-import threading
-import weakref
 from collections.abc import Iterator, Sequence
-from copy import deepcopy
 from dataclasses import dataclass, replace
 from typing import Any, Literal, NamedTuple
 
@@ -17,12 +14,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..errors import warn
 from ..guides import dates as guides
 from ..guides.dates import DateGuide, Window
 from ..solver import Neumann, Small, hold
 from ..solver.train import Example
 from . import hiding
+from .placement import exact
 
 Method = Literal["auto", "ngr", "guide", "paper"]
 HOLD_STEPS = 16
@@ -44,9 +41,14 @@ class Settings:
     tune: int = 0
     uncertainty: bool = False
 
+    @property
+    def where(self) -> str:
+        """The device: the one chosen, else the fastest of the machine that this runs on."""
+        return self.device or fastest_device()
+
     def placed(self) -> Settings:
         """Return them with the device of the machine that this runs on, where none was chosen."""
-        return self if self.device else replace(self, device=fastest_device())
+        return replace(self, device=self.where)
 
 
 def fastest_device() -> str:
@@ -105,11 +107,21 @@ class Trial(NamedTuple):
 
 
 @torch.no_grad()
-def answer_of(problem: Problem, networks: Sequence[Small], scale: dict[int, Tensor], device: str | None) -> Tensor:
-    """Return  guide + s·V  (B, h, w), where V is the mean of the networks' answers; without networks the guide."""
-    if not networks:
-        return problem.guide
-    return problem.guide + scale[problem.date] * _potential(problem.inputs, networks, device)
+def answers_of(problems: Sequence[Problem], networks: Sequence[Small], scale: dict[int, Tensor]) -> dict[int, Tensor]:
+    """Return  guide + s·V  (B, h, w) for each date, where V is the mean of the networks' answers; without networks the guide.
+
+    The problems are of one window, and go through each network in one batch.
+    """
+    if not networks or not problems:
+        return {p.date: p.guide for p in problems}
+    inputs = torch.stack([p.inputs for p in problems])
+    potentials = torch.stack([network(inputs) for network in networks]).mean(0)
+    return {p.date: p.guide + scale[p.date] * v for p, v in zip(problems, potentials, strict=True)}
+
+
+def answer_of(problem: Problem, networks: Sequence[Small], scale: dict[int, Tensor]) -> Tensor:
+    """Return the answer (B, h, w) to one problem: see `answers_of`."""
+    return answers_of([problem], networks, scale)[problem.date]
 
 
 @torch.no_grad()
@@ -119,38 +131,6 @@ def integrate(problem: Problem, answer: Tensor) -> Tensor:
     start = torch.where(problem.trusted, problem.values, answer)
     image = hold(start, fields, problem.trusted, (1.0, 1.0, 0.0), Neumann(), HOLD_STEPS, guide=answer)
     return torch.where(problem.seen, problem.values, image)
-
-
-def _potential(inputs: Tensor, networks: Sequence[Small], device: str | None) -> Tensor:
-    """Return the mean of the networks' answers (B, h, w); one at a time on a GPU, and on the CPU where it is out of memory."""
-    if device not in (None, "cpu"):
-        assert device is not None
-        try:
-            with TURN:
-                there = inputs[None].to(device)
-                return torch.stack([_placed(network, device)(there)[0] for network in networks]).mean(0).cpu()
-        except torch.cuda.OutOfMemoryError:
-            if device not in _FULL:
-                _FULL.add(device)
-                text = f"{device} is out of memory: such tiles go to the CPU. Use a smaller tile."
-                warn(text)
-    return torch.stack([_placed(network, "cpu")(inputs[None])[0] for network in networks]).mean(0)
-
-
-def _placed(network: Small, device: str) -> Small:
-    """Return the network on a device: itself, or a copy that is made once."""
-    if next(network.parameters()).device == torch.device(device):
-        return network
-    with _COPYING:
-        copies = _COPIES.setdefault(network, {})
-        if device not in copies:
-            copies[device] = deepcopy(network).to(device)
-        return copies[device]
-
-
-TURN, _COPYING = threading.Lock(), threading.Lock()
-_FULL: set[str] = set()
-_COPIES: weakref.WeakKeyDictionary[Small, dict[str, Small]] = weakref.WeakKeyDictionary()
 
 
 def problem_of(guide: DateGuide, window: Window, seen: Window, date: int) -> Problem:
@@ -171,14 +151,14 @@ def hidden_from(
     """Return the pixels hidden from each window, (T, h, w), in two disjoint sets; only dates to fill hide any."""
     stop, score = [], []
     for number, window in enumerate(windows):
-        observed = window.observed.numpy()
+        observed = window.observed.cpu().numpy()
         pair = np.zeros((2, *observed.shape), bool)
         for date in dates:
             width = hiding.thickness(~observed[date])
             key = np.random.SeedSequence([seed, number, date, draw] if draw else [seed, number, date])
             pair[:, date] = hiding.draw(observed[date], width, seed=key)
-        stop.append(torch.from_numpy(pair[0]))
-        score.append(torch.from_numpy(pair[1]))
+        stop.append(torch.from_numpy(pair[0]).to(window.observed.device))
+        score.append(torch.from_numpy(pair[1]).to(window.observed.device))
     return stop, score
 
 
@@ -188,7 +168,9 @@ def residual_scale(problems: Sequence[Problem]) -> dict[int, Tensor]:
     for date in {p.date for p in problems}:
         residual = torch.cat([(p.values - p.guide)[:, p.seen] for p in problems if p.date == date], dim=1)
         deviation = (
-            residual.double().square().mean(1).sqrt().float() if residual.shape[1] else torch.ones(len(residual))
+            residual.to(exact(residual.device)).square().mean(1).sqrt().float()
+            if residual.shape[1]
+            else residual.new_ones(len(residual))
         )
         scale[date] = deviation.clamp(min=1e-3)[:, None, None]
     return scale
@@ -202,13 +184,13 @@ def cells_of(shape: tuple[int, ...]) -> Iterator[tuple[slice, slice]]:
             yield slice(top, bottom), slice(left, right)
 
 
-def example_of(problem: Problem, scale: dict[int, Tensor], device: str | None) -> Example:
+def example_of(problem: Problem, scale: dict[int, Tensor]) -> Example:
     """Return a problem as an example; those with much to fill are drawn more often, as long as they can teach it."""
     weight = min(float((~problem.seen).sum()), 4.0 * float(problem.seen.sum()))
     residual = (problem.values - problem.guide) / scale[problem.date]
-    return Example(problem.inputs.to(device), residual.to(device), problem.seen.to(device), weight)
+    return Example(problem.inputs, residual, problem.seen, weight)
 
 
-def error_of(problem: Problem, networks: Sequence[Small], scale: dict[int, Tensor], settings: Settings) -> Tensor:
+def error_of(problem: Problem, networks: Sequence[Small], scale: dict[int, Tensor]) -> Tensor:
     """Return what is filled in less what was measured (B, h, w)."""
-    return integrate(problem, answer_of(problem, networks, scale, settings.device)) - problem.values
+    return integrate(problem, answer_of(problem, networks, scale)) - problem.values

@@ -63,7 +63,7 @@ class Stack:
         Raises:
             MaskError: no pixel is observed.
         """
-        from .filling import fit
+        from .filling import fit, standardised
 
         values, observed = sample.values, sample.observed
         if not any(o.any() for o in observed):
@@ -76,7 +76,8 @@ class Stack:
         model = StackModel(center, deviation, (low, high), None if take_part.all() else take_part)
         if self.settings.method == "paper":
             return model
-        windows = [window(model, v, o) for v, o in zip(values, observed, strict=True)]
+        device = self.settings.where
+        windows = [standardised(model, v, o, device) for v, o in zip(values, observed, strict=True)]
         # Of a whole scene, a date without gaps has nothing to teach or to judge.
         gaps = sample.gaps if self.whole and sample.gaps is not None else None
         wanted = [t for t in self.targets if gaps is None or any(g[t].any() for g in gaps)]
@@ -123,7 +124,7 @@ class Stack:
         values, observed, gaps, inside = part
         assert gaps is not None
         fill = gaps if inside is None else gaps & inside
-        layers = self._solved(model, values, np.array(np.broadcast_to(observed, values.shape)), fill, tile)
+        layers, place = self._solved(model, values, np.array(np.broadcast_to(observed, values.shape)), fill, tile)
         core = (slice(None), *tile.core)
         counted = np.ones(values.shape[-2:], bool) if inside is None else inside
         missing = missing_in(observed, model.bands)
@@ -132,10 +133,12 @@ class Stack:
             "missing": np.asarray(missing & counted)[core].sum((1, 2)),
             "filled": np.asarray(fill.any(axis=1))[core].sum((1, 2)),
             "unseen": np.asarray(_seen_on_no_date(missing, fill))[core].sum((1, 2)),
-            "outcome": np.array("nothing" if layers is None else "unsolvable" if np.isnan(layers).all() else "solved"),
+            "outcome": np.array("nothing"),
+            "place": np.array(place),
         }
         if layers is not None:
             here = np.broadcast_to(fill, values.shape)
+            stats["outcome"] = np.array("unsolvable" if np.isnan(layers[:, here]).all() else "solved")
             if self.settings.uncertainty:
                 stats["uncertainty"] = layers[1][here].mean(dtype=np.float64)
             layers[:, ~here] = 0  # nothing is asked of it there
@@ -143,37 +146,34 @@ class Stack:
 
     def _solved(
         self, model: StackModel, values: NDArray[Any], observed: NDArray[np.bool_], fill: NDArray[np.bool_], tile: Tile
-    ) -> NDArray[np.float32] | None:
-        """Return the layers (layer, time, band, h, w) of a tile; None if it has nothing to fill, NaN if it cannot be solved."""
-        from .filling import solve, solve_as_published
+    ) -> tuple[NDArray[np.float32] | None, str]:
+        """Return the layers (layer, time, band, h, w) of a tile, and where they were computed.
+
+        The layers are None if it has nothing to fill, NaN if it cannot be solved.
+        """
+        from . import filling
 
         targets = [int(t) for t in np.flatnonzero(fill.any(axis=(1, 2, 3)))]
         if not targets:
-            return None
+            return None, ""
         count = len(self.layers)
         if not observed.any():
-            return np.full((count, *values.shape), np.nan, np.float32)
+            return np.full((count, *values.shape), np.nan, np.float32), ""
         if model.bands is not None and not model.bands.all():
             bands = model.bands
             some = replace(model, center=model.center[:, bands], deviation=model.deviation[:, bands], bands=None)
             gaps = np.broadcast_to(fill, values.shape)[:, bands]
-            answer = self._solved(some, values[:, bands], observed[:, bands], gaps, tile)
+            answer, place = self._solved(some, values[:, bands], observed[:, bands], gaps, tile)
             if answer is None:
-                return None
+                return None, place
             wide = np.full((count, *values.shape), np.nan, np.float32)
             wide[:, :, bands] = answer
-            return wide
+            return wide, place
         if model.guide is None:
-            low, high = model.limits
-            unit = max(high - low, 1e-12)
-            scaled = np.where(observed, (values.astype(np.float64) - low) / unit, 0).astype(np.float32)
             settings = replace(self.settings, seed=tile.seed(self.settings.seed))
-            published = solve_as_published(scaled, observed, settings)
-            return (published.astype(np.float64) * unit + low).astype(np.float32)[None]
-        part = window(model, values, observed)
-        filled, deviation = (a.numpy() for a in solve(model, part, targets, self.settings))
-        found = [(filled * model.deviation + model.center).astype(np.float32), deviation * model.deviation]
-        return np.stack(found[:count])
+            return filling.filled_as_published(model, values, observed, settings)
+        window = filling.Inputs(values, observed, np.broadcast_to(fill, values.shape))
+        return filling.filled(model, window, targets, self.settings)
 
     def written(self, cube: Cube, layers: Any, gaps: Any) -> xr.DataArray | xr.Dataset:
         """Return the raster with its gaps filled."""
@@ -244,22 +244,6 @@ def _for_all(judgement: Any, bands: NDArray[np.bool_]) -> Any:
         column[bands] = getattr(judgement, name)
         wide[name] = tuple(column.tolist())
     return judgement._replace(**wide)
-
-
-def window(model: StackModel, values: NDArray[Any], observed: NDArray[np.bool_]) -> Any:
-    """Return a standardised window for the task. A pixel with a band missing is a gap of its whole date."""
-    import torch
-
-    from ..guides.dates import Window
-
-    center, deviation = model.center, model.deviation
-    if model.bands is not None:
-        values, observed = values[:, model.bands], observed[:, model.bands]
-        center, deviation = center[:, model.bands], deviation[:, model.bands]
-    known = np.asarray(observed.all(axis=1))  # (time, h, w)
-    scaled = (values.astype(np.float64) - center) / deviation
-    clean = np.where(known[:, None], scaled, 0).astype(np.float32)
-    return Window(torch.from_numpy(clean), torch.from_numpy(known))
 
 
 def _scaling(

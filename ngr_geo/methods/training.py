@@ -6,7 +6,6 @@ import itertools
 import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import nullcontext
 from copy import deepcopy
 
 import numpy as np
@@ -18,7 +17,8 @@ from ..progress import Progress
 from ..solver import Small
 from ..solver.train import Example, Training, train
 from ..tiling.threads import threads
-from .problem import TURN, Problem, Settings, Trial, cells_of, error_of, example_of, hidden_from, problem_of
+from .placement import exact
+from .problem import Problem, Settings, Trial, cells_of, error_of, example_of, hidden_from, problem_of
 
 CHECK_EVERY = 10
 PATIENCE = 4
@@ -33,12 +33,11 @@ def tuned_on(
 ) -> tuple[Small, ...]:
     """Return the networks trained for a few more, smaller steps on what one tile shows of its date."""
     tuned = []
-    with nullcontext() if settings.device == "cpu" else TURN:
-        example = example_of(problem, scale, settings.device)
-        for number, network in enumerate(networks):
-            own = deepcopy(network).requires_grad_(requires_grad=True).to(settings.device)
-            training = train(own, [example], TUNING, settings.seed + number)
-            tuned.append(next(itertools.islice(training, settings.tune - 1, None)).to("cpu"))
+    example = example_of(problem, scale)
+    for number, network in enumerate(networks):
+        own = deepcopy(network).requires_grad_(requires_grad=True)
+        training = train(own, [example], TUNING, settings.seed + number)
+        tuned.append(next(itertools.islice(training, settings.tune - 1, None)))
     return tuple(tuned)
 
 
@@ -80,12 +79,12 @@ def train_pair(
     """
     pair = []
     for number, part in enumerate((problems, everything)):
-        examples = [example_of(p, scale, settings.device) for p in part if p.seen.any()]
+        examples = [example_of(p, scale) for p in part if p.seen.any()]
         network = (
             deepcopy(given[number % len(given)])
             if given
             else Small(len(part[0].inputs), len(part[0].values), seed=settings.seed + number)
-        ).to(settings.device)
+        ).to(part[0].inputs.device)
         pair.append((network, examples))
     if not pair[0][1]:
         return (), 0
@@ -119,13 +118,13 @@ def _lead(
     The last one where the number of steps is given, or the method is "ngr" and none was better.
     """
     best, best_steps, worse = deepcopy(network), 0, 0
-    best_error = _stop_error(trials, (), scale, settings)
+    best_error = _stop_error(trials, (), scale)
     for step, averaged in enumerate(train(network, examples, Training(), settings.seed), start=1):
         progress("train", step, most)
         if step == most and (settings.steps or not trials):
             return deepcopy(averaged), step
         if step % CHECK_EVERY == 0 and not settings.steps:
-            error = _stop_error(trials, (averaged,), scale, settings)
+            error = _stop_error(trials, (averaged,), scale)
             worse = 0 if error < best_error else worse + 1
             if error < best_error:
                 best, best_steps, best_error = deepcopy(averaged), step, error
@@ -157,25 +156,21 @@ def _most_steps(problems: Sequence[Problem]) -> int:
     return int(min(max(60 * (pixels / 128**2) ** 0.5, 60), MOST_STEPS)) // CHECK_EVERY * CHECK_EVERY
 
 
-def _stop_error(
-    trials: Sequence[Trial], networks: Sequence[Small], scale: dict[int, Tensor], settings: Settings
-) -> float:
+def _stop_error(trials: Sequence[Trial], networks: Sequence[Small], scale: dict[int, Tensor]) -> float:
     """Return log RMSE on the stop set, mean over bands and over dates, which count by how much they have to fill."""
-    errors = _errors(trials, networks, scale, settings)
+    errors = _errors(trials, networks, scale)
     gaps = {d: sum(float((~t.problem.seen).sum()) for t in trials if t.problem.date == d) for d in errors}
     each = [gaps[d] * float(np.log(e + 1e-9).mean()) for d, e in errors.items()]
     return sum(each) / sum(gaps.values()) if errors else 0.0
 
 
-def _errors(
-    trials: Sequence[Trial], networks: Sequence[Small], scale: dict[int, Tensor], settings: Settings
-) -> dict[int, np.ndarray]:
+def _errors(trials: Sequence[Trial], networks: Sequence[Small], scale: dict[int, Tensor]) -> dict[int, np.ndarray]:
     """Return, for each date, RMSE per band (B,) on the stop set."""
     parts: dict[int, list[Tensor]] = {}
     for problem, stop, _ in trials:
-        error = error_of(problem, networks, scale, settings)[:, stop]
-        parts.setdefault(problem.date, []).append(error.double().square())
-    return {date: torch.cat(some, dim=1).mean(1).sqrt().numpy() for date, some in parts.items()}
+        error = error_of(problem, networks, scale)[:, stop]
+        parts.setdefault(problem.date, []).append(error.to(exact(error.device)).square())
+    return {date: torch.cat(some, dim=1).mean(1).sqrt().cpu().numpy() for date, some in parts.items()}
 
 
 def second_look(

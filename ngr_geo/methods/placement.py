@@ -1,0 +1,66 @@
+"""Where a window is computed: on its device, in smaller parts where that is out of memory, at last on the CPU.
+
+Whatever computes takes the device of the tensors that it is given. So a window is uploaded once, as it is stored; what was learnt
+is copied to the device once; and only what was filled comes back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from copy import deepcopy
+from dataclasses import fields, is_dataclass, replace
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+Value = TypeVar("Value")
+Answer = TypeVar("Answer")
+
+
+def uploaded(array: NDArray[Any], device: str | torch.device) -> Tensor:
+    """Return an array as a tensor on a device, through pinned memory where that is a GPU of CUDA."""
+    native = np.ascontiguousarray(array, array.dtype.newbyteorder("="))
+    tensor = torch.from_numpy(native if native.flags.writeable else native.copy())
+    if torch.device(device).type == "cuda":
+        tensor = tensor.pin_memory()
+    return tensor.to(device, non_blocking=True)
+
+
+def exact(device: torch.device) -> torch.dtype:
+    """Return the widest type of a device: float64, or float32 where it has no other (MPS)."""
+    return torch.float32 if device.type == "mps" else torch.float64
+
+
+def moved(value: Value, device: str | torch.device) -> Value:
+    """Return a value with all tensors and networks in it on a device: copies of those that are not there."""
+    found: Any = value
+    if isinstance(value, Tensor):
+        found = value.to(device)
+    elif isinstance(value, nn.Module):
+        there = torch.empty(0, device=device).device == next(value.parameters()).device
+        found = value if there else deepcopy(value).to(device)
+    elif isinstance(value, dict):
+        found = {key: moved(part, device) for key, part in value.items()}
+    elif isinstance(value, tuple):
+        parts = [moved(part, device) for part in value]
+        found = type(value)(*parts) if hasattr(value, "_fields") else tuple(parts)
+    elif is_dataclass(value) and not isinstance(value, type):
+        found = replace(value, **{f.name: moved(getattr(value, f.name), device) for f in fields(value) if f.init})
+    return found  # type: ignore[no-any-return]  # of the type of what was given
+
+
+def first_that_fits(attempts: Sequence[tuple[str, Callable[[], Answer]]]) -> tuple[Answer, str]:
+    """Return the answer of the first attempt that the device has enough memory for, and its name; the last is not caught."""
+    for name, attempt in attempts[:-1]:
+        try:
+            return attempt(), name
+        except RuntimeError as error:
+            if not isinstance(error, torch.cuda.OutOfMemoryError) and "out of memory" not in str(error):  # so says MPS
+                raise
+        if torch.cuda.is_available():  # beyond the handler, whose traceback keeps the tensors that filled the memory
+            torch.cuda.empty_cache()
+    name, attempt = attempts[-1]
+    return attempt(), name
