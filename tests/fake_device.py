@@ -63,6 +63,8 @@ class FakeDevice(TorchFunctionMode):
         if func in HOST_ONLY and marked:
             msg = f"can't convert {DEVICE} device type tensor to numpy. Use Tensor.cpu() first."
             raise TypeError(msg)
+        if func is torch.Tensor.pin_memory:
+            return args[0]
         if func in (torch.Tensor.to, torch.Tensor.cuda, torch.Tensor.cpu):
             return self._moved(func, args, kwargs)
         there = bool(marked)
