@@ -354,7 +354,7 @@ def test_a_prior_comes_back_from_its_file_and_gives_the_same_bits(
     assert_same(one, window.ngr.decloud(steps=3, **keywords))  # trained here, as long: the same networks
     assert again.guide is not None
     assert prior.guide is not None
-    assert again.judgement == prior.scene.judgement
+    assert again.judgement == prior.judgement
     for a, b in zip(again.networks, prior.networks, strict=True):
         assert all((x == y).all() for x, y in zip(a.state_dict().values(), b.state_dict().values(), strict=True))
 
