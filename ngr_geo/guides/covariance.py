@@ -5,10 +5,30 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+BLOCK = 2**22
+"""Numbers that are held in double precision at a time."""
+
+
+def wide(values: Tensor) -> Tensor:
+    """Return values in float64, or in float32 on a device that has nothing wider (MPS)."""
+    try:
+        return values.double()
+    except TypeError:
+        return values.float()
+
+
+def moments(pixels: Tensor) -> Tensor:
+    """Return the mean products (B, B) of pixels (B, n), `wide`."""
+    parts = pixels.split(max(1, BLOCK // max(len(pixels), 1)), dim=1)
+    total = wide(pixels.new_zeros(len(pixels), len(pixels)))
+    for part in map(wide, parts):
+        total += part @ part.T
+    return total / max(pixels.shape[1], 1)
+
 
 def principal(pixels: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the principal directions of pixels (B, n) about 0: their variances (B,), largest first, and columns (B, B)."""
-    values, vectors = torch.linalg.eigh(pixels @ pixels.T / max(pixels.shape[1], 1))
+    """Return the principal directions of pixels (B, n) about 0: variances (B,), largest first, and columns (B, B), both `wide`."""
+    values, vectors = torch.linalg.eigh(moments(pixels))
     return values.flip(0), vectors.flip(1)
 
 

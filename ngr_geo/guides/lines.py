@@ -8,12 +8,11 @@ have this alone. Ref.: Cressie 1993 (kriging), Guleryuz 2006 and Cai, Chan & She
 
 from __future__ import annotations
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn import functional
 
-from .covariance import principal
+from .covariance import principal, wide
 from .shrinkage import shrink
 
 SPECTRA = 12
@@ -29,6 +28,8 @@ PATCH = 8
 NEAR, WIDE, LAST = 0.15, 0.6, 0.03
 """Thresholds in standard deviations of a coefficient image: of the first sweep (where all gaps were predicted, and where not) and
 of the last."""
+BLOCK = 2**22
+"""Numbers that are interpolated at a time."""
 
 
 def fill(cube: Tensor, observed: Tensor) -> Tensor:
@@ -37,21 +38,18 @@ def fill(cube: Tensor, observed: Tensor) -> Tensor:
     whole = observed.all(0)
     if int(whole.sum()) < 2 * len(cube):
         return start
-    pixels = start[:, whole].double()
-    mean = pixels.mean(1)
-    unit = pixels.std(1).clamp(min=1e-9)
-    centred = (pixels - mean[:, None]) / unit[:, None]
-    vectors = principal(centred)[1][:, :SPECTRA].float()
-    mean, unit = mean.float()[:, None, None], unit.float()[:, None, None]
+    pixels = start[:, whole]
+    mean, unit = pixels.mean(1)[:, None, None], pixels.std(1).clamp(min=1e-9)[:, None, None]
+    vectors = principal((pixels - mean[..., 0]) / unit[..., 0])[1][:, :SPECTRA].to(cube)
     standard = (start - mean) / unit
     target = torch.einsum("br,bhw->rhw", vectors, standard)
     rest = standard - torch.einsum("br,rhw->bhw", vectors, target)
-    predicted, reached = _from_sides(target.numpy().astype(np.float64), whole.numpy())
-    maps = torch.from_numpy(predicted).float()
+    maps, reached = _from_sides(target, whole)
     deviation = target[:, whole].std(1).clamp(min=1e-9)
-    parts = _around(~whole.numpy())
-    for level in np.geomspace(NEAR if reached.all() else WIDE, LAST, SWEEPS):
-        sigma = float(level) / 2.6 * deviation
+    first = NEAR if reached.all() else WIDE
+    parts = _around(~whole)
+    for sweep in range(SWEEPS):
+        sigma = first * (LAST / first) ** (sweep / (SWEEPS - 1)) / 2.6 * deviation
         for part in parts:
             shrunk = shrink(maps[..., *part].contiguous(), sigma, PATCH, wiener=False)
             maps[..., *part] = torch.where(whole[part], target[..., *part], shrunk)
@@ -59,88 +57,102 @@ def fill(cube: Tensor, observed: Tensor) -> Tensor:
     return torch.where(observed, cube, image)
 
 
-def _around(gap: NDArray[np.bool_]) -> list[tuple[slice, slice]]:
+def _around(gap: Tensor) -> list[tuple[slice, slice]]:
     """Return windows apart from each other that hold all gaps (h, w), and all patches that reach into them."""
     runs = []
-    for axis in (0, 1):
-        near = np.convolve(gap.any(1 - axis), np.ones(2 * PATCH - 1))[PATCH - 1 : -PATCH + 1] > 0
-        ends = np.flatnonzero(np.diff(np.pad(near, 1).astype(np.int8)))
-        runs.append([slice(int(a), int(b)) for a, b in ends.reshape(-1, 2)])
+    for axis in (1, 0):
+        line = gap.any(axis).float()[None]
+        near = functional.max_pool1d(line, 2 * PATCH - 1, 1, PATCH - 1)[0]
+        ends = functional.pad(near, (1, 1)).diff().nonzero()[:, 0].tolist()
+        runs.append([slice(a, b) for a, b in zip(ends[::2], ends[1::2], strict=True)])
     return [(rows, columns) for rows in runs[0] for columns in runs[1] if gap[rows, columns].any()]
 
 
-def _from_sides(maps: NDArray[np.float64], known: NDArray[np.bool_]) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+def _from_sides(maps: Tensor, known: Tensor) -> tuple[Tensor, Tensor]:
     """Return maps (r, h, w) predicted where not `known` (h, w), and where they are known or were reached.
 
     Across the shorter way: along rows where the gap is narrower from left to right, else along columns.
     """
     across, down = _span(known), _span(known.T).T
-    predicted, reached = maps.copy(), known.copy()
+    predicted, reached = maps.clone(), known.clone()
     for turned in (False, True):
         want = ~known & ((down < across) if turned else (across <= down))
         if turned:
-            out, got = _columns(maps.transpose(0, 2, 1), known.T, want.T)
-            out, got = out.transpose(0, 2, 1), got.T
+            out, got = (a.transpose(-2, -1) for a in _columns(maps.transpose(1, 2), known.T, want.T))
         else:
             out, got = _columns(maps, known, want)
-        predicted[:, got] = out[:, got]
+        predicted = torch.where(got, out, predicted)
         reached |= got
     return predicted, reached
 
 
-def _columns(
-    maps: NDArray[np.float64], known: NDArray[np.bool_], want: NDArray[np.bool_]
-) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+def _columns(maps: Tensor, known: Tensor, want: Tensor) -> tuple[Tensor, Tensor]:
     """Return maps (r, h, w) predicted from the known columns to either side where `want` (h, w), and where that was possible."""
-    count, height, width = maps.shape
-    padded = np.pad(maps, ((0, 0), (ROWS, ROWS), (REACH, REACH)), mode="edge")
-    clear = np.pad(known, ((0, 0), (REACH, REACH)))
+    height, width = known.shape
+    padded = functional.pad(maps[None], (REACH, REACH, ROWS, ROWS), mode="replicate")[0]
+    clear = functional.pad(known.to(torch.int64), (REACH, REACH))
     offsets = [d for d in range(-REACH, REACH + 1) if d]
-    code = np.zeros(known.shape, np.int64)
-    for bit, d in enumerate(offsets):
-        code |= clear[:, REACH + d : REACH + d + width].astype(np.int64) << bit
-    out, got = maps.copy(), np.zeros(known.shape, bool)
-    for pattern in np.unique(code[want]).tolist():
+    code = sum(clear[:, REACH + d : REACH + d + width] << bit for bit, d in enumerate(offsets))
+    out, got = maps.clone(), torch.zeros_like(known)
+    for pattern in torch.unique(code[want]).tolist():
         chosen = [d for bit, d in enumerate(offsets) if pattern >> bit & 1]
         if not any(d < 0 for d in chosen) or not any(d > 0 for d in chosen):
             continue
         sides = (max(d for d in chosen if d < 0), min(d for d in chosen if d > 0))
         own = [(dy, d) for d in chosen for dy in range(-ROWS, ROWS + 1)]
         other = [(dy, d) for d in sides for dy in (-1, 0, 1)]
-        learn, use = known & (code & pattern == pattern), want & (code == pattern)
-        if learn.sum() < 2 * (len(own) + len(other) * CROSSED):
+        learn = (known & (code & pattern == pattern)).nonzero()
+        if len(learn) < 2 * (len(own) + len(other) * CROSSED):
             continue
-        thin = np.flatnonzero(learn)
-        learn = np.zeros(known.shape, bool)
-        learn.flat[thin[:: max(1, len(thin) // LEARN)]] = True
-
-        def take(number: int, where: NDArray[np.bool_], places: list[tuple[int, int]]) -> NDArray[np.float64]:
-            views = [
-                padded[number, ROWS + dy : ROWS + dy + height, REACH + d : REACH + d + width][where] for dy, d in places
-            ]
-            return np.stack(views)
-
-        beside = [(take(k, learn, other), take(k, use, other)) for k in range(min(CROSSED, count))]
-        for number in range(count):
-            others = [pair for k, pair in enumerate(beside) if k != number]
-            design = np.concatenate([take(number, learn, own), *(a for a, _ in others)])
-            apply = np.concatenate([take(number, use, own), *(b for _, b in others)])
-            gram = design @ design.T
-            gram[np.diag_indices_from(gram)] *= 1 + RIDGE
-            gram[np.diag_indices_from(gram)] += 1e-9 * max(gram.diagonal().max(), 1e-30)
-            out[number][use] = np.linalg.solve(gram, design @ maps[number][learn]) @ apply
+        use = want & (code == pattern)
+        out[:, use] = _predicted(padded, learn[:: max(1, len(learn) // LEARN)], use.nonzero(), own, other)
         got |= use
     return out, got
 
 
-def _span(known: NDArray[np.bool_]) -> NDArray[np.int64]:
+def _predicted(
+    padded: Tensor, learn: Tensor, use: Tensor, own: list[tuple[int, int]], other: list[tuple[int, int]]
+) -> Tensor:
+    """Return maps (r, n) at the pixels `use` (n, 2), by ridge regressions that were fitted at the pixels `learn` (m, 2).
+
+    Each map from its `own` values at so many rows and columns from the pixel, and from the `other` ones of the leading maps.
+    `padded` (r, h + 2 ROWS, w + 2 REACH) has the maps.
+    """
+    flat, width = padded.flatten(1), padded.shape[2]
+
+    def at(pixels: Tensor, places: list[tuple[int, int]]) -> Tensor:
+        """Return which entries of a flat map are at some places (k, n) beside pixels."""
+        shift = pixels.new_tensor([(ROWS + dy) * width + REACH + d for dy, d in places])
+        return shift[:, None] + pixels[:, 0] * width + pixels[:, 1]
+
+    (learn_own, use_own), (learn_other, use_other) = ((at(learn, some), at(use, some)) for some in (own, other))
+    beside = [(m[learn_other], m[use_other]) for m in flat[:CROSSED]]
+    middle = at(learn, [(0, 0)])[0]
+    found = []
+    for number, values in enumerate(flat):
+        others = [pair for k, pair in enumerate(beside) if k != number]
+        design = torch.cat([values[learn_own], *(a for a, _ in others)])
+        apply = torch.cat([values[use_own], *(b for _, b in others)])
+        gram = wide(design @ design.T)
+        gram.diagonal().mul_(1 + RIDGE).add_(1e-9 * gram.diagonal().max().clamp(min=1e-30))
+        found.append(torch.linalg.solve(gram, wide(design @ values[middle])).to(apply) @ apply)
+    return torch.stack(found)
+
+
+def _span(known: Tensor) -> Tensor:
     """Return how far apart the nearest known pixels to the left and to the right are (h, w); the width and more at an edge."""
     width = known.shape[1]
-    index = np.arange(width)[None]
-    left = np.maximum.accumulate(np.where(known, index, -width), axis=1)
-    right = np.minimum.accumulate(np.where(known, index, 2 * width)[:, ::-1], axis=1)[:, ::-1]
-    span: NDArray[np.int64] = right - left
-    return span
+    left, right = _beside(known, 1, -width, 2 * width)
+    return right - left
+
+
+def _beside(known: Tensor, axis: int, before: int, after: int) -> tuple[Tensor, Tensor]:
+    """Return the index of the last known entry before each one along an axis, or itself, and of the next; else the numbers given."""
+    index = torch.arange(known.shape[axis], device=known.device)
+    index = index.reshape([-1 if d == axis % known.ndim else 1 for d in range(known.ndim)])
+    low = torch.where(known, index, before).cummax(axis).values
+    high = torch.where(known, index, after).flip(axis).cummin(axis).values.flip(axis)
+    return low, high
 
 
 def interpolate(cube: Tensor, observed: Tensor) -> Tensor:
@@ -149,30 +161,25 @@ def interpolate(cube: Tensor, observed: Tensor) -> Tensor:
     Along a row the nearest observed values left and right, along a column those above and below, weighted by one over the
     distance between the two: a dead column is filled from its sides. Where a band has nothing in row or column, its mean.
     """
-    image = cube.clone()
-    for band, seen in enumerate(observed.numpy()):
-        if not seen.all():
-            filled = _interpolate(cube[band].numpy().astype(np.float64), seen)
-            image[band] = torch.where(observed[band], cube[band], torch.from_numpy(filled).to(cube.dtype))
-    return image
+    alike = bool((observed == observed[:1]).all())
+    parts = zip(*(a.split(max(1, BLOCK // cube[0].numel())) for a in (cube, observed)), strict=True)
+    return torch.cat([torch.where(seen, part, _interpolate(part, seen[:1] if alike else seen)) for part, seen in parts])
 
 
-def _interpolate(values: NDArray[np.float64], have: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """Return one band (h, w) interpolated."""
-    total, weight = np.zeros_like(values), np.zeros_like(values)
-    for axis in (0, 1):
+def _interpolate(values: Tensor, have: Tensor) -> Tensor:
+    """Return bands (b, h, w) interpolated between the pixels that there are: `have` (b or 1, h, w)."""
+    total, weight = torch.zeros_like(values), torch.zeros_like(have, dtype=values.dtype)
+    for axis in (1, 2):
         size = values.shape[axis]
-        index = np.arange(size).reshape((-1, 1) if axis == 0 else (1, -1))
-        before = np.maximum.accumulate(np.where(have, index, -1), axis=axis)
-        after = np.flip(np.minimum.accumulate(np.flip(np.where(have, index, size), axis), axis=axis), axis)
+        before, after = _beside(have, axis, -1, size)
         low, high = before >= 0, after < size
-        a = np.take_along_axis(values, np.maximum(before, 0), axis)
-        b = np.take_along_axis(values, np.minimum(after, size - 1), axis)
-        span = np.maximum(after - before, 1)
-        share = np.where(low & high, (index - before) / span, np.where(low, 0.0, 1.0))
-        found = low | high
-        gain = np.where(low & high, 1.0 / span**2, np.where(found, 1e-3 / size**2, 0))
-        total += gain * (a * (1 - share) + b * share)
+        a, b = (values.gather(axis, at.clamp(0, size - 1).expand_as(values)) for at in (before, after))
+        span = (after - before).clamp(min=1)
+        index = torch.arange(size, device=values.device).reshape((1, -1, 1) if axis == 1 else (1, 1, -1))
+        share = torch.where(low & high, (index - before).to(values) / span, (~low).to(values))
+        alone = (low | high).to(values) * (1e-3 / size**2)
+        gain = torch.where(low & high, 1 / span.to(values).square(), alone)
+        total += gain * torch.lerp(a, b, share.expand_as(a))
         weight += gain
-    mean = float(values[have].mean()) if have.any() else 0.0
-    return np.where(weight > 0, total / np.where(weight > 0, weight, 1), mean)
+    mean = (values * have).sum((1, 2)) / have.sum((1, 2)).clamp(min=1)
+    return torch.where(weight > 0, total / torch.where(weight > 0, weight, 1), mean[:, None, None])

@@ -16,14 +16,13 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-import numpy as np
 import torch
-from scipy.ndimage import median_filter
 from torch import Tensor
 from torch.nn import functional
 
-from . import deadlines, subspace
+from . import subspace
 from .covariance import principal
+from .filters import box_median, median_filter
 
 ROUNDS = 12
 SETTLED = 0.005
@@ -34,6 +33,8 @@ SURE = 5.0
 IMPULSE_INSIDE = 1e-3
 """Share of impulses inside the range that is always reckoned with."""
 HALF_BOX = 3
+BLOCK = 2**17
+"""Entries of some bands that are worked at together."""
 
 
 @dataclass(frozen=True)
@@ -49,70 +50,85 @@ class Mixed:
     impulses: Tensor
 
 
-def restore(cube: Tensor, observed: Tensor) -> Mixed:
-    """Return a cube (B, h, w) less mixed noise; `observed` (B, h, w), every band has observed entries."""
-    bands = len(cube)
+def restore(cube: Tensor, observed: Tensor, dead: Tensor | None = None) -> Mixed:
+    """Return a cube (B, h, w) less mixed noise.
+
+    Args:
+        cube: (B, h, w), finite.
+        observed: (B, h, w). Every band has observed entries.
+        dead: (B, h, w), True on dead lines that are known; those of entries at a limit are found here.
+    """
     inside = observed.any(0)
-    low, high, at_low, at_high = _limits(cube, observed)
-    dead = _dead(cube, observed, at_low, at_high)
-    known = observed & ~dead
+    limits = _limits(cube, observed)
+    known = observed & ~_dead(observed, *limits[2:], dead)
     image = _start(cube, known)
     sigma = _start_sigma(cube, image, known)
-    impulses = torch.full((bands,), 0.05)
-    clean = cube
-    stripes = torch.zeros(bands, 1, cube.shape[2])
-    count = known.flatten(1).sum(1).clamp(min=1)
+    impulses = sigma.new_full((len(cube),), 0.05)
+    beliefs = _beliefs(cube, known, *limits)
+    clean, stripes = cube, cube.new_zeros(len(cube), 1, cube.shape[2])
     for _ in range(ROUNDS):
-        complete, updated, others = torch.empty_like(cube), sigma.clone(), impulses.clone()
-        for band in range(bands):  # one at a time: what is at work stays small
-            b = slice(band, band + 1)
-            expected, here = image[b] + stripes[b], known[b]
-            limits = low[b], high[b], at_low[b] & here, at_high[b] & here
-            # E[z] - expected and Var[z] for what is Gaussian, and how probably that is
-            pull, variance, gauss = _believe(cube[b], expected, sigma[b], impulses[b], *limits)
-            weight = (gauss * here).sum().clamp(min=1)
-            others[band] = (((1 - gauss) * here).sum() / count[band]).clamp(0, 0.6)
-            complete[b] = torch.where(here, expected + gauss * pull, expected)
-            updated[band] = ((gauss * (pull**2 + variance) * here).sum() / weight).sqrt().clamp(min=1e-4)
+        complete, updated, others = torch.empty_like(cube), torch.empty_like(sigma), torch.empty_like(impulses)
+        for belief in beliefs:  # some bands at a time: what is at work stays small
+            b = belief.bands
+            complete[b], updated[b], others[b] = belief.completed(image[b] + stripes[b], sigma[b], impulses[b])
         stripes = _stripes(complete - image, known, sigma)
         impulses, sigma = others, updated
         clean = complete.sub_(stripes)
         new = subspace.denoise(clean, inside.expand_as(cube), sigma, rare=False).image
-        change = float(((new - image) / sigma[:, None, None]).square().mean().sqrt())
+        change = ((new - image) / sigma[:, None, None]).square().mean().sqrt()
         image = new
         if change < SETTLED:
             break
     return Mixed(image, clean, sigma, impulses)
 
 
-def _believe(
-    cube: Tensor,
-    expected: Tensor,
-    sigma: Tensor,
-    impulses: Tensor,
-    low: Tensor,
-    high: Tensor,
-    at_low: Tensor,
-    at_high: Tensor,
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Return for each entry E[z] - expected, Var[z] if it is Gaussian, and the probability that it is: three (B, h, w)."""
-    unit = sigma[:, None, None]
-    rate = impulses[:, None, None].clamp(min=1e-6)
-    z = (cube - expected) / unit
-    pull, variance = cube - expected, torch.zeros_like(cube)
-    density = torch.exp(-0.5 * z**2) / (unit * math.sqrt(2 * math.pi))
-    extent = (high - low).clamp(min=1e-6)[:, None, None]
-    gauss = (1 - rate) * density / ((1 - rate) * density + IMPULSE_INSIDE / extent)
-    for where, sign in ((at_low, 1.0), (at_high, -1.0)):
-        a = (sign * z[where]).clamp(min=-6)
-        beyond = 0.5 * torch.erfc(-a / math.sqrt(2)) + 1e-12
-        hazard = torch.exp(-0.5 * a**2) / math.sqrt(2 * math.pi) / beyond
-        scale = unit.expand_as(cube)[where]
-        pull[where] = -sign * scale * hazard
-        variance[where] = scale**2 * (1 - a * hazard - hazard**2).clamp(min=0)
-        p = rate.expand_as(cube)[where]
-        gauss[where] = (1 - p) * beyond / ((1 - p) * beyond + 0.5 * p)
-    return pull, variance, gauss
+@dataclass(frozen=True)
+class _Belief:
+    """What is known of some `bands`: the `cube` and where it is `known` (B, h, w), its range `extent` (B,).
+
+    `censored` has, for the lower and the upper limit, the sign that turns it into the lower one, and which entries are at it.
+    """
+
+    bands: slice
+    cube: Tensor
+    known: Tensor
+    extent: Tensor
+    censored: tuple[tuple[float, Tensor], ...]
+
+    def completed(self, expected: Tensor, sigma: Tensor, impulses: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return what the entries are expected to be without censoring and impulses (B, h, w), sigma and impulse rate (B,)."""
+        unit = sigma[:, None, None]
+        rate = impulses.clamp(min=1e-6)[:, None, None]
+        pull = self.cube - expected  # E[value] - expected, of what is Gaussian
+        odds = (1 - rate) * self.extent[:, None, None] / (IMPULSE_INSIDE * math.sqrt(2 * math.pi) * unit)
+        gauss = torch.sigmoid(odds.log() - 0.5 * (pull / unit).square())  # how probable it is that it is Gaussian
+        variance = torch.zeros_like(pull)
+        scales, rates = (a.expand_as(pull).flatten() for a in (unit, rate))
+        for sign, at in self.censored:
+            scale, p = scales[at], rates[at]
+            a = (sign * pull.flatten()[at] / scale).clamp(min=-6)
+            beyond = 0.5 * torch.erfc(-a / math.sqrt(2)) + 1e-12
+            hazard = torch.exp(-0.5 * a**2) / math.sqrt(2 * math.pi) / beyond
+            pull.flatten()[at] = -sign * scale * hazard
+            variance.flatten()[at] = scale**2 * (1 - a * hazard - hazard**2).clamp(min=0)
+            gauss.flatten()[at] = (1 - p) * beyond / ((1 - p) * beyond + 0.5 * p)
+        gauss *= self.known
+        weight, count = gauss.sum((1, 2)), self.known.sum((1, 2)).clamp(min=1)
+        square = (gauss * (pull.square() + variance)).sum((1, 2)) / weight.clamp(min=1)
+        share = (self.known.sum((1, 2)) - weight) / count
+        return torch.addcmul(expected, gauss, pull), square.sqrt().clamp(min=1e-4), share.clamp(0, 0.6)
+
+
+def _beliefs(cube: Tensor, known: Tensor, low: Tensor, high: Tensor, at_low: Tensor, at_high: Tensor) -> list[_Belief]:
+    """Return what is known of a cube, some bands at a time."""
+    step = max(1, BLOCK // cube[0].numel())
+    extent = (high - low).clamp(min=1e-6)
+    found = []
+    for first in range(0, len(cube), step):
+        b = slice(first, first + step)
+        ends = ((sign, (at[b] & known[b]).flatten().nonzero()[:, 0]) for sign, at in ((1.0, at_low), (-1.0, at_high)))
+        found.append(_Belief(b, cube[b], known[b], extent[b], tuple(ends)))
+    return found
 
 
 def _limits(cube: Tensor, observed: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -143,9 +159,9 @@ def scattered_at_limits(cube: Tensor, observed: Tensor) -> float:
     return count / max(float(observed.sum()), 1.0)
 
 
-def _dead(cube: Tensor, observed: Tensor, at_low: Tensor, at_high: Tensor) -> Tensor:
-    """Return where lines are dead (B, h, w): constant, or far more often at a limit than their band is."""
-    dead = torch.from_numpy(deadlines.find(cube.numpy(), observed.numpy()).mask)
+def _dead(observed: Tensor, at_low: Tensor, at_high: Tensor, dead: Tensor | None) -> Tensor:
+    """Return where lines are dead (B, h, w): where that is known, or far more often at a limit than their band is."""
+    dead = torch.zeros_like(observed) if dead is None else dead.clone()
     for limit in (at_low, at_high):
         for axis in (1, 2):
             size = observed.sum(axis, keepdim=True).clamp(min=1)
@@ -157,23 +173,12 @@ def _dead(cube: Tensor, observed: Tensor, at_low: Tensor, at_high: Tensor) -> Te
 
 def _start(cube: Tensor, known: Tensor) -> Tensor:
     """Return a first estimate (B, h, w): medians of boxes, which neither censoring nor impulses move, in few spectra."""
-    bands, height, width = cube.shape
-    size = 2 * HALF_BOX + 1
-    image = torch.empty_like(cube)
-    for band in range(bands):
-        masked = torch.where(known[band], cube[band], torch.nan)
-        padded = functional.pad(masked[None, None], (HALF_BOX,) * 4, mode="constant", value=torch.nan)
-        boxes = np.sort(
-            functional.unfold(padded, size)[0].numpy().T, axis=1
-        )  # NaN last; five times as fast as torch's median
-        middle = np.maximum(size**2 - np.isnan(boxes).sum(1) - 1, 0) // 2
-        image[band] = torch.from_numpy(np.take_along_axis(boxes, middle[:, None], 1)).reshape(height, width)
-        usual = masked.nanmedian()
-        image[band] = torch.where(image[band].isnan(), usual, image[band])
-    flat = image.flatten(1).double()
+    image = box_median(cube, known, 2 * HALF_BOX + 1)
+    usual = torch.where(known, cube, torch.nan).flatten(1).nanmedian(1).values[:, None, None]
+    flat = torch.where(image.isnan(), usual, image).flatten(1)
     mean = flat.mean(1, keepdim=True)
-    leading = principal(flat - mean)[1][:, :4]
-    return (mean + leading @ (leading.T @ (flat - mean))).reshape(cube.shape).to(cube.dtype)
+    leading = principal(flat - mean)[1][:, :4].to(flat)
+    return (mean + leading @ (leading.T @ (flat - mean))).reshape(cube.shape)
 
 
 def _start_sigma(cube: Tensor, image: Tensor, known: Tensor) -> Tensor:
@@ -188,7 +193,6 @@ def _stripes(left: Tensor, known: Tensor, sigma: Tensor) -> Tensor:
     """Return the offset of each column (B, 1, w), 0 where noise explains it; `left` (B, h, w) is the cube less the scene."""
     count = known.sum(1, keepdim=True)
     offset = (left * known).sum(1, keepdim=True) / count.clamp(min=1)
-    broad = median_filter(offset.numpy(), (1, 1, 2 * HALF_BOX + 1), mode="mirror")  # what is wide is the scene
-    offset = offset - torch.from_numpy(broad)
+    offset = offset - median_filter(offset, 2 * HALF_BOX + 1, axis=2)  # what is wide is the scene
     error = sigma[:, None, None] / count.clamp(min=1).sqrt()
     return torch.where((offset.abs() > SURE * error) & (count > 8), offset, 0)

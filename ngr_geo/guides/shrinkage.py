@@ -7,16 +7,17 @@ weights), of which this is the part without block matching.
 from __future__ import annotations
 
 import math
-
 import torch
 from torch import Tensor
 from torch.nn import functional
 
+from .filters import overlapped
+
 PATCH = 6
 THRESHOLD = 2.6
 """In standard deviations: between 2.5 and 2.8 the result is the same on Reno and on Jasper Ridge."""
-ROWS = 256
-"""Rows of an image that are transformed at a time: 36 coefficients of each pixel are in memory together."""
+BLOCK = 2**20
+"""Coefficients that are in memory at a time: each pixel has `patch`² of them."""
 
 
 def shrink(
@@ -27,48 +28,59 @@ def shrink(
     Each pixel is the weighted mean of all `patch`² patches that hold it. With `wiener`, a second pass shrinks by what the
     first one found. Images whose sigma is 0 come back as they are.
     """
-    pilot = _pass(images, sigma, patch, threshold, None)
-    return _pass(images, sigma, patch, threshold, pilot) if wiener else pilot
+    basis, sigma = cosines(patch, images), sigma.to(images)[:, None, None]
+    edge, (height, width) = patch - 1, images.shape[1:]
+    rows = max(1, BLOCK // (patch**2 * (width + edge)) - edge)
+    together = max(1, BLOCK // (patch**2 * (width + edge) * (height + edge)))
+
+    def each(source: Tensor, pilot: Tensor | None) -> Tensor:
+        """Return images after one pass, some rows of some images at a time."""
+        out = torch.empty_like(source)
+        for first in range(0, len(source), together):
+            some = slice(first, first + together)
+            both = torch.stack([a[some] for a in (source, pilot) if a is not None])
+            padded = functional.pad(both, (edge, edge, edge, edge), mode="replicate")
+            for top in range(0, height, rows):
+                strip = padded[:, :, top : top + min(rows, height - top) + 2 * edge]
+                out[some, top : top + rows] = _shrunk(strip, basis, sigma[some], threshold)
+        return out
+
+    found = each(images, None)
+    return each(images, found) if wiener else found
 
 
-def _pass(images: Tensor, sigma: Tensor, patch: int, threshold: float, pilot: Tensor | None) -> Tensor:
-    filters = dct_filters(patch).to(images)
-    out = torch.empty_like(images)
-    height = images.shape[1]
-    edge = patch - 1
-    for number in range(len(images)):
-        both = images[number : number + 1] if pilot is None else torch.stack([images[number], pilot[number]])
-        padded = functional.pad(both[:, None], (edge, edge, edge, edge), mode="replicate")
-        for top in range(0, height, ROWS):
-            rows = min(ROWS, height - top)
-            strip = padded[:, :, top : top + rows + 2 * edge]
-            out[number, top : top + rows] = _strip(strip, filters, float(sigma[number]), threshold)
-    return out
-
-
-def _strip(padded: Tensor, filters: Tensor, sigma: float, threshold: float) -> Tensor:
-    """Return the rows of one image, less `patch` - 1 at each edge; `padded` (1 or 2, 1, h, w): the image, then the pilot."""
-    edge = filters.shape[-1] - 1
-    coefficients = functional.conv2d(padded, filters)  # (1 or 2, patch², h', w')
+def _shrunk(padded: Tensor, basis: Tensor, sigma: Tensor, threshold: float) -> Tensor:
+    """Return images (n, h, w), less `patch` - 1 pixels at each edge; `padded` (1 or 2, n, h, w) has them, then their pilots."""
+    patch = len(basis)
+    coefficients = _patches(padded[-1], basis)  # (patch, patch, n, h', w'): of the pilot, if there is one
     if len(padded) == 1:
-        keep = coefficients.abs() > threshold * sigma
-        keep[:, 0] = True
-        shrunk = coefficients * keep
-        weight = 1 / keep.sum(1, keepdim=True).to(padded.dtype)
+        gain = (coefficients.abs() > threshold * sigma).to(padded)
     else:
-        power = coefficients[1:] ** 2
-        gain = power / (power + sigma**2 + 1e-20)
-        gain[:, 0] = 1
-        shrunk = coefficients[:1] * gain
-        weight = 1 / (gain**2).sum(1, keepdim=True)
-    total = functional.conv_transpose2d(shrunk * weight, filters)
-    norm = functional.conv_transpose2d(weight, torch.ones_like(filters[:1]))
-    return (total / norm)[0, 0, edge : -edge or None, edge : -edge or None]
+        power = coefficients.square_()
+        gain = power.div_(power + (sigma**2 + 1e-20))
+        coefficients = _patches(padded[0], basis)
+    gain[0, 0] = 1
+    weight = 1 / gain.square().sum((0, 1))
+    total = coefficients.mul_(gain).mul_(weight)
+    for axis in (-1, -2):
+        total = overlapped((basis.T @ total.flatten(1)).view_as(total), axis)
+        weight = overlapped([weight] * patch, axis)
+    edge = patch - 1
+    return (total / weight)[:, edge : -edge or None, edge : -edge or None]
 
 
-def dct_filters(patch: int) -> Tensor:
-    """Return the orthonormal two-dimensional DCT-II basis as filters (patch², 1, patch, patch); the first is constant."""
-    k = torch.arange(patch, dtype=torch.float64)
-    basis = torch.cos(math.pi * (2 * k[None] + 1) * k[:, None] / (2 * patch)) * math.sqrt(2 / patch)
-    basis[0] /= math.sqrt(2)
-    return torch.einsum("ai,bj->abij", basis, basis).reshape(patch**2, 1, patch, patch)
+def _patches(images: Tensor, basis: Tensor) -> Tensor:
+    """Return the DCT of all patches of images (n, h, w): (patch, patch, n, h - patch + 1, w - patch + 1)."""
+    for axis in (-2, -1):
+        size = images.shape[axis] - len(basis) + 1
+        windows = torch.stack([images.narrow(axis, k, size) for k in range(len(basis))])
+        images = (basis @ windows.flatten(1)).view_as(windows)
+    return images
+
+
+def cosines(size: int, like: Tensor) -> Tensor:
+    """Return the orthonormal DCT-II of a signal as a matrix (size, size); its first row is constant."""
+    k = torch.arange(size, dtype=like.dtype, device=like.device)
+    matrix = torch.cos(math.pi * (2 * k[None] + 1) * k[:, None] / (2 * size)) * math.sqrt(2 / size)
+    matrix[0] /= math.sqrt(2)
+    return matrix

@@ -15,7 +15,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from .covariance import principal, unpredicted
+from .covariance import moments, principal, unpredicted, wide
+from .filters import box_sum, nearest
 from .shrinkage import shrink
 
 EDGE = 1.05
@@ -48,29 +49,53 @@ def denoise(cube: Tensor, observed: Tensor, sigma: Tensor | None = None, rare: b
         sigma: (B,), the noise if it is known.
         rare: put back what noise cannot explain: targets, narrow features. Not where impulses are left.
     """
-    inside = observed.any(0)
-    pixels, seen = cube[:, inside].double(), observed[:, inside]
+    region = _Region(observed.any(0))
+    pixels, seen = region.pixels(cube), region.pixels(observed)
     gaps = not bool(seen.all())
     if gaps:
         pixels = _complete(pixels, seen)
-    level = noise_level(cube, observed, pixels) if sigma is None else sigma.double()
+    level = noise_level(cube, observed, pixels) if sigma is None else wide(sigma)
     moving = level > 1e-7  # a constant band, or one without any noise, comes back as it is
-    rank = 0
-    image = cube.clone()
+    noise, rank = level.to(cube), 0
+    clean = pixels.clone()
     for _ in range(GAP_SWEEPS if gaps else 1):
         if not moving.any():
             break
-        result, rank = _project(pixels[moving], inside, level[moving], rare)
-        clean = pixels.clone()
-        clean[moving] = result
+        clean[moving], rank = _project(pixels[moving], region, noise[moving], rare)
         if gaps:
             pixels = torch.where(seen, pixels, clean)
-        image[:, inside] = clean.to(cube.dtype)
-    return Denoised(image, level.to(cube.dtype), rank)
+    return Denoised(region.image(clean, cube), noise, rank)
+
+
+class _Region:
+    """The pixels (n) of an image (h, w) that something is known of."""
+
+    def __init__(self, inside: Tensor) -> None:
+        """Take where they are, (h, w)."""
+        self.inside = inside
+        self.whole = bool(inside.all())
+        self.near = None if self.whole or not inside.any() else nearest(inside)
+
+    def pixels(self, maps: Tensor) -> Tensor:
+        """Return the pixels (k, n) of maps (k, h, w)."""
+        return maps.flatten(1) if self.whole else maps[:, self.inside]
+
+    def image(self, pixels: Tensor, rest: Tensor) -> Tensor:
+        """Return maps (k, h, w) of pixels (k, n), and of the `rest` (k, h, w) beside them."""
+        if self.whole:
+            return pixels.reshape(-1, *self.inside.shape)
+        maps = rest.clone()
+        maps[:, self.inside] = pixels
+        return maps
+
+    def extend(self, pixels: Tensor) -> Tensor:
+        """Return maps (k, h, w) of pixels (k, n), in which each other pixel repeats the nearest one: no edge is seen there."""
+        maps = self.image(pixels, pixels.new_zeros(len(pixels), *self.inside.shape))
+        return maps if self.near is None else maps[:, *self.near]
 
 
 def noise_level(cube: Tensor, observed: Tensor, pixels: Tensor) -> Tensor:
-    """Return the standard deviation of each band's noise (B,), float64.
+    """Return the standard deviation of each band's noise (B,), `wide`.
 
     The part of a band that no linear mix of the others predicts; with few bands, or fewer pixels than that needs, what a
     second difference over rows and columns leaves (Immerkær 1996, with the median for the mean).
@@ -78,48 +103,46 @@ def noise_level(cube: Tensor, observed: Tensor, pixels: Tensor) -> Tensor:
     bands, count = pixels.shape
     if bands >= FEW_BANDS and count > 5 * bands:
         centred = pixels - pixels.mean(1, keepdim=True)
-        covariance = centred @ centred.T / count
+        covariance = moments(centred)
         found = unpredicted(covariance) * (count / (count - bands)) ** 0.5
         return torch.where(covariance.diagonal() > 1e-18, found, 0)
     return spatial_level(cube, observed)
 
 
 def spatial_level(cube: Tensor, observed: Tensor) -> Tensor:
-    """Return the noise of each band (B,) estimated from its own neighbouring pixels, float64."""
-    kernel = torch.tensor([[1.0, -2, 1], [-2, 4, -2], [1, -2, 1]], dtype=torch.float64) / 6
-    result = torch.zeros(len(cube), dtype=torch.float64)
+    """Return the noise of each band (B,) estimated from its own neighbouring pixels."""
+    line = cube.new_tensor([1.0, -2, 1])
+    kernel = (torch.outer(line, line) / 6)[None, None]
+    result = cube.new_zeros(len(cube))
     if min(cube.shape[1:]) < 3:
-        return result
+        return wide(result)
     for band in range(len(cube)):
-        left = functional.conv2d(cube[band].double()[None, None], kernel[None, None])[0, 0]
-        whole = functional.max_pool2d((~observed[band]).double()[None, None], 3, 1)[0, 0] == 0
+        left = functional.conv2d(cube[band][None, None], kernel)[0, 0]
+        whole = functional.max_pool2d((~observed[band]).to(cube)[None, None], 3, 1)[0, 0] == 0
         if whole.any():
             result[band] = 1.4826 * left[whole].abs().median()
-    return result
+    return wide(result)
 
 
-def _project(pixels: Tensor, inside: Tensor, sigma: Tensor, rare: bool) -> tuple[Tensor, int]:
-    """Return pixels (B, n) denoised, and the rank; `inside` (h, w) marks where they lie."""
+def _project(pixels: Tensor, region: _Region, sigma: Tensor, rare: bool) -> tuple[Tensor, int]:
+    """Return pixels (B, n) of a region denoised, and the rank."""
     bands, count = pixels.shape
     mean = pixels.mean(1, keepdim=True)
     white = (pixels - mean) / sigma[:, None]
     values, vectors = principal(white)
     edge = EDGE * (1 + (bands / count) ** 0.5) ** 2
-    vectors = vectors[:, values > edge]
-    vectors = _extended(vectors, white, inside) if rare else vectors
+    vectors = vectors[:, values > edge].to(white)
+    vectors = _extended(vectors, white, region) if rare else vectors
     rank = vectors.shape[1]
-    maps = torch.zeros(rank, *inside.shape, dtype=torch.float32)
-    maps[:, inside] = (vectors.T @ white).float()
-    _extend(maps, inside)
-    shrunk = shrink(maps, torch.ones(rank))[:, inside].double()
-    maps_in = maps[:, inside].double()
+    scores = vectors.T @ white
+    shrunk = region.pixels(shrink(region.extend(scores), sigma.new_ones(rank)))
     if rare and rank:
-        lost = maps_in - shrunk
+        lost = scores - shrunk
         energy = lost.square().sum(0)
         scale = (energy.median() / max(rank - 2 / 3, 0.3)).clamp(min=1)
         back = (lost.abs() > RARE).any(0) | (energy > _chi2_edge(rank) * scale)
-        shrunk[:, back] = maps_in[:, back]
-    return mean + sigma[:, None] * (vectors @ shrunk), rank
+        shrunk = torch.where(back, scores, shrunk)
+    return torch.addcmul(mean, sigma[:, None], vectors @ shrunk), rank
 
 
 def _chi2_edge(degrees: int) -> float:
@@ -130,7 +153,7 @@ def _chi2_edge(degrees: int) -> float:
     return float(degrees * (1 - variance + RARE * variance**0.5) ** 3)
 
 
-def _extended(vectors: Tensor, white: Tensor, inside: Tensor) -> Tensor:
+def _extended(vectors: Tensor, white: Tensor, region: _Region) -> Tensor:
     """Return the subspace (B, r) with what its residual still holds: smooth maps, and pixels too bright for noise."""
     bands = len(white)
     for smooth in (True, False):
@@ -139,36 +162,24 @@ def _extended(vectors: Tensor, white: Tensor, inside: Tensor) -> Tensor:
             break
         residual = white - vectors @ (vectors.T @ white)
         if smooth:
-            maps = torch.zeros(bands, *inside.shape, dtype=torch.float32)
-            maps[:, inside] = residual.float()
-            weight = functional.avg_pool2d(inside.float()[None, None], SMOOTH, 1, SMOOTH // 2, count_include_pad=False)
-            maps = functional.avg_pool2d(maps[None], SMOOTH, 1, SMOOTH // 2, count_include_pad=False)[0]
-            part = maps[:, inside].double() / weight[0, 0][inside].double()
-            count = max(inside.sum().item() / SMOOTH**2, 1)
+            maps = region.image(residual, residual.new_zeros(bands, *region.inside.shape))
+            size = region.pixels(box_sum(region.inside.to(maps)[None], SMOOTH))
+            part = region.pixels(box_sum(maps, SMOOTH)) / size
+            count = max(residual.shape[1] / SMOOTH**2, 1)
             edge = 1.2 * EDGE * (1 + (free / count) ** 0.5) ** 2 / SMOOTH**2
         else:
             energy = residual.square().sum(0)
             scale = energy.median().clamp(min=1e-12) / max(free - 2 / 3, 0.3)
             rare = energy > _chi2_edge(free) * scale.clamp(min=1)
-            if not rare.any() or float(rare.double().mean()) > 0.02:
+            if not rare.any() or float(rare.float().mean()) > 0.02:
                 continue
             part = residual[:, rare]
             edge = EDGE * (1 + (free / part.shape[1]) ** 0.5) ** 2 * float(scale.clamp(min=1))
         values, extra = principal(part)
         extra = extra[:, values > edge][:, :MOST_EXTRA]
         if extra.numel():
-            vectors = torch.linalg.qr(torch.cat([vectors, extra], dim=1))[0]
+            vectors = torch.linalg.qr(torch.cat([wide(vectors), extra], dim=1))[0].to(white)
     return vectors
-
-
-def _extend(maps: Tensor, inside: Tensor) -> None:
-    """Give pixels outside, in place, the value of the nearest one inside, so that no edge is seen there."""
-    if inside.all() or not inside.any():
-        return
-    from scipy.ndimage import distance_transform_edt
-
-    rows, columns = distance_transform_edt(~inside.numpy(), return_distances=False, return_indices=True)
-    maps.copy_(maps[:, torch.from_numpy(rows).long(), torch.from_numpy(columns).long()])
 
 
 def _complete(pixels: Tensor, seen: Tensor) -> Tensor:
@@ -179,6 +190,6 @@ def _complete(pixels: Tensor, seen: Tensor) -> Tensor:
     for _ in range(2 * GAP_SWEEPS):
         centre = filled.mean(1, keepdim=True)
         centred = filled - centre
-        leading = principal(centred)[1][:, : min(8, max(1, len(pixels) // 3))]
+        leading = principal(centred)[1][:, : min(8, max(1, len(pixels) // 3))].to(pixels)
         filled = torch.where(seen, filled, centre + leading @ (leading.T @ centred))
     return filled

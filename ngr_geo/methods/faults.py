@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ..guides import entries, lines, mixed, stripes, subspace
+from ..raster import deadlines
 from ..solver.paper import Case
 from ..tiling.threads import threads
 from .calibration import MOST_PIXELS, Calibration, calibrate, features
@@ -92,7 +93,7 @@ def _guide(kind: Kind, task: Task) -> CubeGuide:
         return Estimate(found.image, cube, found.sigma)
 
     def impulses(cube: Tensor, observed: Tensor) -> Estimate:
-        found = mixed.restore(cube, observed)
+        found = mixed.restore(cube, observed, dead_lines(cube, observed))
         return Estimate(found.image, found.clean, found.sigma)
 
     def striped(cube: Tensor, observed: Tensor) -> Estimate:
@@ -104,6 +105,11 @@ def _guide(kind: Kind, task: Task) -> CubeGuide:
         return Estimate(fill(cube, observed), cube, torch.zeros(len(cube)))
 
     return {"gaussian": gaussian, "mixed": impulses, "stripes": striped, "gaps": gaps}[kind]
+
+
+def dead_lines(cube: Tensor, observed: Tensor) -> Tensor:
+    """Return where a cube (B, h, w) has dead lines; found on the CPU, wherever the cube is, in .4 ms a band of 150 x 150 pixels."""
+    return torch.from_numpy(deadlines.find(cube.cpu().numpy(), observed.cpu().numpy()).mask).to(cube.device)
 
 
 def fill(cube: Tensor, observed: Tensor) -> Tensor:

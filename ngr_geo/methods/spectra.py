@@ -78,7 +78,7 @@ class Spectra:
         """Return one tile solved, date by date, in the raster's units, and changed inside the area of interest."""
         import torch
 
-        from ..guides import deadlines
+        from ..raster import deadlines
         from .faults import solve, unjudged
 
         values, observed, gaps, inside = part

@@ -18,8 +18,7 @@ from numpy.typing import NDArray
 
 from .. import wording
 from ..errors import InputError, MaskError
-from ..guides import deadlines
-from . import codes, products
+from . import codes, deadlines, products
 from . import cube as cubes
 from .grid import align, labelled, resolution, spatial_dims, time_dim
 from .reading import Found, Reading, look, shares
