@@ -13,7 +13,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from .covariance import principal
+from .covariance import moments, principal, wide
+from .filters import box_sum
 from .lines import interpolate
 
 HIDDEN = 0.02
@@ -28,23 +29,27 @@ INNER = 6
 """Red-black sweeps over the pixels between two fits of the spectra."""
 LAST = 5
 BOX = 5
+BLOCK = 2**18
+"""Numbers of pixels' matrices that are inverted together."""
 
 
 def complete(cube: Tensor, observed: Tensor, seed: int = 0) -> Tensor:
     """Return a cube (B, h, w) with what is not `observed` (B, h, w) filled; the rest as it was. The range is about 1."""
     bands = len(cube)
-    used = observed & (torch.rand(observed.shape, generator=torch.Generator().manual_seed(seed)) > HIDDEN)
+    draw = torch.rand(observed.shape, generator=torch.Generator().manual_seed(seed)).to(cube.device)
+    used = observed & (draw > HIDDEN)
     hidden = observed & ~used
     if bands < 2 or min(cube.shape[1:]) < 2 or int(used.sum()) < 20 * bands or not used.flatten(1).any(1).all():
         return interpolate(cube, observed)
-    known = cube * used
+    seen = used.to(cube)
+    known, share = cube * seen, box_sum(seen, BOX).clamp(min=1)
     # Rank: grow it with some entries hidden, keep what predicts them best.
     path = []
-    spectra, maps = _first(known, used)
+    spectra, maps = _first(known, seen)
     for rank in range(1, min(MOST_RANK, bands - 1) + 1):
         if rank > 1:
-            spectra, maps = _grown(known, used, spectra, maps)
-        spectra, maps = _sweep(known, used, spectra, maps, START)
+            spectra, maps = _grown(known, seen, share, spectra, maps)
+        spectra, maps = _sweep(known, seen, spectra, maps, START)
         path.append((_misfit(cube, hidden, spectra, maps), spectra, maps))
     misfit, spectra, maps = min(path, key=lambda p: p[0])
     # Smoothness: from there up and down, as long as it helps.
@@ -53,15 +58,17 @@ def complete(cube: Tensor, observed: Tensor, seed: int = 0) -> Tensor:
         for candidate in candidates:
             trial = spectra, maps
             for _ in range(LAST):
-                trial = _sweep(known, used, *trial, candidate)
+                trial = _sweep(known, seen, *trial, candidate)
             error = _misfit(cube, hidden, *trial)
             if error >= misfit:
                 break
             misfit, coupling = error, candidate
         if coupling != START:
             break
+    seen = observed.to(cube)
+    known = cube * seen
     for _ in range(LAST):
-        spectra, maps = _sweep(cube * observed, observed, spectra, maps, coupling)
+        spectra, maps = _sweep(known, seen, spectra, maps, coupling)
     return torch.where(observed, cube, _image(spectra, maps))
 
 
@@ -71,82 +78,117 @@ def _image(spectra: Tensor, maps: Tensor) -> Tensor:
 
 def _misfit(cube: Tensor, where: Tensor, spectra: Tensor, maps: Tensor) -> float:
     """Return the mean log RMSE of the bands on hidden entries."""
-    error = ((_image(spectra, maps) - cube) ** 2 * where).sum((1, 2)).double()
+    band, row, column = where.nonzero().unbind(1)
+    error = torch.zeros_like(cube)
+    error[where] = ((spectra[band].T * maps[:, row, column]).sum(0) - cube[where]).square()
     count = where.sum((1, 2))
-    return float((error[count > 0] / count[count > 0] + 1e-12).log().mean())
+    mean = wide(error.sum((1, 2)))[count > 0] / count[count > 0]
+    return float((mean + 1e-12).log().mean())
 
 
-def _first(cube: Tensor, observed: Tensor) -> tuple[Tensor, Tensor]:
+def _first(cube: Tensor, seen: Tensor) -> tuple[Tensor, Tensor]:
     """Return one spectrum (B, 1), the mean, and its smooth image (1, h, w)."""
-    spectrum = cube.sum((1, 2)) / observed.sum((1, 2)).clamp(min=1)
-    top, bottom = (cube * spectrum[:, None, None]).sum(0), (observed * spectrum[:, None, None] ** 2).sum(0)
+    spectrum = cube.sum((1, 2)) / seen.sum((1, 2)).clamp(min=1)
+    top, bottom = (cube * spectrum[:, None, None]).sum(0), (seen * spectrum[:, None, None] ** 2).sum(0)
     both = functional.pad(torch.stack([top, bottom])[None], (BOX // 2,) * 4, mode="replicate")
     top, bottom = functional.avg_pool2d(both, BOX, 1)[0]
-    usual = float(top.sum() / bottom.sum().clamp(min=1e-12))
+    usual = top.sum() / bottom.sum().clamp(min=1e-12)
     return spectrum[:, None], torch.where(bottom > 1e-9, top / bottom.clamp(min=1e-9), usual)[None]
 
 
-def _grown(cube: Tensor, observed: Tensor, spectra: Tensor, maps: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the factors with one more: the leading spectrum of the smoothed residual."""
-    residual = (cube - _image(spectra, maps)) * observed
-    smooth = functional.avg_pool2d(residual[None], BOX, 1, BOX // 2, count_include_pad=False)[0]
-    share = functional.avg_pool2d(observed.to(cube)[None], BOX, 1, BOX // 2, count_include_pad=False)[0]
-    flat = (smooth / share.clamp(min=1 / BOX**2)).flatten(1)
-    new = principal(flat.double())[1][:, :1].to(cube)
+def _grown(cube: Tensor, seen: Tensor, share: Tensor, spectra: Tensor, maps: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the factors with one more: the leading spectrum of the residual, smoothed: `share` entries are seen in a box."""
+    flat = (box_sum((cube - _image(spectra, maps)) * seen, BOX) / share).flatten(1)
+    new = principal(flat)[1][:, :1].to(cube)
     return torch.cat([spectra, new], 1), torch.cat([maps, (new.T @ flat).reshape(1, *maps.shape[1:])])
 
 
-def _sweep(cube: Tensor, observed: Tensor, spectra: Tensor, maps: Tensor, coupling: float) -> tuple[Tensor, Tensor]:
+def _sweep(cube: Tensor, seen: Tensor, spectra: Tensor, maps: Tensor, coupling: float) -> tuple[Tensor, Tensor]:
     """Return the factors after one fit of the images and one of the spectra; spectra orthonormal, images uncorrelated."""
-    maps = _fit_maps(cube, observed, spectra, maps, coupling)
-    spectra = _fit_spectra(cube, observed, maps)
-    q, r = torch.linalg.qr(spectra.double())
-    left, values, right = torch.linalg.svd(r @ maps.flatten(1).double(), full_matrices=False)
-    return (q @ left).float(), (values[:, None] * right).reshape(maps.shape).float()
+    maps = _fit_maps(cube, seen, spectra, maps, coupling)
+    q, r = torch.linalg.qr(_fit_spectra(cube, seen, maps))
+    turn = torch.linalg.eigh(r @ moments(maps.flatten(1)) @ r.T)[1].flip(1)
+    return (q @ turn).to(cube), torch.einsum("sr,rhw->shw", (turn.T @ r).to(cube), maps)
 
 
-def _fit_maps(cube: Tensor, observed: Tensor, spectra: Tensor, maps: Tensor, coupling: float) -> Tensor:
+def _fit_maps(cube: Tensor, seen: Tensor, spectra: Tensor, maps: Tensor, coupling: float) -> Tensor:
     """Return the images (r, h, w): red-black Gauss-Seidel sweeps on the pixels' normal equations and their couplings."""
-    bands, height, width = cube.shape
-    rank = spectra.shape[1]
-    left = ((cube - _image(spectra, maps)) * observed).square().sum((1, 2)) / observed.sum((1, 2)).clamp(min=1)
-    left = left.clamp(min=1e-3 * float(left.mean()) + 1e-12)
-    weight = (left.median() / left).sqrt().clamp(0.05, 20)  # bands that fit badly count less
+    height, width = cube.shape[1:]
+    left = ((cube - _image(spectra, maps)) * seen).square().sum((1, 2)) / seen.sum((1, 2)).clamp(min=1)
+    left = torch.maximum(left, 1e-3 * left.mean() + 1e-12)
+    weighted = (left.median() / left).sqrt().clamp(0.05, 20)[:, None] * spectra  # bands that fit badly count less
     unit = maps.std((1, 2)).clamp(min=1e-6)
     scaled = maps / unit[:, None, None]
     down, right = (1 / (torch.diff(scaled, dim=d).square().mean(0) + EDGE**2).sqrt() for d in (1, 2))
-    degree = torch.zeros(height, width)
-    degree[:-1] += down
-    degree[1:] += down
-    degree[:, :-1] += right
-    degree[:, 1:] += right
+    degree = _beside(torch.ones_like(maps[:1]), down, right)[0]
     penalty = coupling / unit**2
-    products = (spectra[:, :, None] * spectra[:, None, :]).reshape(bands, rank**2)
-    gram = (observed.to(cube).flatten(1).T @ (weight[:, None] * products)).reshape(height, width, rank, rank)
-    gram += (degree[..., None] * penalty + 1e-2 * penalty)[..., None] * torch.eye(rank)
-    inverse = torch.linalg.inv(gram)
-    fixed = (cube.flatten(1).T @ (weight[:, None] * spectra)).reshape(height, width, rank)
-    image = maps.permute(1, 2, 0).contiguous()
-    odd = (torch.arange(height)[:, None] + torch.arange(width)[None]) % 2 == 1
-    parts = [(where, inverse[where]) for where in (odd, ~odd)]
+    diagonal = penalty[:, None] * (degree.flatten() + 1e-2)
+    fixed = weighted.T @ cube.flatten(1)
+    image = maps.clone(memory_format=torch.contiguous_format)
+    line = torch.arange(max(height, width), device=cube.device)
+    odd = ((line[:height, None] + line[:width]) % 2).flatten()
+    parts = []
+    for parity in (1, 0):
+        at = (odd == parity).nonzero()[:, 0]
+        parts.append((at, _inverses(weighted, spectra, seen.flatten(1), diagonal, at)))
     for _ in range(INNER):
-        for where, inner in parts:
-            near = torch.zeros_like(image)
-            near[:-1] += down[..., None] * image[1:]
-            near[1:] += down[..., None] * image[:-1]
-            near[:, :-1] += right[..., None] * image[:, 1:]
-            near[:, 1:] += right[..., None] * image[:, :-1]
-            wanted = fixed + penalty * near
-            image[where] = (inner @ wanted[where][..., None])[..., 0]
-    return image.permute(2, 0, 1).contiguous()
+        for at, inverse in parts:
+            near = _beside(image, down, right).flatten(1)[:, at]
+            wanted = torch.addcmul(fixed[:, at], penalty[:, None], near)
+            solved = torch.zeros_like(wanted)
+            for column, one in zip(inverse, wanted, strict=True):
+                solved.addcmul_(column, one)
+            image.flatten(1)[:, at] = solved
+    return image
 
 
-def _fit_spectra(cube: Tensor, observed: Tensor, maps: Tensor) -> Tensor:
-    """Return the spectra (B, r): each band regressed on the images where it is observed."""
-    rank = len(maps)
+def _beside(image: Tensor, down: Tensor, right: Tensor) -> Tensor:
+    """Return the sum of each pixel's four neighbours in images (r, h, w), weighted: `down` (h - 1, w) and `right` (h, w - 1)."""
+    near = torch.zeros_like(image)
+    near[:, :-1].addcmul_(down, image[:, 1:])
+    near[:, 1:].addcmul_(down, image[:, :-1])
+    near[:, :, :-1].addcmul_(right, image[:, :, 1:])
+    near[:, :, 1:].addcmul_(right, image[:, :, :-1])
+    return near
+
+
+def _inverses(weighted: Tensor, spectra: Tensor, seen: Tensor, diagonal: Tensor, at: Tensor) -> Tensor:
+    """Return the inverse matrices (r, r, n) of the normal equations of some pixels, `at` (n,): the sum over the bands `seen` there.
+
+    By Gauss-Jordan elimination of many pixels together: the matrices are symmetric and positive, so no pivot is sought.
+    """
+    rank = spectra.shape[1]
+    first, second, place = _pairs(rank, at.device)
+    products = (weighted[:, first] * spectra[:, second]).T  # (r (r + 1) / 2, B)
+    found = spectra.new_empty(rank, rank, len(at))
+    step = max(1, BLOCK // rank**2)
+    for start in range(0, len(at), step):
+        some = at[start : start + step]
+        matrix = (products @ seen[:, some])[place]
+        matrix.diagonal().add_(diagonal[:, some].T)
+        for k in range(rank):
+            pivot = 1 / matrix[k, k]
+            row, column = matrix[k] * pivot, matrix[:, k].clone()
+            matrix.addcmul_(column[:, None], row, value=-1)
+            matrix[k], matrix[:, k] = row, -column * pivot
+            matrix[k, k] = pivot
+        found[..., start : start + step] = matrix
+    return found
+
+
+def _pairs(rank: int, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
+    """Return row and column of each entry of a symmetric matrix that is stored once, and where (r, r) each entry is stored."""
+    first, second = torch.triu_indices(rank, rank, device=device)
+    place = torch.zeros(rank, rank, dtype=torch.int64, device=device)
+    place[first, second] = place[second, first] = torch.arange(len(first), device=device)
+    return first, second, place
+
+
+def _fit_spectra(cube: Tensor, seen: Tensor, maps: Tensor) -> Tensor:
+    """Return the spectra (B, r), `wide`: each band regressed on the images where it is seen."""
     flat = maps.flatten(1)
-    products = (flat[:, None] * flat[None]).reshape(rank**2, -1)
-    gram = (observed.to(cube).flatten(1) @ products.T).reshape(-1, rank, rank).double()
-    right = (cube.flatten(1) @ flat.T).double()
+    first, second, place = _pairs(len(maps), maps.device)
+    gram = wide(seen.flatten(1) @ (flat[first] * flat[second]).T)[:, place]
+    right = wide(cube.flatten(1) @ flat.T)
     gram += torch.diag_embed(1e-4 * gram.diagonal(dim1=1, dim2=2) + 1e-8)
-    return torch.linalg.solve(gram, right).float()
+    return torch.linalg.solve(gram, right)

@@ -88,11 +88,11 @@ def _from_sides(maps: Tensor, known: Tensor) -> tuple[Tensor, Tensor]:
 
 def _columns(maps: Tensor, known: Tensor, want: Tensor) -> tuple[Tensor, Tensor]:
     """Return maps (r, h, w) predicted from the known columns to either side where `want` (h, w), and where that was possible."""
-    height, width = known.shape
+    width = known.shape[1]
     padded = functional.pad(maps[None], (REACH, REACH, ROWS, ROWS), mode="replicate")[0]
     clear = functional.pad(known.to(torch.int64), (REACH, REACH))
     offsets = [d for d in range(-REACH, REACH + 1) if d]
-    code = sum(clear[:, REACH + d : REACH + d + width] << bit for bit, d in enumerate(offsets))
+    code = torch.stack([clear[:, REACH + d : REACH + d + width] << bit for bit, d in enumerate(offsets)]).sum(0)
     out, got = maps.clone(), torch.zeros_like(known)
     for pattern in torch.unique(code[want]).tolist():
         chosen = [d for bit, d in enumerate(offsets) if pattern >> bit & 1]
@@ -147,7 +147,7 @@ def _span(known: Tensor) -> Tensor:
 
 
 def _beside(known: Tensor, axis: int, before: int, after: int) -> tuple[Tensor, Tensor]:
-    """Return the index of the last known entry before each one along an axis, or itself, and of the next; else the numbers given."""
+    """Return along an axis the index of the last known entry up to each one, and of the next; where there is none, the numbers given."""
     index = torch.arange(known.shape[axis], device=known.device)
     index = index.reshape([-1 if d == axis % known.ndim else 1 for d in range(known.ndim)])
     low = torch.where(known, index, before).cummax(axis).values
