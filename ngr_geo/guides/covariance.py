@@ -9,7 +9,7 @@ BLOCK = 2**22
 """Numbers that are held in double precision at a time."""
 
 
-def wide(values: Tensor) -> Tensor:
+def precise(values: Tensor) -> Tensor:
     """Return values in float64, or in float32 on a device that has nothing wider (MPS)."""
     try:
         return values.double()
@@ -18,16 +18,16 @@ def wide(values: Tensor) -> Tensor:
 
 
 def moments(pixels: Tensor) -> Tensor:
-    """Return the mean products (B, B) of pixels (B, n), `wide`."""
+    """Return the mean products (B, B) of pixels (B, n), `precise`."""
     parts = pixels.split(max(1, BLOCK // max(len(pixels), 1)), dim=1)
-    total = wide(pixels.new_zeros(len(pixels), len(pixels)))
-    for part in map(wide, parts):
+    total = precise(pixels.new_zeros(len(pixels), len(pixels)))
+    for part in map(precise, parts):
         total += part @ part.T
     return total / max(pixels.shape[1], 1)
 
 
 def principal(pixels: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the principal directions of pixels (B, n) about 0: variances (B,), largest first, and columns (B, B), both `wide`."""
+    """Return the principal directions of pixels (B, n) about 0: variances (B,), largest first, and columns (B, B), both `precise`."""
     values, vectors = torch.linalg.eigh(moments(pixels))
     return values.flip(0), vectors.flip(1)
 

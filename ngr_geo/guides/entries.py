@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from .covariance import moments, principal, wide
+from .covariance import moments, principal, precise
 from .filters import box_sum
 from .lines import interpolate
 
@@ -82,7 +82,7 @@ def _misfit(cube: Tensor, where: Tensor, spectra: Tensor, maps: Tensor) -> float
     error = torch.zeros_like(cube)
     error[where] = ((spectra[band].T * maps[:, row, column]).sum(0) - cube[where]).square()
     count = where.sum((1, 2))
-    mean = wide(error.sum((1, 2)))[count > 0] / count[count > 0]
+    mean = precise(error.sum((1, 2)))[count > 0] / count[count > 0]
     return float((mean + 1e-12).log().mean())
 
 
@@ -185,10 +185,10 @@ def _pairs(rank: int, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def _fit_spectra(cube: Tensor, seen: Tensor, maps: Tensor) -> Tensor:
-    """Return the spectra (B, r), `wide`: each band regressed on the images where it is seen."""
+    """Return the spectra (B, r), `precise`: each band regressed on the images where it is seen."""
     flat = maps.flatten(1)
     first, second, place = _pairs(len(maps), maps.device)
-    gram = wide(seen.flatten(1) @ (flat[first] * flat[second]).T)[:, place]
-    right = wide(cube.flatten(1) @ flat.T)
+    gram = precise(seen.flatten(1) @ (flat[first] * flat[second]).T)[:, place]
+    right = precise(cube.flatten(1) @ flat.T)
     gram += torch.diag_embed(1e-4 * gram.diagonal(dim1=1, dim2=2) + 1e-8)
     return torch.linalg.solve(gram, right)

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from .covariance import principal, wide
+from .covariance import principal, precise
 from .shrinkage import shrink
 
 SPECTRA = 12
@@ -133,9 +133,9 @@ def _predicted(
         others = [pair for k, pair in enumerate(beside) if k != number]
         design = torch.cat([values[learn_own], *(a for a, _ in others)])
         apply = torch.cat([values[use_own], *(b for _, b in others)])
-        gram = wide(design @ design.T)
+        gram = precise(design @ design.T)
         gram.diagonal().mul_(1 + RIDGE).add_(1e-9 * gram.diagonal().max().clamp(min=1e-30))
-        found.append(torch.linalg.solve(gram, wide(design @ values[middle])).to(apply) @ apply)
+        found.append(torch.linalg.solve(gram, precise(design @ values[middle])).to(apply) @ apply)
     return torch.stack(found)
 
 

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from .covariance import moments, principal, unpredicted, wide
+from .covariance import moments, principal, unpredicted, precise
 from .filters import box_sum, nearest
 from .shrinkage import shrink
 
@@ -54,7 +54,7 @@ def denoise(cube: Tensor, observed: Tensor, sigma: Tensor | None = None, rare: b
     gaps = not bool(seen.all())
     if gaps:
         pixels = _complete(pixels, seen)
-    level = noise_level(cube, observed, pixels) if sigma is None else wide(sigma)
+    level = noise_level(cube, observed, pixels) if sigma is None else precise(sigma)
     moving = level > 1e-7  # a constant band, or one without any noise, comes back as it is
     noise, rank = level.to(cube), 0
     clean = pixels.clone()
@@ -95,7 +95,7 @@ class _Region:
 
 
 def noise_level(cube: Tensor, observed: Tensor, pixels: Tensor) -> Tensor:
-    """Return the standard deviation of each band's noise (B,), `wide`.
+    """Return the standard deviation of each band's noise (B,), `precise`.
 
     The part of a band that no linear mix of the others predicts; with few bands, or fewer pixels than that needs, what a
     second difference over rows and columns leaves (Immerkær 1996, with the median for the mean).
@@ -115,13 +115,13 @@ def spatial_level(cube: Tensor, observed: Tensor) -> Tensor:
     kernel = (torch.outer(line, line) / 6)[None, None]
     result = cube.new_zeros(len(cube))
     if min(cube.shape[1:]) < 3:
-        return wide(result)
+        return precise(result)
     for band in range(len(cube)):
         left = functional.conv2d(cube[band][None, None], kernel)[0, 0]
         whole = functional.max_pool2d((~observed[band]).to(cube)[None, None], 3, 1)[0, 0] == 0
         if whole.any():
             result[band] = 1.4826 * left[whole].abs().median()
-    return wide(result)
+    return precise(result)
 
 
 def _project(pixels: Tensor, region: _Region, sigma: Tensor, rare: bool) -> tuple[Tensor, int]:
@@ -178,7 +178,7 @@ def _extended(vectors: Tensor, white: Tensor, region: _Region) -> Tensor:
         values, extra = principal(part)
         extra = extra[:, values > edge][:, :MOST_EXTRA]
         if extra.numel():
-            vectors = torch.linalg.qr(torch.cat([wide(vectors), extra], dim=1))[0].to(white)
+            vectors = torch.linalg.qr(torch.cat([precise(vectors), extra], dim=1))[0].to(white)
     return vectors
 
 

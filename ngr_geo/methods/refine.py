@@ -240,7 +240,7 @@ def refine_gaps(
     network = _Spectra(Small(space.vectors.shape[1] + 1, space.vectors.shape[1], seed=settings.seed), space)
     example = Example(_inputs(space, trial, kept), (truth - trial) / scale, learn)
     best_steps, met = 0, [error_of(trial, truth, stop, none)]
-    chosen: nn.Module = network
+    chosen = network
     most = settings.steps or MOST_STEPS
     for step, averaged in enumerate(train(network, [example], Training(), settings.seed), start=1):
         if step % CHECK_EVERY == 0 or step >= most:
@@ -261,7 +261,6 @@ def refine_gaps(
 class _Spectra(nn.Module):
     """A network's coefficients as a potential of all bands, (1, B, h, w)."""
 
-    unit: Tensor
     vectors: Tensor
 
     def __init__(self, network: nn.Module, space: Subspace) -> None:
@@ -272,17 +271,32 @@ class _Spectra(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the potential."""
-        return torch.einsum("br,nrhw->nbhw", self.vectors, self.network(x))
+        return _mixed(self.vectors, self.network(x))
 
 
 @torch.no_grad()
 def _integrate(
-    network: nn.Module, space: Subspace, guide: Tensor, cube: Tensor, observed: Tensor, scale: float
+    network: _Spectra, space: Subspace, guide: Tensor, cube: Tensor, observed: Tensor, scale: float
 ) -> Tensor:
-    """Return the image that follows  D(guide + s·V)  in the gaps and holds what is observed."""
-    estimate = guide + scale * network(_inputs(space, guide, observed)[None])[0]
-    start = torch.where(observed, cube, estimate)
-    return hold(start, Neumann().gradient(estimate), observed, (1.0, 1.0, 0.0), Neumann(), HOLD_STEPS, guide=estimate)
+    """Return the image that follows  D(guide + s·V)  in the gaps and holds what is observed, as the guide does.
+
+    So only V has to be filled in, which is 0 where observed. Where all bands have the same gaps, these are few coefficients.
+    """
+    potential = scale * network.network(_inputs(space, guide, observed)[None])[0]  # (r, h, w)
+    seen = observed.any(0)
+    alike = torch.equal(seen, observed.all(0))
+    if not alike:
+        potential, seen = _mixed(network.vectors, potential), observed
+    start = torch.where(seen, 0, potential)
+    fields = Neumann().gradient(potential)
+    change = hold(start, fields, seen, (1.0, 1.0, 0.0), Neumann(), HOLD_STEPS, guide=potential)
+    change = _mixed(network.vectors, change) if alike else change
+    return torch.where(observed, cube, guide + change)
+
+
+def _mixed(vectors: Tensor, maps: Tensor) -> Tensor:
+    """Return the bands (..., B, h, w) that coefficients (..., r, h, w) of spectra (B, r) make."""
+    return torch.einsum("br,...rhw->...bhw", vectors, maps)
 
 
 def _inputs(space: Subspace, guide: Tensor, observed: Tensor) -> Tensor:
