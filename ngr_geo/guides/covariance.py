@@ -27,7 +27,7 @@ def moments(pixels: Tensor) -> Tensor:
 
 
 def principal(pixels: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the principal directions of pixels (B, n) about 0: variances (B,), largest first, and columns (B, B), both `precise`."""
+    """Return the principal directions of pixels (B, n) about 0: variances (B,), largest first, and columns (B, B); `precise`."""
     values, vectors = torch.linalg.eigh(moments(pixels))
     return values.flip(0), vectors.flip(1)
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from .covariance import moments, principal, precise
+from .covariance import moments, precise, principal
 from .filters import box_sum
 from .lines import interpolate
 

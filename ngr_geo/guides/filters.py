@@ -65,6 +65,11 @@ def median_filter(values: Tensor, width: int, axis: int = 0) -> Tensor:
     return medians.reshape(moved.shape).movedim(-1, axis)
 
 
+def middle(values: Tensor, axis: int) -> Tensor:
+    """Return the median along an axis, NaN left out: of an even number of values the mean of the two in the middle."""
+    return (values.nanmedian(axis).values - (-values).nanmedian(axis).values) / 2
+
+
 def box_median(images: Tensor, known: Tensor, size: int, levels: int = 64) -> Tensor:
     """Return the medians of the `known` pixels (B, h, w) in squares of an odd side around each pixel of images (B, h, w).
 
@@ -77,7 +82,9 @@ def box_median(images: Tensor, known: Tensor, size: int, levels: int = 64) -> Te
         part = slice(first, first + step)
         values = torch.where(known[part], images[part], torch.nan).flatten(1)
         limits = values[:, :: max(1, values.shape[1] // SAMPLE)].nanquantile(share, dim=1).T.contiguous()
-        code = torch.searchsorted(limits, values).to(torch.uint8).reshape(images[part].shape)  # NaN is beyond all limits
+        code = (
+            torch.searchsorted(limits, values).to(torch.uint8).reshape(images[part].shape)
+        )  # NaN is beyond all limits
         code = torch.where(known[part], code, levels + 1)
         count = box_sum(known[part].view(torch.uint8), size)
         half, index, level = (count + 1) // 2, torch.zeros_like(code), torch.zeros_like(code)

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from .covariance import principal, precise
+from .covariance import precise, principal
 from .shrinkage import shrink
 
 SPECTRA = 12
@@ -147,7 +147,7 @@ def _span(known: Tensor) -> Tensor:
 
 
 def _beside(known: Tensor, axis: int, before: int, after: int) -> tuple[Tensor, Tensor]:
-    """Return along an axis the index of the last known entry up to each one, and of the next; where there is none, the numbers given."""
+    """Return along an axis the index of the last known entry up to each one, and of the next: without any, the numbers given."""
     index = torch.arange(known.shape[axis], device=known.device)
     index = index.reshape([-1 if d == axis % known.ndim else 1 for d in range(known.ndim)])
     low = torch.where(known, index, before).cummax(axis).values

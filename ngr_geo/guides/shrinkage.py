@@ -7,6 +7,7 @@ weights), of which this is the part without block matching.
 from __future__ import annotations
 
 import math
+
 import torch
 from torch import Tensor
 from torch.nn import functional

@@ -12,22 +12,19 @@ differences), Rogass et al. 2014 (EnMAP columns).
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
-import numpy as np
-import scipy.sparse
 import torch
-from numpy.typing import NDArray
-from scipy.ndimage import median_filter
 from torch import Tensor
+from torch.nn import functional
 
-from .covariance import principal, unpredicted
+from .covariance import moments, precise, unpredicted
+from .filters import median_filter, middle
 from .subspace import EDGE
 
 Direction = Literal["columns", "rows"]
-Array = NDArray[np.float64]
-Mask = NDArray[np.bool_]
 
 STEEPEST = 0.4
 """Tilts tried, in columns per row."""
@@ -67,274 +64,257 @@ class Destriped:
 
 
 class Lines:
-    """The lines of an image (h, w) at one tilt: sums over them and back, only of pixels that are used."""
+    """The lines of an image (h, w) at one tilt, laid upright: maps (..., h, n) with one column for each of n lines."""
 
-    def __init__(self, inside: NDArray[np.bool_], slope: float) -> None:
+    def __init__(self, inside: Tensor, slope: float) -> None:
         """Number the lines; `inside` (h, w) marks the pixels that there are."""
         height, width = inside.shape
-        rows, columns = np.nonzero(inside)
-        at = columns - slope * (rows - (height - 1) / 2)
-        first = int(np.floor(-abs(slope) * height / 2)) - 1
-        self.at = at - first
-        self.count = int(np.ceil(width + abs(slope) * height / 2)) + 2 - first
-        nearest = np.rint(self.at).astype(int)
-        self.sum = scipy.sparse.csr_matrix(
-            (np.ones(len(at), np.float32), (nearest, np.arange(len(at)))), (self.count, len(at))
-        )
-        self.size = np.bincount(nearest, minlength=self.count)
-        order = np.argsort(nearest, kind="stable")  # along each line by row
-        rank = np.empty(len(at), np.int64)
-        rank[order] = np.arange(len(at)) - (np.cumsum(self.size) - self.size).astype(int)[nearest[order]]
-        self.part = rank * PARTS // np.maximum(self.size[nearest].astype(int), 1)
+        row = torch.arange(height, dtype=torch.float64) - (height - 1) / 2
+        first = (slope * row + 0.5).floor()
+        share = (first - slope * row).remainder(1)  # how far a pixel is beyond the middle of a line
+        margin = int(first[-1].abs()) + 2 if slope else 0  # on either side
+        line = torch.arange(width + 2 * margin)
+        column = line + first.long()[:, None] - margin
+        self.there = ((column >= 0) & (column < width)).to(inside.device)
+        self.column = column.clamp(0, width - 1).to(inside.device)
+        self.line = (torch.arange(width) - first.long()[:, None] + margin).to(inside.device)
+        self.low = (line - (first < slope * row)[:, None].long()).clamp(0).to(inside.device)
+        self.share = share[:, None].to(inside.device, torch.float32)
+        self.upright = not slope
+        self.inside = self.sheared(inside)
+        self.size = self.inside.sum(0)
+        self.part = (self.inside.cumsum(0) - 1).clamp(0) * PARTS // self.size.clamp(min=1)
 
-    def parts(self) -> list[Array]:
-        """Return for each part of the lines which pixels (n, 1) are in it."""
-        return [(self.part == k)[:, None].astype(np.float64) for k in range(PARTS)]
+    def sheared(self, maps: Tensor) -> Tensor:
+        """Return maps (..., h, w) with their lines upright, (..., h, n), 0 where there is no pixel."""
+        if self.upright:
+            return maps
+        return maps.gather(-1, self.column.expand(*maps.shape[:-1], -1)) * self.there
 
-    def mean(self, pixels: Array, weight: Array) -> tuple[Array, Array]:
-        """Return the mean (lines, B) of pixels (n, B) along each line, and the sum of weights."""
-        total = self.sum @ weight
-        return (self.sum @ (pixels * weight)) / np.maximum(total, 1e-9), total
+    def back(self, maps: Tensor) -> Tensor:
+        """Return maps (..., h, w) whose lines are upright (..., h, n)."""
+        return maps if self.upright else maps.gather(-1, self.line.expand(*maps.shape[:-1], -1))
 
-    def expand(self, offsets: Array) -> Array:
-        """Return offsets (lines, B) at the pixels (n, B), interpolated between lines."""
-        low = np.floor(self.at).astype(int)
-        share = (self.at - low)[:, None]
-        if not share.any():
-            return offsets[low]
-        return offsets[low] * (1 - share) + offsets[np.minimum(low + 1, self.count - 1)] * share
+    def expand(self, offsets: Tensor) -> Tensor:
+        """Return offsets (n, B) as maps (B, h, n), interpolated between lines."""
+        offsets = offsets.T.to(torch.float32)
+        if self.upright:
+            return offsets[:, None].expand(-1, len(self.inside), -1)
+        above = (self.low + 1).clamp(max=offsets.shape[1] - 1)
+        return torch.lerp(offsets[:, self.low], offsets[:, above], self.share.expand(self.low.shape))
 
 
 def remove(cube: Tensor, observed: Tensor, direction: Direction | None = None) -> Destriped:
     """Return a cube (B, h, w) less its stripes; what is not `observed` (B, h, w), or has none, comes back as it was."""
-    inside: Mask = observed.any(0).numpy()
-    seen = observed.numpy() & inside
-    values = np.where(seen, cube.numpy(), 0).astype(np.float64)
+    values = torch.where(observed, cube, 0).float()
     best: tuple[float, Direction, float] = (0.0, direction or "columns", 0.0)
     for name in (direction,) if direction else ("columns", "rows"):
-        frame, there = (values, seen) if name == "columns" else (values.transpose(0, 2, 1), seen.transpose(0, 2, 1))
-        score, slope = _tilt(frame, there)
+        frame = (a if name == "columns" else a.transpose(1, 2).contiguous() for a in (values, observed))
+        score, slope = _tilt(*frame)
         if score > best[0]:
             best = (score, name, slope)
     _, name, slope = best
     turned = name == "rows"
-    frame, there = (values.transpose(0, 2, 1), seen.transpose(0, 2, 1)) if turned else (values, seen)
-    offset = _offsets(frame, there, slope)
-    offset = np.ascontiguousarray(offset.transpose(0, 2, 1)) if turned else offset
-    found = torch.from_numpy(np.where(seen, offset, 0)).to(cube.dtype)
+    frames = [a.transpose(1, 2).contiguous() if turned else a for a in (values, observed)]
+    offset = _offsets(frames[0], frames[1], slope)
+    offset = offset.transpose(1, 2) if turned else offset
+    found = torch.where(observed, offset, 0).to(cube.dtype)
     return Destriped(cube - found, found, name if bool(found.any()) else None, slope)
 
 
-def _tilt(values: Array, seen: NDArray[np.bool_]) -> tuple[float, float]:
+def _tilt(values: Tensor, seen: Tensor) -> tuple[float, float]:
     """Return how much of a cube (B, h, w) is constant along its columns, beyond chance, and the columns' slope."""
     height = values.shape[1]
-    vectors, noise = _spectra(values, seen, 0.0)
-    inside: Mask = np.any(seen, axis=0)
-    weight = seen[:, inside].T.astype(np.float64)
-    left = np.zeros_like(values)
-    left[:, inside] = ((values[:, inside].T - _projected(values[:, inside].T, weight, vectors, noise)) * weight).T
     both = seen[:, :, 1:] & seen[:, :, :-1]
-    whole: Mask = np.any(both, axis=0)
-    if whole.sum() < 8 or height < 8:
+    whole = both.any(0)
+    if height < LEAST or int(whole.sum()) < LEAST:
         return 0.0, 0.0
-    steps = np.where(both, np.diff(left, axis=2), 0)  # (B, h, w - 1): across the lines
-    sigma = 1.4826 * np.median(np.abs(steps[:, whole]), axis=1) + 1e-12
-    steps = np.clip(steps / sigma[:, None, None], -CLIP, CLIP)
-    starts = np.arange(0, height, BLOCK)  # no line moves half a column within a block of rows
-    size = np.add.reduceat(whole.astype(np.float32), starts, axis=0)
-    blocks = np.add.reduceat(steps, starts, axis=1)[:, size > 0].T.astype(np.float32)  # (n, B)
+    left = (values - _projected(values, seen, *_spectra(values, seen, 0.0))) * seen
+    steps = left.diff(dim=2).mul_(both)  # (B, h, w - 1): across the lines
+    sigma = 1.4826 * steps[:, whole].abs().median(1).values + 1e-12
+    steps = (steps / sigma[:, None, None]).clamp_(-CLIP, CLIP)
+    blocks, size = (  # no line moves half a column within a block of rows
+        functional.pad(a, (0, 0, 0, -height % BLOCK)).unflatten(-2, (-1, BLOCK)).sum(-2)
+        for a in (steps, whole.to(steps))
+    )
+    table = functional.pad(torch.cat([blocks, size[None]]).flatten(1).T, (0, 0, 0, 1)).contiguous()  # last: no pixel
 
     def score(slope: float) -> float:
         """Return how many squared standard errors the means of the lines are away from 0, beyond chance, in all bands."""
         lines = Lines(size > 0, BLOCK * slope)
-        z2 = (lines.sum @ blocks) ** 2 / np.maximum(lines.sum @ size[size > 0], 1)[:, None]
-        return float(np.maximum(z2 - SURE**2, 0).sum())
+        at = torch.arange(len(size), device=size.device)[:, None] * size.shape[1] + lines.column
+        total = table[torch.where(lines.there, at, len(table) - 1)].sum(0)  # (n, B + 1)
+        z2 = total[:, :-1].square() / total[:, -1:].clamp(min=1)
+        return float((z2 - SURE**2).clamp(min=0).sum())
 
-    slopes = np.linspace(-STEEPEST, STEEPEST, 2 * int(np.ceil(STEEPEST * height)) + 1)
-    slopes = slopes[np.argsort(np.abs(slopes), kind="stable")]
+    slopes = torch.linspace(-STEEPEST, STEEPEST, 2 * math.ceil(STEEPEST * height) + 1, dtype=torch.float64).tolist()
+    slopes.sort(key=abs)
     upright = score(0.0)
-    if upright > 5 * max(score(float(s)) for s in slopes[1 :: max(1, len(slopes) // 8)]):
+    if upright > 5 * max(score(slope) for slope in slopes[1 :: max(1, len(slopes) // 8)]):
         return upright, 0.0
-    scores = [upright, *(score(float(s)) for s in slopes[1:])]
-    best = int(np.argmax(scores))
-    return (scores[best], float(slopes[best])) if scores[best] > TILTED * upright else (upright, 0.0)
+    best, slope = max((score(slope), -number) for number, slope in enumerate(slopes))
+    return (best, slopes[-slope]) if best > TILTED * upright else (upright, 0.0)
 
 
-def _offsets(values: Array, seen: NDArray[np.bool_], slope: float) -> Array:
+def _offsets(values: Tensor, seen: Tensor, slope: float) -> Tensor:
     """Return the offsets (B, h, w) of the columns, tilted by `slope`, of a cube."""
-    inside: Mask = np.any(seen, axis=0)
-    lines = Lines(inside, slope)
-    pixels, weight = values[:, inside].T, seen[:, inside].T.astype(np.float64)
+    lines = Lines(seen.any(0), slope)
     vectors, noise = _spectra(values, seen, slope)  # (B, r), (B,)
-    means, size = lines.mean(pixels, weight)  # (lines, B)
-    offset = _regress(means, size, vectors, noise)
-    used = size.max(1) >= LEAST
-    offset[used] -= median_filter(offset[used], (WIDE, 1), mode="mirror")  # what is that wide is the scene
+    pixels, seen = lines.sheared(values), lines.sheared(seen)
+    size = seen.sum(1).T  # (n, B)
+    offset = _regress(precise(pixels.sum(1).T) / size.clamp(min=1), size, precise(vectors), precise(noise))
+    used = size.amax(1) >= LEAST
+    offset[used] -= median_filter(offset[used], WIDE)  # what is that wide is the scene
     offset = offset * (size >= LEAST)
-    clean = _projected(pixels - lines.expand(offset), weight, vectors, noise)
-    offset *= _sure(lines, (pixels - clean) * weight, weight, offset)
+    clean = _projected(pixels - lines.expand(offset), seen, vectors, noise)
+    offset *= _sure(lines, (pixels - clean) * seen, seen, offset)
     if vectors.shape[1]:  # what all bands share, in the scene's own spectra
-        scores = ((pixels - lines.expand(offset)) * weight / noise) @ vectors
-        offset = offset + _steps(lines, inside, scores, 2 * SURE) @ vectors.T * noise
+        scores = (pixels - lines.expand(offset)) * seen / noise[:, None, None]
+        scores = torch.einsum("br,bhn->rhn", vectors, scores)
+        offset = offset + _steps(lines, scores, 2 * SURE) @ precise(vectors * noise[:, None]).T
     else:
-        offset = _steps(lines, inside, pixels, SURE)
-    out = np.zeros_like(values)
-    out[:, inside] = _applied(lines, offset, pixels, weight, vectors, noise).T
-    return out
+        offset = _steps(lines, pixels, SURE)
+    return lines.back(_applied(lines, offset, pixels, seen, vectors, noise))
 
 
-def _applied(lines: Lines, offset: Array, pixels: Array, weight: Array, vectors: Array, noise: Array) -> Array:
-    """Return the offsets at the pixels (n, B). In bands where stripes go with brightness (unequal gains), dark pixels have less."""
+def _applied(lines: Lines, offset: Tensor, pixels: Tensor, seen: Tensor, vectors: Tensor, noise: Tensor) -> Tensor:
+    """Return the offsets of pixels (B, h, n). In bands where stripes go with brightness (unequal gains), dark pixels have less."""
     level = lines.expand(offset)
-    clean = _projected(pixels - level, weight, vectors, noise)
-    mean, _ = lines.mean(clean, weight)
-    usual = np.maximum(lines.expand(mean), 1e-12)
-    relative = np.where(usual > 1e-6, np.clip(clean / usual, 0, 4), 1) - 1
-    residual = (pixels - clean - level) * weight
-    varied = level * relative * weight
-    power = (varied**2).sum(0)
-    share = np.clip((residual * varied).sum(0) / np.maximum(power, 1e-300), 0, 1)
-    share[share < 0.25], share[share > 0.5] = 0, 1
-    applied = level * (1 + share * relative)
+    clean = _projected(pixels - level, seen, vectors, noise)
+    mean = (clean * seen).sum(1) / seen.sum(1).clamp(min=1)
+    usual = lines.expand(mean.T).clamp(min=1e-12)
+    relative = torch.where(usual > 1e-6, (clean / usual).clamp(0, 4), 1) - 1
+    varied = level * relative * seen
+    share = ((pixels - clean - level) * varied).sum((1, 2)) / varied.square().sum((1, 2)).clamp(min=1e-30)
+    share = torch.where(share < 0.25, 0, torch.where(share > 0.5, 1, share))
+    applied = torch.addcmul(level, share[:, None, None] * level, relative)
     # Water and other dark areas have the offset only if they show it.
-    dark = (relative < DARK) * weight
-    shown = ((pixels - clean) * applied * dark).sum(0) > 0.5 * (applied**2 * dark).sum(0)
-    return np.where((dark > 0) & ~shown, 0, applied)
+    dark = (relative < DARK) & seen
+    shown = ((pixels - clean) * applied * dark).sum(1) > 0.5 * (applied.square() * dark).sum(1)
+    return applied.masked_fill_(dark & ~shown[:, None], 0)
 
 
-def _spectra(values: Array, seen: NDArray[np.bool_], slope: float) -> tuple[Array, Array]:
+def _spectra(values: Tensor, seen: Tensor, slope: float) -> tuple[Tensor, Tensor]:
     """Return the scene's spectra (B, r), bands divided by their noise, and that noise (B,): from differences along the lines."""
     most = min(12, values.shape[1] // 3)
     step = min(range(max(1, most // 2), most + 1), key=lambda n: abs(slope * n - round(slope * n)))
     shift = round(slope * step)
     low, high = max(0, -shift), values.shape[2] - max(0, shift)
-    both = seen[:, :-step, low:high] & seen[:, step:, low + shift : high + shift]
-    steps = np.where(both, values[:, step:, low + shift : high + shift] - values[:, :-step, low:high], 0)
-    flat = steps[:, both.any(0)]
+    near, far = (
+        (slice(None), slice(-step), slice(low, high)),
+        (slice(None), slice(step, None), slice(low + shift, high + shift)),
+    )
+    both = seen[near] & seen[far]
+    flat = torch.where(both, values[far] - values[near], 0)[:, both.any(0)]
     bands, count = flat.shape
-    covariance = flat @ flat.T / max(count, 1)
-    scale = np.sqrt(np.diag(covariance))
+    covariance = moments(flat)
+    scale = covariance.diagonal().sqrt()
     if bands < 3 or count <= 2 * bands:
-        return np.zeros((bands, 0)), np.maximum(scale, 1e-7)
-    noise = np.maximum(unpredicted(torch.from_numpy(covariance)).numpy(), 1e-4 * scale.max() + 1e-12)
-    variances, vectors = principal(torch.from_numpy(flat / noise[:, None]))
-    edge = EDGE * (1 + np.sqrt(bands / count)) ** 2
+        return values.new_zeros(bands, 0), scale.clamp(min=1e-7).to(values)
+    noise = torch.maximum(unpredicted(covariance), 1e-4 * scale.max() + 1e-12)
+    variances, vectors = torch.linalg.eigh(covariance / noise / noise[:, None])
+    edge = EDGE * (1 + (bands / count) ** 0.5) ** 2
     rank = max(1, min(MOST_SPECTRA, bands // 3))
-    return vectors[:, :rank][:, variances[:rank] > edge].numpy(), noise
+    return vectors[:, -rank:][:, variances[-rank:] > edge].to(values), noise.to(values)
 
 
-def _projected(pixels: Array, weight: Array, vectors: Array, noise: Array) -> Array:
-    """Return pixels (n, B) as mixes of the spectra, about their mean."""
-    mean = (pixels * weight).sum(0) / np.maximum(weight.sum(0), 1)
-    projected: Array = mean + ((pixels - mean) * weight / noise) @ vectors @ vectors.T * noise
-    return projected
+def _projected(pixels: Tensor, seen: Tensor, vectors: Tensor, noise: Tensor) -> Tensor:
+    """Return pixels (B, h, n) as mixes of the spectra, about the mean of those `seen`."""
+    mean = ((pixels * seen).sum((1, 2)) / seen.sum((1, 2)).clamp(min=1))[:, None, None]
+    white = (pixels - mean).mul_(seen).div_(noise[:, None, None]).flatten(1)
+    return torch.addcmul(mean, (vectors @ (vectors.T @ white)).view_as(pixels), noise[:, None, None])
 
 
-def _steps(lines: Lines, inside: NDArray[np.bool_], maps: Array, sure: float) -> Array:
-    """Return the offsets (lines, n) of maps (pixels, n), each by itself: steps between neighbouring lines that all parts agree on.
+def _steps(lines: Lines, maps: Tensor, sure: float) -> Tensor:
+    """Return the offsets (n, k) of maps (k, h, n), each by itself: steps between neighbouring lines that all parts agree on.
 
     The step of a part is the median of its pixels' differences to their neighbours: an edge of the scene is not as long.
     """
-    number = np.full(inside.shape, -1)
-    number[inside] = np.arange(int(inside.sum()))
-    both = inside[:, 1:] & inside[:, :-1]
-    here, beside = number[:, 1:][both], number[:, :-1][both]
-    line, part = np.rint(lines.at[here]).astype(int), lines.part[here]
-    group = line * PARTS + part
-    size = np.bincount(group, minlength=lines.count * PARTS)
-    at = np.minimum(np.cumsum(size) - size + size // 2, max(len(group) - 1, 0))
-    offsets = np.zeros((lines.count, maps.shape[1]))
-    there = (size >= 4).reshape(-1, PARTS)
-    count = np.maximum(there.sum(1), 1)
-    for k in range(maps.shape[1]):
-        difference = maps[here, k] - maps[beside, k]
-        if not len(difference):
-            continue
-        median = np.where(there, difference[np.lexsort((difference, group))][at].reshape(-1, PARTS), 0)
-        middle = median.sum(1) / count
-        error = np.sqrt((np.where(there, median - middle[:, None], 0) ** 2).sum(1) / np.maximum(count - 1, 1) / count)
-        error = np.maximum(
-            error, 0.5 * np.median(error[count >= PARTS // 2]) if (count >= PARTS // 2).any() else np.inf
-        )
-        step = np.where((count >= PARTS // 2) & (np.abs(middle) > sure * error), middle, 0)
-        if step.any():
-            profile = np.cumsum(step)
-            offsets[:, k] = profile - median_filter(profile, BROAD, mode="mirror")
-    return offsets
+    both = functional.pad(lines.inside[:, 1:] & lines.inside[:, :-1], (1, 0))
+    difference = functional.pad(maps.diff(dim=2), (1, 0))
+    parts = [both & (lines.part == number) for number in range(PARTS)]
+    there = torch.stack([part.sum(0) >= 4 for part in parts])  # (PARTS, n)
+    medians = [-torch.where(part, -difference, torch.nan).nanmedian(1).values.T for part in parts]
+    median = precise(torch.stack(medians)).masked_fill(~there[..., None], 0)  # (PARTS, n, k)
+    enough, middles, error = _agreement(median, there[..., None].expand_as(median))
+    usual = middle(torch.where(enough, error, torch.nan), 0).nan_to_num(nan=torch.inf)
+    error = torch.maximum(error, 0.5 * usual)
+    profile = torch.where(enough & (middles.abs() > sure * error), middles, 0).cumsum(0)
+    return profile - median_filter(profile, BROAD)
 
 
-def _sure(lines: Lines, residual: Array, weight: Array, offset: Array) -> Array:
-    """Return how much of each offset (lines, B) is to be taken off, 0 to 1.
+def _agreement(values: Tensor, there: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Return whether enough parts of lines have a value, (PARTS, n, k) where `there`, their mean, and its error: all (n, k)."""
+    count = there.sum(0).clamp(min=1)
+    mean = torch.where(there, values, 0).sum(0) / count
+    variance = torch.where(there, values - mean, 0).square().sum(0) / (count - 1).clamp(min=1) / count
+    return count >= PARTS // 2, mean, variance.sqrt()
 
-    All of it where the residual (n, B) shows it in all parts of a line alike, far beyond their scatter. In a band where the lines
-    in their majority have offsets beyond that scatter, each is taken as far as it is not the scatter's (Wiener).
+
+def _sure(lines: Lines, residual: Tensor, seen: Tensor, offset: Tensor) -> Tensor:
+    """Return how much of each offset (n, B) is to be taken off, 0 to 1.
+
+    All of it where the residual (B, h, n) shows it in all parts of a line alike, far beyond their scatter. In a band where the
+    lines in their majority have offsets beyond that scatter, each is taken as far as it is not the scatter's (Wiener).
     """
-    parts = [lines.mean(residual * own, weight * own) for own in lines.parts()]
-    there = np.stack([size >= 2 for _, size in parts])
-    used = there.any((0, 2))
-    means = np.stack([mean for mean, _ in parts])
-    means[:, used] -= median_filter(means[:, used], (1, WIDE, 1), mode="mirror")
-    means = np.where(there, means, 0)
-    count = np.maximum(there.sum(0), 1)
-    middle = means.sum(0) / count
-    error = (np.where(there, means - middle, 0) ** 2).sum(0) / np.maximum(count - 1, 1) / count
-    enough = count >= PARTS // 2
-    usual = np.array([np.median(e[k]) if k.any() else np.inf for e, k in zip(error.T, enough.T, strict=True)])
-    error = np.maximum(error, 0.04 * usual)
-    single = np.minimum(np.abs(offset), np.abs(middle)) > SURE * np.sqrt(error)
-    variance = np.array(
-        [np.median(o[k] ** 2) / 0.455 if k.any() else 0 for o, k in zip(offset.T, enough.T, strict=True)]
-    )
-    dense = np.where(variance > MANY * usual, 1 - usual / np.maximum(variance, 1e-300), 0)
-    sure: Array = np.where(single, 1.0, dense) * enough
-    return sure
+    own = torch.stack([lines.part == number for number in range(PARTS)]).to(residual)
+    total, size = (precise(torch.einsum("phn,bhn->pnb", own, a)) for a in (residual, seen.to(residual)))
+    there = size >= 2
+    used = there.any(2).any(0)
+    means = total / size.clamp(min=1e-9)
+    means[:, used] -= median_filter(means[:, used], WIDE, axis=1)
+    enough, middles, deviation = _agreement(means, there)
+    error = deviation.square()
+    usual = middle(torch.where(enough, error, torch.nan), 0).nan_to_num(nan=torch.inf)
+    error = torch.maximum(error, 0.04 * usual)
+    single = torch.minimum(offset.abs(), middles.abs()) > SURE * error.sqrt()
+    variance = middle(torch.where(enough, offset.square(), torch.nan), 0).nan_to_num(nan=0) / 0.455
+    dense = torch.where(variance > MANY * usual, 1 - usual / variance.clamp(min=1e-30), 0)
+    return torch.where(single, 1.0, dense) * enough
 
 
-def _regress(means: Array, size: Array, vectors: Array, noise: Array) -> Array:
-    """Return the offsets (lines, B) of the lines' means (lines, B): bisquare regression of each line on the spectra.
+def _regress(means: Tensor, size: Tensor, vectors: Tensor, noise: Tensor) -> Tensor:
+    """Return the offsets (n, B) of the lines' means (n, B): bisquare regression of each line on the spectra.
 
     A line with many stripes has wrong answers that are stable too. So it starts from equal weights, from little trust in what
     is far from its neighbours in a band, and from its neighbours' answers; what leaves most bands alone is taken.
     """
-    used = size.max(1) >= LEAST
+    used = size.amax(1) >= LEAST
     z = means / noise
-    level = np.median(z[used], axis=0) if used.any() else np.zeros(z.shape[1])
-    beside = np.zeros_like(z)
-    beside[used] = np.abs(z[used] - median_filter(z[used], (NEAR, 1), mode="mirror"))
-    trust = 1 / (1 + (beside / (np.median(beside, axis=1, keepdims=True) + 1e-9)) ** 2)
-    best, score = np.full(len(z), np.inf), np.zeros((len(z), vectors.shape[1]))
-    unit: Array = np.zeros((0, 1))
+    level = middle(z[used], 0) if used.any() else torch.zeros_like(noise)
+    beside = torch.zeros_like(z)
+    beside[used] = (z[used] - median_filter(z[used], NEAR)).abs()
+    trust = 1 / (1 + (beside / (middle(beside, 1)[:, None] + 1e-9)).square())
+    best, score = z.new_full((len(z), 1), torch.inf), z.new_zeros(len(z), vectors.shape[1])
+    unit: Tensor | None = None
     for start in ("equal", "trusted", "beside", "beside"):
         if start == "beside":
-            weight = _bisquare(z - level - median_filter(score, (5, 1)) @ vectors.T)
+            weight = _bisquare(z - level - median_filter(score, 5) @ vectors.T)
         else:
-            weight = trust if start == "trusted" else np.ones_like(z)
+            weight = trust if start == "trusted" else torch.ones_like(z)
         trial = score
         for _ in range(ROUNDS):
             trial = _weighted(z - level, weight * (size > 0), vectors)
             left = z - level - trial @ vectors.T
             weight = _bisquare(left)
-        unit = unit if len(unit) else np.full((len(z), 1), np.median(np.abs(left)) + 1e-9)
-        cost = np.log1p((left / unit) ** 2).sum(1)
-        better = cost < best
-        best[better], score[better] = cost[better], trial[better]
+        unit = middle(left.abs(), 1)[:, None] + 1e-9 if unit is None else unit
+        cost = (left / unit).square().log1p().sum(1, keepdim=True)
+        score = torch.where(cost < best, trial, score)
+        best = torch.minimum(cost, best)
         if used.any():
-            level = level + np.median((z - level - score @ vectors.T)[used], axis=0)
-    offsets: Array = (z - level - score @ vectors.T) * noise
-    return offsets
+            level = level + middle((z - level - score @ vectors.T)[used], 0)
+    return (z - level - score @ vectors.T) * noise
 
 
-def _weighted(z: Array, weight: Array, vectors: Array) -> Array:
-    """Return the scores (lines, r) of lines (lines, B) by least squares with `weight` (lines, B)."""
+def _weighted(z: Tensor, weight: Tensor, vectors: Tensor) -> Tensor:
+    """Return the scores (n, r) of lines (n, B) by least squares with `weight` (n, B)."""
     rank = vectors.shape[1]
-    products = (vectors[:, :, None] * vectors[:, None, :]).reshape(len(vectors), rank**2)
-    gram = (weight @ products).reshape(len(z), rank, rank) + 1e-9 * np.eye(rank)
-    scores = np.linalg.solve(gram, ((weight * z) @ vectors)[..., None])[..., 0]
-    return np.asarray(scores, np.float64)
+    products = (vectors[:, :, None] * vectors[:, None]).flatten(1)
+    gram = (weight @ products).unflatten(1, (rank, rank)) + 1e-9 * torch.eye(rank).to(z)
+    return torch.linalg.solve(gram, (weight * z) @ vectors)
 
 
-def _bisquare(left: Array) -> Array:
-    """Return Tukey's weights of residuals (lines, B), scaled line by line."""
-    sigma = 1.4826 * np.median(np.abs(left), axis=1, keepdims=True) + 1e-9
-    weight: Array = np.clip(1 - (left / (TUKEY * sigma)) ** 2, 0, None) ** 2 + 1e-6
-    return weight
+def _bisquare(left: Tensor) -> Tensor:
+    """Return Tukey's weights of residuals (n, B), scaled line by line."""
+    sigma = 1.4826 * middle(left.abs(), 1)[:, None] + 1e-9
+    return (1 - (left / (TUKEY * sigma)).square()).clamp(min=0).square() + 1e-6

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from .covariance import moments, principal, unpredicted, precise
+from .covariance import moments, precise, principal, unpredicted
 from .filters import box_sum, nearest
 from .shrinkage import shrink
 
