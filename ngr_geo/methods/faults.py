@@ -55,16 +55,17 @@ def solve(task: Task, cube: Tensor, observed: Tensor, settings: Settings) -> Ans
         if not active.any():
             nothing = torch.zeros_like(cube)
             return Answer(cube, torch.zeros(len(cube)), nothing, unjudged("none", len(cube)))
-        part, seen = cube[active], observed[active]
+        settings = settings.placed()
+        part, seen = cube[active].to(settings.device), observed[active].to(settings.device)
         kind, estimate = (task.kind, None) if task.kind else _noise_of(part, seen)
         if settings.method == "paper":
             inner = _published(kind, part, seen, settings)
         else:
             inner = _guided(kind, task, part, seen, estimate, settings)
         image, noise = cube.clone(), torch.full((len(cube),), float("nan"))
-        image[active], noise[active] = inner.image, inner.noise
+        image[active], noise[active] = inner.image.to(cube), inner.noise.to(noise)
         deviation = torch.zeros_like(cube)
-        deviation[active] = inner.deviation
+        deviation[active] = inner.deviation.to(cube)
         tables = np.full((len(Judgement._fields) - 1, len(cube)), np.nan)
         for row, values in zip(tables, inner.judgement[1:], strict=True):
             row[active.numpy()] = values
@@ -81,7 +82,8 @@ def _guided(
     refine = refine_gaps if kind == "gaps" else refine_noise
     refined = refine(kind, guide, cube, observed, estimate, settings)
     image = estimate.image if refined.image is None else refined.image
-    judgement, deviation = trust(refined, image, estimate.image, observed, settings)
+    there = refined._replace(guide=refined.guide.cpu(), ngr=refined.ngr.cpu() if refined.ngr else None)
+    judgement, deviation = trust(there, image.cpu(), estimate.image.cpu(), observed.cpu(), settings)
     return Answer(image, estimate.noise, deviation, judgement)
 
 
@@ -99,10 +101,10 @@ def _guide(kind: Kind, task: Task) -> CubeGuide:
     def striped(cube: Tensor, observed: Tensor) -> Estimate:
         found = stripes.remove(cube, observed, task.direction)
         axis = -1 if found.direction == "rows" else -2
-        return Estimate(found.image, cube, torch.zeros(len(cube)), axis)
+        return Estimate(found.image, cube, cube.new_zeros(len(cube)), axis)
 
     def gaps(cube: Tensor, observed: Tensor) -> Estimate:
-        return Estimate(fill(cube, observed), cube, torch.zeros(len(cube)))
+        return Estimate(fill(cube, observed), cube, cube.new_zeros(len(cube)))
 
     return {"gaussian": gaussian, "mixed": impulses, "stripes": striped, "gaps": gaps}[kind]
 
@@ -136,7 +138,8 @@ def _noise_of(cube: Tensor, observed: Tensor) -> tuple[Kind, Estimate | None]:
 def _published(kind: Kind, cube: Tensor, observed: Tensor, settings: Settings) -> Answer:
     """Return what the published algorithm makes of a cube; stripes are to it a kind of mixed noise."""
     case: Case = "inpaint" if kind == "gaps" else "gaussian" if kind == "gaussian" else "mixed"
-    image = torch.from_numpy(solve_as_published(cube[None].numpy(), observed[None].numpy(), settings, case)[0])
+    published = solve_as_published(cube[None].cpu().numpy(), observed[None].cpu().numpy(), settings, case)
+    image = torch.from_numpy(published[0])
     noise = torch.full((len(cube),), float("nan"))
     return Answer(image, noise, torch.zeros_like(cube), unjudged("paper", len(cube)))
 

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from ..guides.covariance import precise
 from ..solver import LoopSettings, Neumann, Small, hold, iterate
 from ..solver.fidelity import Fidelity, Gaussian, Stripes
 from ..solver.train import Example, Training, train
@@ -116,17 +117,9 @@ def _loop(kind: Kind, estimate: Estimate, observed: Tensor, settings: Settings) 
     fidelity: Fidelity = Stripes(1e-3, 1e-2, estimate.axis) if kind == "stripes" else Gaussian(0.5)
     loop = LoopSettings(weights=(50.0, 50.0, 0.0), learning_rate=1e-3, seed=settings.seed)
     network = _Fields(Small(len(start), len(start), seed=settings.seed), (target - start).flatten(1).std(1))
-    device = settings.placed().device or "cpu"
-    states = iterate(
-        target.to(device),
-        network.to(device),
-        standard_of(start)[None].to(device),
-        fidelity,
-        loop,
-        guide=start.to(device),
-    )
+    states = iterate(target, network.to(start.device), standard_of(start)[None], fidelity, loop, guide=start)
     for state in states:
-        yield space.mean + space.up(state.image.cpu()) + rest
+        yield space.mean + space.up(state.image) + rest
 
 
 class _Fields(nn.Module):
@@ -147,7 +140,7 @@ class _Fields(nn.Module):
 
 def _hide_entries(truth: Tensor, observed: Tensor, estimate: Estimate, seed: int) -> Hidden:
     """Return a cube without `SHARE` of its observed entries, half of them to stop and half to score."""
-    draw = torch.rand(observed.shape, generator=torch.Generator().manual_seed(seed))
+    draw = torch.rand(observed.shape, generator=torch.Generator().manual_seed(seed)).to(observed.device)
     stop, score = observed & (draw < SHARE / 2), observed & (draw > 1 - SHARE / 2)
     seen = observed & ~stop & ~score
     return Hidden(torch.where(seen, truth, 0), seen, stop, score, truth)
@@ -156,7 +149,8 @@ def _hide_entries(truth: Tensor, observed: Tensor, estimate: Estimate, seed: int
 def _plant_noise(kind: Kind, cube: Tensor, observed: Tensor, estimate: Estimate, seed: int) -> Tensor:
     """Return the estimate with new noise like that found. Where the cube is hit by more than noise, so is this."""
     unit = estimate.noise[:, None, None]
-    noisy = estimate.image + unit * torch.randn(cube.shape, generator=torch.Generator().manual_seed(seed))
+    draw = torch.randn(cube.shape, generator=torch.Generator().manual_seed(seed)).to(cube)
+    noisy = estimate.image + unit * draw
     if kind == "mixed":
         low, high = torch.aminmax(torch.where(observed, cube, estimate.image).flatten(1), dim=1)
         impulses = (cube - estimate.image).abs() > IMPULSE * unit
@@ -184,10 +178,10 @@ def _lost(residual: Tensor, planted: Tensor, error: Tensor, estimate: Estimate) 
     common = []
     for left in (residual / unit, planted / unit):
         usual = left.abs() < IMPULSE
-        left = torch.where(usual, left, 0).double()
+        left = precise(torch.where(usual, left, 0))
         pairs = [(left[lag:] * left[:-lag], usual[lag:] & usual[:-lag]) for lag in LAGS if lag < len(left)]
         common.append(np.mean([float(product.sum() / both.sum().clamp(min=1)) for product, both in pairs] or [0.0]))
-    own = float((error / unit).double().square().mean())
+    own = float(precise(error / unit).square().mean())
     return float(np.sqrt(np.clip(1 + (common[0] - common[1]) / max(own, 1e-12), 1, MOST_LOST)))
 
 
@@ -195,11 +189,11 @@ def _plant_stripes(truth: Tensor, observed: Tensor, estimate: Estimate, seed: in
     """Return the destriped cube with new stripes, as strong as those found, on some lines of each band."""
     offset, axis = truth - estimate.image, estimate.axis
     striped = (offset != 0) & observed
-    strength = float(offset[striped].double().std()) if int(striped.sum()) > 1 else 0.0
+    strength = float(precise(offset[striped]).std()) if int(striped.sum()) > 1 else 0.0
     lines = observed.any(dim=axis, keepdim=True)
     generator = torch.Generator().manual_seed(seed)
-    draw = torch.rand(lines.shape, generator=generator)
-    new = strength * torch.randn(lines.shape, generator=generator)
+    draw = torch.rand(lines.shape, generator=generator).to(truth)
+    new = strength * torch.randn(lines.shape, generator=generator).to(truth)
     stop, score = lines & (draw < 2 * SHARE), lines & (draw > 1 - 2 * SHARE)
     planted = torch.where(stop | score, estimate.image + new, estimate.image)
     return Hidden(planted, observed, stop & observed, score & observed, estimate.image)
@@ -231,13 +225,14 @@ def refine_gaps(
         return Errors(*(torch.cat(part, dim=2) for part in zip(*parts, strict=True)))
 
     by_guide = errors(lambda begun, _: begun)
-    table = judge.tabulated([by_guide.error], by_guide.where)
+    table = judge.tabulated([by_guide.error.cpu()], by_guide.where.cpu())
     if not (learn.any() and stop.any() and score.any()):
         return Refined(None, by_guide, None, table)
-    none = torch.zeros(len(cube))
+    none = cube.new_zeros(len(cube))
     space = subspace_of(estimate.image, none)
-    scale = float((truth - trial)[learn].double().std()) + 1e-9
-    network = _Spectra(Small(space.vectors.shape[1] + 1, space.vectors.shape[1], seed=settings.seed), space)
+    scale = float(precise((truth - trial)[learn]).std()) + 1e-9
+    rank = space.vectors.shape[1]
+    network = _Spectra(Small(rank + 1, rank, seed=settings.seed).to(cube.device), space)
     example = Example(_inputs(space, trial, kept), (truth - trial) / scale, learn)
     best_steps, met = 0, [error_of(trial, truth, stop, none)]
     chosen = network
@@ -252,7 +247,7 @@ def refine_gaps(
             break
     by_ngr = errors(lambda begun, left: _integrate(chosen, space, begun, truth, left, scale)) if best_steps else None
     if by_ngr is not None:
-        table = judge.tabulated([by_guide.error, by_ngr.error], by_guide.where)
+        table = judge.tabulated([by_guide.error.cpu(), by_ngr.error.cpu()], by_guide.where.cpu())
     if settings.method == "auto" and not (best_steps and judge.keeps(table, USUAL)):
         return Refined(None, by_guide, by_ngr, table)
     return Refined(_integrate(chosen, space, estimate.image, cube, observed, scale), by_guide, by_ngr, table)
@@ -316,10 +311,10 @@ def _hide_gaps(observed: Tensor, seed: int) -> tuple[Tensor, Tensor, Tensor]:
     if (~observed.any(0)).any():  # beside a dead line a hidden one would make a wider gap than there are
         blind = (~observed.any(0))[None, None].float()
         moved = moved & (functional.max_pool2d(blind, 5, 1, 2)[0, 0] == 0)
-    block = torch.rand(*(-(-n // 8) for n in observed.shape[1:]), generator=generator)
+    block = torch.rand(*(-(-n // 8) for n in observed.shape[1:]), generator=generator).to(observed.device)
     block = block.repeat_interleave(8, 0).repeat_interleave(8, 1)[: observed.shape[1], : observed.shape[2]]
-    share = float(moved.double().sum() / observed.double().sum().clamp(min=1))
-    keep = torch.rand(moved.shape, generator=generator) < 4 * SHARE / max(share, 1e-9)
+    share = float(moved.sum() / observed.sum().clamp(min=1))
+    keep = torch.rand(moved.shape, generator=generator).to(moved.device) < 4 * SHARE / max(share, 1e-9)
     if through.any() and share < 0.3:
         keep = torch.ones_like(moved)
     moved = moved & keep

@@ -9,7 +9,7 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor
 
-from ..guides.covariance import principal
+from ..guides.covariance import precise, principal
 from . import judge
 from .problem import Judgement
 
@@ -98,6 +98,10 @@ class Errors(NamedTuple):
     guide: Tensor
     seen: Tensor
 
+    def cpu(self) -> Errors:
+        """Return them on the CPU, where distances to what was seen are measured: 1 ms a band of 150 x 150 pixels."""
+        return Errors(*(part.cpu() for part in self))
+
 
 class Subspace(NamedTuple):
     """The leading spectra of a guide: values = mean + unit · (vectors @ coefficients). (B, 1, 1), (B, 1, 1), (B, r)."""
@@ -125,21 +129,21 @@ def error_of(image: Tensor, truth: Tensor, where: Tensor, noise: Tensor) -> floa
     """Return the RMSE on hidden data, bands weighted by their noise; beyond `FAR` deviations it is cut: an impulse is none."""
     if not where.any():
         return float("nan")
-    unit = noise.clamp(min=1e-2 * float(noise.max()))[:, None, None] if float(noise.max()) > 0 else torch.ones(1, 1, 1)
+    noisy = bool(noise.max() > 0)
+    unit = (noise.clamp(min=1e-2 * float(noise.max())) if noisy else torch.ones_like(noise[:1]))[:, None, None]
     z = ((image - truth) / unit)[where]
-    z = z.clamp(-FAR, FAR) if float(noise.max()) > 0 else z
-    return float(z.double().square().mean().sqrt() * unit.double().mean())
+    z = z.clamp(-FAR, FAR) if noisy else z
+    return float(precise(z).square().mean().sqrt() * precise(unit).mean())
 
 
 def subspace_of(image: Tensor, noise: Tensor) -> Subspace:
     """Return the leading spectra of an image (B, h, w), in units of the noise (B,) where there is any, else of each band."""
-    flat = image.flatten(1).double()
+    flat = image.flatten(1)
     mean = flat.mean(1, keepdim=True)
-    unit = noise.double()[:, None] if float(noise.max()) > 0 else flat.std(1, keepdim=True)
+    unit = noise[:, None] if float(noise.max()) > 0 else flat.std(1, keepdim=True)
     unit = unit.clamp(min=1e-3 * float(unit.max()) + 1e-9)
-    standard = (flat - mean) / unit
-    leading = principal(standard)[1][:, :LEADING]
-    return Subspace(mean[..., None].float(), unit[..., None].float(), leading.float())
+    leading = principal((flat - mean) / unit)[1][:, :LEADING]
+    return Subspace(mean[..., None], unit[..., None], leading.to(image))
 
 
 def standard_of(maps: Tensor) -> Tensor:
@@ -152,7 +156,7 @@ def standard_of(maps: Tensor) -> Tensor:
 def busiest_of(observed: Tensor, size: int) -> tuple[slice, slice]:
     """Return the window of at most `size` with most pixels that are partly observed, else with most observed ones."""
     height, width = observed.shape[1:]
-    some = observed.any(0).double()
+    some = observed.any(0).float().cpu()
     best, window = -1.0, (slice(0, height), slice(0, width))
     for top in range(0, max(height - size, 0) + 1, 16):
         for left in range(0, max(width - size, 0) + 1, 16):
