@@ -26,6 +26,11 @@ def moments(pixels: Tensor) -> Tensor:
     return total / max(pixels.shape[1], 1)
 
 
+def precise(values: Tensor) -> Tensor:
+    """Return the values in float64, or as they are on the one kind of device that has no such numbers."""
+    return values if values.device.type == "mps" else values.double()
+
+
 def principal(pixels: Tensor) -> tuple[Tensor, Tensor]:
     """Return the principal directions of pixels (B, n) about 0: variances (B,), largest first, and columns (B, B); `precise`."""
     values, vectors = torch.linalg.eigh(moments(pixels))

@@ -17,6 +17,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from . import lowrank, regression, spatial
+from .covariance import precise
 
 REFERENCES = 4
 """Dates that a date is predicted from: each costs 36 features of four bands."""
@@ -28,6 +29,10 @@ EDGE = 3
 """Width in pixels of the edge of a gap in which they are looked for."""
 FIT_PIXELS = 400_000
 """Pixels that the low-rank model and one regression are fitted on, at most."""
+
+
+DEVIATION_PIXELS = 10_000
+"""Pixels that the standard deviation of a residual is taken from, about."""
 
 
 class Window(NamedTuple):
@@ -93,8 +98,7 @@ def predict(guide: DateGuide, window: Window, seen: Window, date: int) -> tuple[
         mean = sum((w * filled[r] for r, w in zip(references, weights, strict=True)), torch.zeros_like(filled[date]))
         return mean, nothing, seen.observed[date]
     model = guide.regressions[date]
-    design = regression.features(filled, filled[date], model.references)
-    estimate = regression.apply(model, design, regression.pattern(window.observed, model.references))
+    estimate = regression.predict(model, regression.problem(filled, window.observed, date, model.references))
     chosen = list(model.references)
     trusted = _trusted(values[date] - estimate, seen.observed[date])
     if trusted.any():
@@ -111,15 +115,19 @@ def _trusted(residual: Tensor, seen: Tensor) -> Tensor:
     That lies at the edge of the gaps and would shine into them. So outliers there are left out, where the edge has at least
     twice as many of them as the rest of the window; elsewhere an outlier is a field that changed, and counts.
     """
-    gap = (~seen).to(residual.dtype)[None, None]
-    edge = seen & (functional.max_pool2d(gap, 2 * EDGE + 1, 1, EDGE)[0, 0] > 0)
+    near = (~seen).to(residual.dtype)[None]
+    for kernel, pad in (((2 * EDGE + 1, 1), (EDGE, 0)), ((1, 2 * EDGE + 1), (0, EDGE))):
+        near = functional.max_pool2d(near, kernel, 1, pad)
+    edge = seen & (near[0] > 0)
     inner = seen & ~edge
     if not edge.any() or not inner.any():
         return seen
-    deviation = 1.4826 * residual[:, seen].abs().median(dim=1).values.clamp(min=1e-3)
-    outlier = (residual.abs() > OUTLIER * deviation[:, None, None]).any(dim=0)
-    often = float(outlier[edge].double().mean()) > 2 * float(outlier[inner].double().mean()) + 0.005
-    return seen & ~(outlier & edge) if often else seen
+    size, places = residual.abs(), seen.flatten().nonzero()[:, 0]
+    some = places[:: max(1, len(places) // DEVIATION_PIXELS) | 1]  # odd: never a whole number of rows of an even width
+    deviation = 1.4826 * size.flatten(1).index_select(1, some).median(dim=1).values.clamp(min=1e-3)
+    outlier = (size > OUTLIER * deviation[:, None, None]).any(dim=0)
+    at_edge, elsewhere = (((outlier & part).sum() / part.sum()).item() for part in (edge, inner))
+    return seen & ~(outlier & edge) if at_edge > 2 * elsewhere + 0.005 else seen
 
 
 def choose(pixels: Tensor, clear: Tensor, date: int) -> tuple[int, ...]:
@@ -141,12 +149,12 @@ def choose(pixels: Tensor, clear: Tensor, date: int) -> tuple[int, ...]:
         count = int(both.sum())
         if other == date or count < regression.SAMPLES_PER_FEATURE * (9 * bands + bands + 1):
             continue
-        x, y = pixels[both, other].double(), pixels[both, date].double()
+        x, y = precise(pixels[both, other]), precise(pixels[both, date])
         x, y = x - x.mean(0), y - y.mean(0)
-        ridge = 1e-6 * count * torch.eye(bands, dtype=torch.float64)
+        ridge = 1e-6 * count * torch.eye(bands, dtype=x.dtype, device=x.device)
         left = y - x @ torch.linalg.solve(x.T @ x + ridge, x.T @ y)
         explained = 1 - float(left.square().sum() / y.square().sum().clamp(min=1e-12))
-        cover = float(clear[gaps, other].double().mean()) if gaps.any() else 1.0
+        cover = float(clear[gaps, other].float().mean()) if gaps.any() else 1.0
         scores[other] = max(explained, 1e-3) * (cover + 1e-3)
     return tuple(sorted(scores, key=lambda d: -scores[d])[:REFERENCES])
 
@@ -164,25 +172,22 @@ def _without(factors: lowrank.Factors, window: Window, date: int) -> Tensor:
     """Return the window (T, B, h, w) with its gaps, and all of one date, completed from the other dates."""
     bare = window.observed.clone()
     bare[date] = False
-    total, bands, height, width = window.values.shape
-    pixels = window.values.flatten(2).permute(2, 0, 1)
-    complete = lowrank.complete(factors, pixels, bare.flatten(1).T)
-    return complete.permute(1, 2, 0).reshape(total, bands, height, width).contiguous()
+    return lowrank.complete(factors, window.values, bare)
 
 
 def _regress(
     factors: lowrank.Factors, windows: Sequence[Window], seen: Sequence[Window], date: int, references: tuple[int, ...]
 ) -> regression.Regression:
     """Return the regression of a date on its references, over all windows."""
-    moments = regression.Moments(references, windows[0].values.shape[1])
+    moments = regression.Moments(references, windows[0].values[date])
     share = FIT_PIXELS / max(1, sum(int(s.observed[date].sum()) for s in seen))
     generator = torch.Generator().manual_seed(date)
     for window, part in zip(windows, seen, strict=True):
         filled = _without(factors, window, date)
         use = part.observed[date]
         if share < 1:
-            use = use & (torch.rand(use.shape, generator=generator) < share)
-        moments.add(filled, window.observed, window.values[date], use, date)
+            use = use & (torch.rand(use.shape, generator=generator) < share).to(use.device)
+        moments.add(regression.problem(filled, window.observed, date, references), window.values[date], use)
     return moments.solve()
 
 

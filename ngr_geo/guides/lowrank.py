@@ -1,18 +1,19 @@
 """Low-rank completion of a stack in which every date has gaps: probabilistic factor analysis, fitted by EM.
 
 A pixel's vector of all dates and bands is taken as  z = m + W u + noise,  u ~ N(0, I) of a small rank, noise variance ψ per
-channel. What is missing in a pixel is then its conditional mean given what is observed there, whatever the pattern of
-clouds. Ref.: Tipping & Bishop 1999 (PPCA with missing values); Rubin & Thayer 1982 (EM for factor analysis).
+channel. What is missing in a pixel is then its conditional mean given what is observed there: one matrix for all pixels with the
+same pattern of clouds. Ref.: Tipping & Bishop 1999 (PPCA with missing values); Rubin & Thayer 1982 (EM for factor analysis).
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from .covariance import principal
+from .covariance import precise, principal
 
 FLOOR = 1e-4
 """Smallest noise variance, relative to a channel's own: keeps the posterior finite when bands are copies of each other."""
@@ -33,80 +34,90 @@ class Factors:
 
 def fit(values: Tensor, observed: Tensor, rank: int, sweeps: int = 15) -> Factors:
     """Return the factors of pixels `values` (N, T, B), of which `observed` (N, T) are measured. Deterministic."""
-    values = values.double() * observed.unsqueeze(-1)
     dates, bands = values.shape[1:]
     rank = max(1, min(rank, dates * bands - 1))
-    count = observed.sum(0).clamp(min=1).double()
-    known = observed.any(0)
-    mean = values.sum(0) / count[:, None]
-    centred = (values - mean) * observed.unsqueeze(-1)
-    variance = (centred**2).sum(0) / count[:, None]
-    flat = centred.flatten(1)
-    loading = principal(flat.T)[1][:, :rank].flip(1).reshape(dates, bands, rank) * 0.5
-    noise = variance.clamp(min=FLOOR)
-    model = Factors(loading, mean, noise, known)
-    one = torch.ones(len(values), 1, dtype=torch.float64)
+    patterns, group = _patterns(observed.T)
+    sizes = torch.bincount(group, minlength=len(patterns))
+    flat, one, rows = _condensed(precise(values * observed[..., None]).flatten(1), group, sizes.tolist())
+    seen = torch.repeat_interleave(patterns, torch.tensor(rows, device=values.device), dim=0).T.to(flat)  # (T, N')
+    share, known = sizes * patterns.T.to(flat), observed.any(0)  # (T, G)
+    count = share.sum(1).clamp(min=1)[:, None]
+    mean = (one.T @ flat).reshape(dates, bands) / count
+    square = flat.square().sum(0).reshape(dates, bands)
+    variance = square / count - mean.square()
+    centred = (flat - one * mean.flatten()) * seen.repeat_interleave(bands, 0).T
+    loading = principal(centred.T)[1][:, :rank].flip(1).reshape(dates, bands, rank) * 0.5
+    model, least = Factors(loading, mean, variance.clamp(min=FLOOR), known), FLOOR * variance.clamp(min=FLOOR)
+    unit = torch.eye(rank + 1, dtype=flat.dtype, device=flat.device)
+    target = flat.unflatten(1, (dates, bands)).transpose(0, 1)  # (T, N', B), 0 where not observed
     for _ in range(sweeps):
-        score, covariance, group = _posterior(model, values, observed)
-        extended = torch.cat([score, one], dim=1)  # (N, R+1): the last column carries the mean
-        loading, mean, noise = torch.zeros_like(loading), torch.zeros_like(mean), torch.ones_like(noise)
-        for date in range(dates):
-            if not known[date]:
-                continue
-            seen = observed[:, date]
-            basis, target = extended[seen], values[seen, date]  # (n, R+1), (n, B)
-            moment = basis.T @ basis
-            weight = torch.bincount(group[seen], minlength=len(covariance)).double()
-            moment[:-1, :-1] += torch.einsum("g,gij->ij", weight, covariance)
-            moment += 1e-9 * moment.diagonal().mean() * torch.eye(len(moment), dtype=torch.float64)
-            solution = torch.linalg.solve(moment, basis.T @ target)  # (R+1, B)
-            loading[date], mean[date] = solution[:-1].T, solution[-1]
-            explained = (solution * (basis.T @ target)).sum(0)
-            left = ((target**2).sum(0) - explained) / len(target)
-            noise[date] = torch.maximum(left, FLOOR * variance[date].clamp(min=FLOOR))
-        model = Factors(loading, mean, noise, known)
+        projection, covariance = _posterior(model, patterns)
+        parts = (flat - one * model.mean.flatten()).split(rows)
+        score = torch.cat([part @ p.T for part, p in zip(parts, projection, strict=True)])
+        basis = torch.cat([score, one], dim=1)  # (N', R+1): the last column carries the mean
+        moment, cross = (seen[..., None] * basis).mT @ basis, basis.T @ target  # (T, R+1, R+1), (T, R+1, B)
+        moment[:, :-1, :-1] += torch.einsum("tg,grs->trs", share, covariance)
+        moment += (1e-9 * moment.diagonal(dim1=1, dim2=2).mean(1) + ~known)[:, None, None] * unit
+        solution = torch.linalg.solve(moment, cross)
+        left = (square - (solution * cross).sum(1)) / count
+        noise = torch.where(known[:, None], torch.maximum(left, least), 1)
+        model = Factors(solution[:, :-1].mT, solution[:, -1], noise, known)
     return model
 
 
 def complete(model: Factors, values: Tensor, observed: Tensor) -> Tensor:
-    """Return `values` (N, T, B) with what is not `observed` (N, T) replaced by its conditional mean.
+    """Return `values` (T, B, h, w), finite, with what is not `observed` (T, h, w) replaced by its conditional mean.
 
     To predict a date from the *others* at every pixel, give it as not observed.
     """
-    score, _, _ = _posterior(model, values.double(), observed)
-    expected = torch.einsum("nr,tbr->ntb", score, model.loading) + model.mean
-    return torch.where(observed.unsqueeze(-1), values, expected.to(values.dtype))
+    patterns, group = _patterns(observed.flatten(1))
+    order, sizes = torch.argsort(group, stable=True), torch.bincount(group, minlength=len(patterns)).tolist()
+    projection = _posterior(model, patterns)[0].to(values)
+    loading, mean = (part.to(values).flatten(0, 1) for part in (model.loading, model.mean[..., None]))
+    parts = (values.flatten(0, 1).flatten(1) - mean).index_select(1, order).split(sizes, dim=1)
+    score = torch.cat([p @ part for p, part in zip(projection, parts, strict=True)], dim=1)  # (R, n)
+    expected = loading @ torch.empty_like(score).index_copy_(1, order, score) + mean
+    return torch.where(observed[:, None], values, expected.reshape(values.shape))
 
 
-def _posterior(model: Factors, values: Tensor, observed: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Mean (N, R) of the scores; their covariance (G, R, R) for each pattern of dates; the pattern (N,) of each pixel."""
-    patterns, group = _patterns(observed & model.known)
-    scaled = model.loading / model.noise.unsqueeze(-1)  # Ψ⁻¹W, (T, B, R)
-    information = torch.einsum("tbr,tbs->trs", scaled, model.loading)  # (T, R, R)
-    rank = scaled.shape[-1]
-    precision = torch.einsum("gt,trs->grs", patterns.double(), information) + torch.eye(rank, dtype=torch.float64)
-    covariance = torch.linalg.inv(precision)
-    residual = (values - model.mean) * (observed & model.known).unsqueeze(-1)
-    pull = torch.einsum("ntb,tbr->nr", residual, scaled)
-    mean = torch.empty_like(pull)
-    order = torch.argsort(group)
-    for index, chunk in enumerate(torch.split(order, torch.bincount(group, minlength=len(patterns)).tolist())):
-        mean[chunk] = pull[chunk] @ covariance[index]
-    return mean, covariance, group
+def _posterior(model: Factors, patterns: Tensor) -> tuple[Tensor, Tensor]:
+    """Return, for each pattern of dates (G, T), what makes scores (G, R, T·B) of centred values, and their covariance (G, R, R)."""
+    loading = model.loading.to(patterns.device)
+    seen = (patterns & model.known.to(patterns.device)).to(loading)
+    scaled = loading / model.noise.to(loading)[..., None]  # Ψ⁻¹W, (T, B, R)
+    information = torch.einsum("tbr,tbs->trs", scaled, loading)
+    unit = torch.eye(loading.shape[-1], dtype=loading.dtype, device=loading.device)
+    covariance = torch.linalg.inv(torch.einsum("gt,trs->grs", seen, information) + unit)
+    return torch.einsum("grs,gt,tbs->grtb", covariance, seen, scaled).flatten(2), covariance
+
+
+def _condensed(flat: Tensor, group: Tensor, sizes: Sequence[int]) -> tuple[Tensor, Tensor, list[int]]:
+    """Return rows (N', C) with the sums and products, in each group, of those given (N, C); their share of the mean (N', 1).
+
+    EM sees nothing of the pixels but these sums. A group of more than C + 1 pixels becomes C + 1 rows, the triangular factor of
+    its own; the third value is how many rows each group has.
+    """
+    rows = torch.cat([flat, torch.ones_like(flat[:, :1])], dim=1)[torch.argsort(group, stable=True)]
+    parts = [torch.linalg.qr(p, mode="r")[1] if len(p) > p.shape[1] else p for p in rows.split(list(sizes))]
+    rows = torch.cat(parts)
+    return rows[:, :-1], rows[:, -1:], [len(part) for part in parts]
 
 
 def _patterns(observed: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the different rows (G, T) of a boolean (N, T), and which of them each row is, (N,).
+    """Return the different columns (G, T) of a boolean (T, n), and which of them each column is, (n,).
 
-    Rows are compared as one number each, which is twenty times as fast as `torch.unique(dim=0)`: their bits up to 62 dates,
-    a sum of random 62-bit numbers beyond that (two of a million rows meet by chance once in a million scenes).
+    Columns are compared as one number each, which is twenty times as fast as `torch.unique(dim=1)`: their bits up to 62 dates,
+    a sum of random 62-bit numbers beyond that (two of a million columns meet by chance once in a million scenes).
     """
-    dates = observed.shape[1]
-    if dates <= 62:
-        keys = 2 ** torch.arange(dates)
-    else:
-        keys = torch.randint(2**62, (dates,), generator=torch.Generator().manual_seed(0))
-    _, group = torch.unique((observed * keys).sum(1), return_inverse=True)
-    first = torch.full((int(group.max()) + 1 if len(group) else 0,), len(group), dtype=torch.long)
-    first.scatter_reduce_(0, group, torch.arange(len(group)), reduce="amin")
-    return observed[first], group
+    dates, count = observed.shape
+    keys = [1 << date for date in range(dates)]
+    if dates > 62:
+        keys = torch.randint(2**62, (dates,), generator=torch.Generator().manual_seed(0)).tolist()
+    code = torch.zeros(count, dtype=torch.long, device=observed.device)
+    for date, key in zip(observed, keys, strict=True):
+        code.add_(date, alpha=key)
+    code, group = torch.unique(code, return_inverse=True)
+    one = torch.zeros_like(code).scatter_(
+        0, group, torch.arange(count, device=observed.device)
+    )  # a column of each kind
+    return observed[:, one].T, group

@@ -6,11 +6,15 @@ from those that are clear there, by a ridge regression fitted on all pixels wher
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn import functional
+
+from .covariance import precise
 
 RIDGE = 3e-3
 """Penalty on standardised coefficients. Flat between 1e-4 and 1e-2 on the Romanian and Slovenian stacks."""
@@ -18,8 +22,8 @@ SAMPLES_PER_FEATURE = 10
 """A pattern of clear references seen in fewer pixels than this per feature is predicted from fewer references."""
 FEW = 0.05
 """Share of a Gaussian's weight on clear pixels below which the local regression fades: about 125 of 2500 pixels."""
-ROWS = 128
-"""Rows of a window whose features are held in memory at a time."""
+PIXELS = 32_768
+"""Pixels whose features are held in memory at a time."""
 
 
 @dataclass(frozen=True)
@@ -34,80 +38,76 @@ class Regression:
     coefficients: Tensor
 
 
-def neighbourhoods(image: Tensor) -> Tensor:
-    """Return the 3x3 neighbourhoods (9·C, h, w) of an image (C, h, w), edges repeated; channel-major."""
-    channels, height, width = image.shape
-    padded = functional.pad(image[None], (1, 1, 1, 1), mode="replicate")[0]
-    views = [padded[:, i : i + height, j : j + width] for i in range(3) for j in range(3)]
-    return torch.stack(views, dim=1).reshape(9 * channels, height, width)
+class Problem(NamedTuple):
+    """A date to be predicted: the stack completed without it (T, B, h, w), the date, its references, which of them are clear.
 
-
-def features(filled: Tensor, expected: Tensor, references: tuple[int, ...]) -> Tensor:
-    """Return (K·9·B + B + 1, h, w): neighbourhoods of the references, the low-rank expectation of the date, one.
-
-    Args:
-        filled: (T, B, h, w), the stack completed by the low-rank model.
-        expected: (B, h, w), the date as the low-rank model expects it from the others.
-        references: the dates to use.
+    `code` (h, w) has bit k where reference k is clear. The features of a pixel are, in this order, the 3x3 neighbourhoods of the
+    references (edges repeated), what the low-rank model expects of the date, and one: F = 9·K·B + B + 1.
     """
-    parts = [neighbourhoods(filled[r]) for r in references]
-    return torch.cat([*parts, expected, torch.ones_like(expected[:1])])
+
+    filled: Tensor
+    date: int
+    references: tuple[int, ...]
+    code: Tensor
 
 
-def pattern(observed: Tensor, references: tuple[int, ...]) -> Tensor:
-    """Return which references are clear, as an integer (h, w) with bit k for reference k, from `observed` (T, h, w)."""
-    code = torch.zeros(observed.shape[-2:], dtype=torch.long, device=observed.device)
+def problem(filled: Tensor, observed: Tensor, date: int, references: tuple[int, ...]) -> Problem:
+    """Return a date of a stack (T, B, h, w), of which `observed` (T, h, w) was measured, as a problem."""
+    code = torch.zeros_like(observed[0], dtype=torch.long)
     for bit, reference in enumerate(references):
-        code += observed[reference].long() << bit
-    return code
+        code.add_(observed[reference], alpha=1 << bit)
+    return Problem(filled, date, references, code)
+
+
+def _by_pattern(case: Problem, places: Tensor) -> Iterator[tuple[int, Tensor, list[Tensor]]]:
+    """Yield the pattern of some of the pixels at the flat `places` of an image, these n pixels, and their features.
+
+    The features come in parts: nine of (K·B, n), the neighbours of all references in one direction; then (B, n) and (1, n).
+    """
+    filled, date, references, code = case
+    width = filled.shape[-1] + 2
+    padded = functional.pad(filled[list(references)].flatten(0, 1)[None], (1, 1, 1, 1), mode="replicate")[0].flatten(1)
+    expected = filled[date].flatten(1)
+    codes, order = torch.sort(code.flatten()[places], stable=True)
+    counts = torch.bincount(codes, minlength=2 ** len(references)).tolist()
+    for pattern, group in enumerate(torch.split(places[order], counts)):
+        for part in torch.split(group, PIXELS) if len(group) else ():
+            corner = part + part.div(width - 2, rounding_mode="floor") * 2  # the upper left neighbour, in `padded`
+            near = [padded.index_select(1, corner + (i * width + j)) for i in range(3) for j in range(3)]
+            yield pattern, part, [*near, expected.index_select(1, part), expected.new_ones(1, len(part))]
+
+
+def _channel_major(features: Tensor, channels: int, dim: int) -> Tensor:
+    """Return features along an axis of a tensor, as `_by_pattern` orders them, in the order of `Regression`; `channels` is K·B."""
+    order = torch.arange(features.shape[dim], device=features.device)
+    order[: 9 * channels] = order[: 9 * channels].reshape(9, channels).T.flatten()
+    return features.index_select(dim, order)
 
 
 class Moments:
     """Running sums, per pattern, of the products a regression needs: windows of the scene are added one after another."""
 
-    def __init__(self, references: tuple[int, ...], bands: int) -> None:
-        """Start with nothing seen."""
-        self.references, self.bands = references, bands
-        size = 9 * len(references) * bands + bands + 1
-        self.gram = torch.zeros(2 ** len(references), size, size, dtype=torch.float64)
-        self.cross = torch.zeros(2 ** len(references), size, bands, dtype=torch.float64)
-        self.square = torch.zeros(2 ** len(references), bands, dtype=torch.float64)
-        self.count = torch.zeros(2 ** len(references), dtype=torch.float64)
+    def __init__(self, references: tuple[int, ...], like: Tensor) -> None:
+        """Start with nothing seen of a date that is `like` (B, h, w)."""
+        self.references, self.bands = references, len(like)
+        self.features = 9 * len(references) * self.bands + self.bands + 1
+        patterns, size = 2 ** len(references), self.features + self.bands
+        self.products = precise(like.new_zeros(patterns, size, size))  # of features and target with themselves
+        self.count = torch.zeros(patterns, dtype=torch.float64)
 
-    def add(self, filled: Tensor, observed: Tensor, target: Tensor, use: Tensor, date: int) -> None:
-        """Add the pixels of a window where `use` (h, w).
-
-        Args:
-            filled: (T, B, h, w), the stack completed without the date itself.
-            observed: (T, h, w).
-            target: (B, h, w), what the date shows.
-            use: (h, w).
-            date: the one to be predicted.
-        """
-        code = pattern(observed, self.references)
-        for top in range(0, len(use), ROWS):
-            low, high = max(top - 1, 0), min(top + ROWS + 1, len(use))  # neighbourhoods reach one row beyond
-            part = filled[:, :, low:high]
-            design = features(part, part[date], self.references)[:, top - low : top - low + ROWS]
-            take = use[top : top + ROWS]
-            here, x, y = (
-                code[top : top + ROWS][take],
-                design[:, take].double(),
-                target[:, top : top + ROWS][:, take].double(),
-            )
-            for value in torch.unique(here).tolist():
-                chosen = here == value
-                a, b = x[:, chosen], y[:, chosen]
-                self.gram[value] += a @ a.T
-                self.cross[value] += a @ b.T
-                self.square[value] += (b**2).sum(1)
-                self.count[value] += chosen.sum()
+    def add(self, case: Problem, target: Tensor, use: Tensor) -> None:
+        """Add the pixels of a window where `use` (h, w); `target` (B, h, w) is what the date shows."""
+        for pattern, places, parts in _by_pattern(case, use.flatten().nonzero()[:, 0]):
+            both = torch.cat([*parts, target.flatten(1).index_select(1, places)])
+            self.products[pattern] += (both @ both.T).to(self.products)
+            self.count[pattern] += len(places)
 
     def solve(self) -> Regression:
         """Return the coefficients of every pattern; one with too few pixels takes those of its best sub-pattern."""
-        codes = range(2 ** len(self.references))
-        size = self.gram.shape[-1]
-        coefficients = torch.zeros(len(codes), size, self.bands, dtype=torch.float64)
+        codes, every = range(2 ** len(self.references)), self.products.cpu().double()  # small systems, solved there
+        for dim in (1, 2):
+            every = _channel_major(every, len(self.references) * self.bands, dim)
+        coefficients = torch.zeros(len(codes), self.features, self.bands, dtype=torch.float64)
         error = torch.full((len(codes),), torch.inf, dtype=torch.float64)
         for code in codes:
             holders = [c for c in codes if c & code == code]  # pixels where at least these references are clear
@@ -115,12 +115,14 @@ class Moments:
             count = self.count[holders].sum()
             if count < SAMPLES_PER_FEATURE * len(use) and code:
                 continue
-            gram, cross = self.gram[holders].sum(0)[use][:, use], self.cross[holders].sum(0)[use]
+            products = every[holders].sum(0)
+            gram, cross = products[use][:, use], products[use, self.features :]
             penalty = RIDGE * gram.diagonal() + 1e-9 * count + 1e-12
             penalty[-1] = 1e-12 + 1e-9 * count  # the constant is free
             solution = torch.linalg.solve(gram + torch.diag(penalty), cross)
             coefficients[code, use] = solution
-            left = self.square[holders].sum(0) - (2 * cross * solution - solution * (gram @ solution)).sum(0)
+            square = products.diagonal()[self.features :]
+            left = square - (2 * cross * solution - solution * (gram @ solution)).sum(0)
             error[code] = left.clamp(min=0).mean() / max(float(count) - len(use), 1.0)
         for code in codes:
             if not torch.isfinite(error[code]):
@@ -134,17 +136,23 @@ class Moments:
         """Return the features that a pattern may use: neighbourhoods of its clear references, expectation, constant."""
         width = 9 * self.bands
         use = [torch.arange(k * width, (k + 1) * width) for k in range(len(self.references)) if code >> k & 1]
-        tail = torch.arange(len(self.references) * width, self.gram.shape[-1])
+        tail = torch.arange(len(self.references) * width, self.features)
         return torch.cat([*use, tail])
 
 
-def apply(model: Regression, design: Tensor, code: Tensor) -> Tensor:
-    """Return the prediction (B, h, w) from features (F, h, w) and the pattern of clear references (h, w)."""
-    out = torch.zeros(model.coefficients.shape[-1], *code.shape, dtype=design.dtype, device=design.device)
-    for value in torch.unique(code).tolist():
-        here = code == value
-        out[:, here] = model.coefficients[value].to(design).T @ design[:, here]
-    return out
+def predict(model: Regression, case: Problem) -> Tensor:
+    """Return the prediction (B, h, w) of a date by the coefficients of each pixel's pattern."""
+    channels = len(model.references) * case.filled.shape[1]
+    coefficients = model.coefficients.to(case.filled).mT  # (2^K, B, F)
+    near, rest = coefficients.split([9 * channels, coefficients.shape[-1] - 9 * channels], dim=-1)
+    weights = [*near.unflatten(-1, (channels, 9)).unbind(-1), *rest.split([rest.shape[-1] - 1, 1], dim=-1)]
+    out = case.filled.new_empty(coefficients.shape[1], case.code.numel())
+    for pattern, places, parts in _by_pattern(case, torch.arange(case.code.numel(), device=out.device)):
+        answer = out.new_zeros(len(out), len(places))
+        for weight, part in zip(weights, parts, strict=True):
+            answer.addmm_(weight[pattern], part)
+        out.index_copy_(1, places, answer)
+    return out.reshape(-1, *case.code.shape)
 
 
 def local(
@@ -154,42 +162,37 @@ def local(
 
     At every pixel the residual (B, h, w) of the pixels in `use` (h, w) is regressed on (regressors, 1) with Gaussian weights
     of width `sigma` pixels. The penalties grow where less than `FEW` of the weight is on pixels in use, so that the correction
-    fades out only deep inside wide clouds. Computed on a grid of sigma/5 pixels: the coefficients are smooth.
+    fades out only deep inside wide clouds. Computed for cells of sigma/5 pixels: the coefficients are smooth.
     """
     height, width = use.shape
     step = max(1, int(sigma / 5))
-    weight = use.to(residual)
-    columns = torch.cat([regressors, torch.ones_like(regressors[:1])])  # (n, h, w)
-    size, bands = len(columns), len(residual)
-    upper = torch.triu_indices(size, size)
-    products = torch.stack([columns[i] * columns[j] for i, j in upper.T.tolist()])
-    cross = (columns[:, None] * residual[None]).flatten(0, 1)
-    smooth = _smooth(torch.cat([weight[None], products * weight, cross * weight]), step, sigma)
-    share = smooth[0].clamp(min=1e-6)
-    moments = smooth[1 : 1 + len(products)] / share
-    gram = torch.empty(*share.shape, size, size, dtype=residual.dtype, device=residual.device)
-    for value, (i, j) in zip(moments, upper.T.tolist(), strict=True):
-        gram[..., i, j] = gram[..., j, i] = value
-    right = (smooth[1 + len(products) :] / share).reshape(size, bands, *share.shape).permute(2, 3, 0, 1)
-    penalty = torch.full((size,), ridge, dtype=residual.dtype, device=residual.device)
+    columns = torch.cat([regressors, torch.ones_like(residual[:1])])  # (n, h, w)
+    size = len(columns)
+    both = functional.pad(torch.cat([columns, residual]) * use, (0, -width % step, 0, -height % step))
+    cells = both.unfold(1, step, step).unfold(2, step, step).permute(1, 2, 0, 3, 4).flatten(3)  # (hs, ws, n+B, step²)
+    products = cells[:, :, :size] @ cells.mT / step**2  # (hs, ws, n, n+B), means over cells
+    down, across = (_spread(side, step, sigma, residual) for side in (height, width))
+    products = (across @ torch.tensordot(down, products, 1).flatten(2)).reshape(products.shape)
+    share = products[..., -1, size - 1].clamp(min=1e-6)[..., None, None]  # of the weight, on pixels in use
+    penalty = torch.full_like(residual[0, 0, :1], ridge).repeat(size)
     penalty[-1] = level
-    gram = gram + torch.diag(penalty) / (share / FEW).clamp(max=1)[..., None, None]
-    coefficients = torch.linalg.solve(gram, right).permute(2, 3, 0, 1).flatten(0, 1)  # (n·B, hs, ws)
-    fine = functional.interpolate(coefficients[None], size=(height, width), mode="bilinear", align_corners=False)[0]
-    return (columns[:, None] * fine.reshape(size, bands, height, width)).sum(0)
+    gram = products[..., :size] / share + torch.diag(penalty) / (share / FEW).clamp(max=1)
+    right = products[..., size:] / share
+    coefficients = torch.cholesky_solve(right, torch.linalg.cholesky(gram)).permute(2, 3, 0, 1)  # (n, B, hs, ws)
+    correction = torch.zeros_like(residual)
+    for column, coefficient in zip(columns, coefficients, strict=True):
+        fine = functional.interpolate(coefficient[None], (height, width), mode="bilinear", align_corners=False)[0]
+        correction.addcmul_(column, fine)
+    return correction
 
 
-def _smooth(maps: Tensor, step: int, sigma: float) -> Tensor:
-    """Return maps (n, h, w) averaged over step x step cells, then smoothed by a Gaussian of `sigma` fine pixels."""
-    height, width = maps.shape[-2:]
-    pad = (0, -width % step, 0, -height % step)
-    ones = functional.pad(torch.ones_like(maps[:1]), pad)
-    coarse = functional.avg_pool2d(functional.pad(maps, pad)[None], step)[0]
-    inside = functional.avg_pool2d(ones[None], step)[0]
-    radius = max(1, int(3 * sigma / step))
-    offsets = torch.arange(-radius, radius + 1, dtype=maps.dtype, device=maps.device)
-    kernel = torch.exp(-0.5 * (offsets * step / sigma) ** 2)
-    both = torch.cat([coarse, inside])[:, None]  # (n+1, 1, hs, ws)
-    both = functional.conv2d(both, kernel.view(1, 1, -1, 1), padding=(radius, 0))
-    both = functional.conv2d(both, kernel.view(1, 1, 1, -1), padding=(0, radius))
-    return both[:-1, 0] / both[-1:, 0]
+def _spread(side: int, step: int, sigma: float, like: Tensor) -> Tensor:
+    """Return the weights (n, n) that smooth n cells along an axis of `side` pixels by a Gaussian of `sigma` pixels.
+
+    For means over whole cells, 0 beyond the edge: what lies beyond has no weight.
+    """
+    place = torch.arange(0, side, step, dtype=like.dtype, device=like.device)
+    apart = (place[:, None] - place).abs()
+    kernel = torch.exp(-0.5 * (apart / sigma) ** 2) * (apart <= 3 * sigma)
+    inside = ((side - place) / step).clamp(max=1)
+    return kernel / (kernel @ inside)[:, None]
