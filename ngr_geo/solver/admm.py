@@ -42,6 +42,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
+from .adam import Adam
 from .fidelity import Fidelity
 from .gradient import Boundary, Neumann, Weights, column
 
@@ -148,7 +149,7 @@ def iterate(
     Raises:
         ValueError: the network's answer has another shape.
     """
-    optimizer = torch.optim.Adam(network.parameters(), settings.learning_rate, weight_decay=settings.weight_decay)
+    optimizer = Adam(network, settings.learning_rate, penalty=settings.weight_decay)
     generator = torch.Generator(observation.device).manual_seed(settings.seed)
     observed_gradient = settings.boundary.gradient(observation)
     guide_gradient = observation.new_zeros(()) if guide is None else settings.boundary.gradient(guide)
@@ -160,7 +161,6 @@ def iterate(
             predicted = network(disturbed(network_input, settings.input_noise, generator))
             fields = guide_gradient + _single(predicted, observed_gradient)  # F
             loss = misfit(fields, state, observed_gradient, settings)  # (c)
-            optimizer.zero_grad()
             loss.backward()
         optimizer.step()  # (c); the fields below are still those from before this step, as published
         state = advance(state, fields.detach(), observation, fidelity, settings)  # (d) to (h)

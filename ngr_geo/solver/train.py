@@ -21,6 +21,7 @@ from typing import NamedTuple, TypeVar
 import torch
 from torch import Tensor, nn
 
+from .adam import Adam, joined
 from .gradient import Neumann
 
 Net = TypeVar("Net", bound=nn.Module)
@@ -78,8 +79,9 @@ def misfit(potential: Tensor, residual: Tensor, observed: Tensor, value: float) 
 def train(network: Net, examples: Sequence[Example], settings: Training, seed: int) -> Iterator[Net]:
     """Yield, after each Adam step on one random window, the network with averaged weights (the same object every time)."""
     generator = torch.Generator().manual_seed(seed)
-    optimiser = torch.optim.AdamW(network.parameters(), lr=settings.rate, weight_decay=settings.decay)
+    optimiser = Adam(network, settings.rate, decay=settings.decay)
     averaged = deepcopy(network).requires_grad_(requires_grad=False)
+    mean = joined(averaged)
     share = torch.tensor([e.weight for e in examples])
     step = 0
     while True:
@@ -90,12 +92,10 @@ def train(network: Net, examples: Sequence[Example], settings: Training, seed: i
         loss = misfit(
             potential, example.residual[:, rows, columns], example.observed[..., rows, columns], settings.value
         )
-        optimiser.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]  # missing in torch's stubs
         optimiser.step()
         keep = min(settings.average, step / (step + 9))  # a plain mean at first
-        for mean, weight in zip(averaged.parameters(), network.parameters(), strict=True):
-            mean.lerp_(weight.detach(), 1 - keep)
+        mean.lerp_(optimiser.weights, 1 - keep)
         yield averaged
 
 
