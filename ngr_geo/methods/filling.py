@@ -26,8 +26,18 @@ from ..tiling.threads import threads
 from .calibration import Calibration
 from .checkpoint import StackModel
 from .placement import exact, first_that_fits, moved, uploaded
-from .probes import calibrations_of, deviation_of, expecting, judgements_of, probes_of, unseen_probes_of
-from .problem import Problem, Settings, Trial, answers_of, hidden_from, integrate, problem_of, residual_scale
+from .probes import calibrations_of, deviation_of, expecting, judgements_of, probes_of
+from .problem import (
+    Problem,
+    Settings,
+    Trial,
+    answers_of,
+    hidden_from,
+    integrate,
+    problem_of,
+    problems_of,
+    residual_scale,
+)
 from .training import second_look, train_pair, trials_of, tuned_on
 
 
@@ -70,7 +80,7 @@ def fit(
         seen = [Window(w.values, w.observed & ~a & ~b) for w, a, b in zip(windows, stop, score, strict=True)]
         progress("guide", 0, 2)
         trial_guide = guides.fit(windows, seen, dates, days)
-        problems = [problem_of(trial_guide, w, s, d) for w, s in zip(windows, seen, strict=True) for d in dates]
+        problems = problems_of(trial_guide, windows, seen, dates, settings)
         scale, trials = residual_scale(problems), trials_of(problems, stop, score)
         progress("guide", 1, 2)
         guide = guides.fit(windows, windows, dates, days)
@@ -82,7 +92,7 @@ def fit(
         )  # interpolated from what it is judged by: nothing to refine
         second: list[Trial] = []
         if settings.method != "guide" and not alone:
-            everything, second = second_look(guide, windows, dates, settings.seed)
+            everything, second = second_look(guide, windows, dates, settings)
             if given and not settings.steps:
                 networks = given
             else:
@@ -92,8 +102,7 @@ def fit(
         unseen_calibration: dict[int, Calibration] = {}
         for place, date in enumerate(dates):
             gaps = [(p, ~w.observed[date]) for p, w in zip(problems[place :: len(dates)], windows, strict=True)]
-            probes = probes_of(trial_guide, windows, seen, score, date, settings.seed)
-            probes += unseen_probes_of(trial_guide, windows, seen, score, date, settings.seed)
+            probes = probes_of(trial_guide, windows, seen, score, date, settings)
             for method, used in (("guide", ()), ("ngr", networks[:1])):
                 if method == "ngr" and not used:
                     continue

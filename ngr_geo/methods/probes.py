@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -11,6 +12,7 @@ from torch import Tensor
 
 from ..guides.dates import DateGuide, Window
 from ..solver import Small
+from ..tiling.threads import side_by_side
 from . import hiding, judge
 from .calibration import Calibration, calibrate, features, unseen_features
 from .problem import Judgement, Problem, Settings, Trial, answer_of, cells_of, error_of, integrate, problem_of
@@ -61,16 +63,21 @@ def judgements_of(
     """Return what is kept for each date, by the blocks that each network has not seen, nor was stopped by: see `judge`."""
     looks = [(trial, trial.score, networks[:1]) for trial in trials]
     looks += [(trial, trial.stop | trial.score, networks[1:2] or networks[:1]) for trial in second if networks]
-    tables: dict[int, list[judge.Table]] = {}
-    for (problem, *_), hidden, used in looks:
+
+    def tabulated(look: tuple[Trial, Tensor, Sequence[Small]]) -> judge.Table:
+        (problem, *_), hidden, used = look
         members = [error_of(problem, some, scale) for some in ((), used)[: 1 + bool(used)]]
-        tables.setdefault(problem.date, []).append(judge.tabulated(members, hidden))
+        return judge.tabulated(members, hidden)
+
+    tables: dict[int, list[judge.Table]] = {}
+    for (trial, *_), table in zip(looks, side_by_side(tabulated, looks, settings.device), strict=True):
+        tables.setdefault(trial.problem.date, []).append(table)
     judgement = {}
     for date in dates:
-        table = judge.joined(tables[date]) if date in tables else None
-        better = table is not None and bool(networks) and judge.keeps(table)
+        joined = judge.joined(tables[date]) if date in tables else None
+        better = joined is not None and bool(networks) and judge.keeps(joined)
         method = "ngr" if settings.method == "ngr" or (settings.method == "auto" and better) else "guide"
-        judgement[date] = judged(method, table)
+        judgement[date] = judged(method, joined)
     return judgement
 
 
@@ -92,14 +99,31 @@ class Probe(NamedTuple):
     never: Tensor
 
 
+Draft = tuple[Window, Window, Tensor, Tensor]
+"""A probe that is not predicted yet: all of its cell, what of it may be learnt from, then the `where` and `never` of a probe."""
+
+
 def probes_of(
     guide: DateGuide,
     windows: Sequence[Window],
     seen: Sequence[Window],
     score: Sequence[Tensor],
     date: int,
-    seed: int,
+    settings: Settings,
 ) -> list[Probe]:
+    """Return the probes of a date: where another date saw the ground, and where none did."""
+    drafts = _hidden(windows, seen, score, date, settings.seed) + _unseen(windows, seen, score, date, settings.seed)
+
+    def predicted(draft: Draft) -> Probe:
+        full, part, where, never = draft
+        return Probe(problem_of(guide, full, part, date), where, never)
+
+    return side_by_side(predicted, drafts, settings.device)
+
+
+def _hidden(
+    windows: Sequence[Window], seen: Sequence[Window], score: Sequence[Tensor], date: int, seed: int
+) -> list[Draft]:
     """Return cells of a date with pixels hidden in blobs as wide as its gaps, as far as that goes.
 
     What is fitted to the whole scene has not seen the score set; the rest it has, but not for the local correction, and the
@@ -112,7 +136,7 @@ def probes_of(
         if float(seen[number].observed[date, *cell].float().mean()) > 0.05
     ]
     picked = [cells[i * len(cells) // PROBES] for i in range(PROBES)] if len(cells) > PROBES else cells
-    probes = []
+    drafts: list[Draft] = []
     for turn in range(max(1, PROBES // max(1, len(picked)))):
         for number, (rows, columns) in picked:
             full, part = (
@@ -126,19 +150,13 @@ def probes_of(
                 left[date] &= ~hidden
                 if left[date].any():
                     never = score[number][date, rows, columns]
-                    problem = problem_of(guide, full, Window(part.values, left), date)
-                    probes.append(Probe(problem, hidden | never, never))
-    return probes
+                    drafts.append((full, Window(part.values, left), hidden | never, never))
+    return drafts
 
 
-def unseen_probes_of(
-    guide: DateGuide,
-    windows: Sequence[Window],
-    seen: Sequence[Window],
-    score: Sequence[Tensor],
-    date: int,
-    seed: int,
-) -> list[Probe]:
+def _unseen(
+    windows: Sequence[Window], seen: Sequence[Window], score: Sequence[Tensor], date: int, seed: int
+) -> list[Draft]:
     """Return cells in which the shapes of what no date saw, moved elsewhere, are hidden from all dates; none without such gaps."""
     if windows[0].observed.shape[0] == 1:
         return []
@@ -147,7 +165,7 @@ def unseen_probes_of(
     gaps = sorted((gap for gap in gaps if gap.any()), key=lambda gap: -int(gap.sum()))[:UNSEEN_PROBES]
     shares = [float(seen[n].observed[date, *cell].float().mean()) for n, cell in cells]
     hosts = [cell for cell, share in zip(cells, shares, strict=True) if share >= max(np.median(shares), 0.05)]
-    probes: list[Probe] = []
+    drafts: list[Draft] = []
     for turn in range(UNSEEN_PROBES if gaps and hosts else 0):
         number, (rows, columns) = hosts[turn * max(1, len(hosts) // UNSEEN_PROBES) % len(hosts)]
         window = windows[number]
@@ -159,25 +177,36 @@ def unseen_probes_of(
             for w in (window, seen[number])
         )
         if hidden.any() and part.observed[date].any():
-            problem = problem_of(guide, full, part, date)
-            probes.append(Probe(problem, hidden & there, score[number][date, rows, columns]))
-    return probes
+            drafts.append((full, part, hidden & there, score[number][date, rows, columns]))
+    return drafts
 
 
 def calibrations_of(probes: Sequence[Probe], networks: Sequence[Small], scale: dict[int, Tensor]) -> Calibrations:
     """Return how far the guide, or with networks what they make of it, may be off at pixels that are filled."""
-    parts: list[list[tuple[Tensor, Tensor, Tensor, Tensor]]] = [[], []]
-    for number, (problem, hidden, never) in enumerate(probes):
+
+    def measured(number: int) -> list[tuple[int, Part]]:
+        problem, hidden, never = probes[number]
         answer = answer_of(problem, networks, scale)
         error = integrate(problem, answer) - problem.values
+        found = []
         for where, _, columns in _situations(problem, answer, (None, None), hidden):
-            numbers = torch.full((int(where.sum()),), number, device=where.device)
             kind = int(bool(problem.unseen[where].any()))
-            parts[kind].append((error[:, where], columns[..., where], never[where], numbers))
+            numbers = torch.full((int(where.sum()),), number, device=where.device)
+            found.append((kind, (error[:, where], columns[..., where], never[where], numbers)))
+        return found
+
+    parts: tuple[list[Part], list[Part]] = ([], [])
+    device = str(probes[0].problem.guide.device) if probes else None
+    for kind, part in itertools.chain(*side_by_side(measured, range(len(probes)), device)):
+        parts[kind].append(part)
     return _fitted(parts[0]), _fitted(parts[1], by_depth=True)
 
 
-def _fitted(parts: Sequence[tuple[Tensor, Tensor, Tensor, Tensor]], by_depth: bool = False) -> Calibration | None:
+Part = tuple[Tensor, Tensor, Tensor, Tensor]
+"""Errors (B, n) at hidden pixels, their features, which of them nothing was fitted to, and the number of their probe."""
+
+
+def _fitted(parts: Sequence[Part], by_depth: bool = False) -> Calibration | None:
     """Return the calibration of errors from the parts that some probes gave, None where there are none; see `calibrate`."""
     if not parts:
         return None

@@ -18,6 +18,7 @@ from ..guides import dates as guides
 from ..guides.dates import DateGuide, Window
 from ..solver import Neumann, Small, hold
 from ..solver.train import Example
+from ..tiling.threads import side_by_side
 from . import hiding
 from .placement import exact
 
@@ -143,6 +144,14 @@ def problem_of(guide: DateGuide, window: Window, seen: Window, date: int) -> Pro
     here, others = seen.observed[date], [d for d in range(len(window.observed)) if d != date]
     unseen = ~(here | window.observed[others].any(0)) if others else torch.zeros_like(here)
     return Problem(date, estimate, window.values[date], here, inputs, trusted, support, unseen)
+
+
+def problems_of(
+    guide: DateGuide, windows: Sequence[Window], seen: Sequence[Window], dates: Sequence[int], settings: Settings
+) -> list[Problem]:
+    """Return the dates of all windows as problems: for each window, all dates."""
+    pairs = [(window, part, date) for window, part in zip(windows, seen, strict=True) for date in dates]
+    return side_by_side(lambda pair: problem_of(guide, *pair), pairs, settings.device)
 
 
 def hidden_from(

@@ -18,7 +18,7 @@ from ..solver import Small
 from ..solver.train import Example, Training, train
 from ..tiling.threads import threads
 from .placement import exact
-from .problem import Problem, Settings, Trial, cells_of, error_of, example_of, hidden_from, problem_of
+from .problem import Problem, Settings, Trial, cells_of, error_of, example_of, hidden_from, problems_of
 
 CHECK_EVERY = 10
 PATIENCE = 4
@@ -174,10 +174,10 @@ def _errors(trials: Sequence[Trial], networks: Sequence[Small], scale: dict[int,
 
 
 def second_look(
-    guide: DateGuide, windows: Sequence[Window], dates: Sequence[int], seed: int
+    guide: DateGuide, windows: Sequence[Window], dates: Sequence[int], settings: Settings
 ) -> tuple[list[Problem], list[Trial]]:
     """Return what the second network learns from, all but a draw of hidden pixels of its own, and trials with these."""
-    stop, score = hidden_from(windows, dates, seed, draw=1)
+    stop, score = hidden_from(windows, dates, settings.seed, draw=1)
     seen = [Window(w.values, w.observed & ~a & ~b) for w, a, b in zip(windows, stop, score, strict=True)]
-    problems = [problem_of(guide, w, s, d) for w, s in zip(windows, seen, strict=True) for d in dates]
+    problems = problems_of(guide, windows, seen, dates, settings)
     return problems, trials_of(problems, stop, score)

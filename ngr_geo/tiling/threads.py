@@ -8,13 +8,35 @@ it protects is state of the process: between reading both and setting them no ot
 
 from __future__ import annotations
 
+import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from typing import TypeVar
 
 import torch
 
+Item = TypeVar("Item")
+Answer = TypeVar("Answer")
 _CHANGING = threading.Lock()
+
+
+def side_by_side(work: Callable[[Item], Answer], items: Sequence[Item], device: str | None) -> list[Answer]:
+    """Return what `work` makes of each item, in their order: on the CPU one for each core at a time, else one after another.
+
+    Each item is computed by one thread, so the answers do not depend on how many there are.
+    """
+    together = min(os.cpu_count() or 1, len(items)) if device in (None, "cpu") else 1
+
+    def alone(item: Item) -> Answer:
+        with threads(1):
+            return work(item)
+
+    if together < 2:
+        return [alone(item) for item in items]
+    with ThreadPoolExecutor(together) as pool:
+        return list(pool.map(alone, items))
 
 
 @contextmanager
