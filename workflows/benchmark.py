@@ -12,7 +12,7 @@ import argparse
 import os
 from pathlib import Path
 
-from benchmarks import common, decloud, hyperspectral, scale, trust
+from benchmarks import against, common, decloud, hyperspectral, scale, trust
 from benchmarks.cases import PROTOCOLS
 from benchmarks.faults import CUBES, TASKS
 
@@ -30,6 +30,8 @@ def main() -> None:
         decloud.equal_time(chosen.seconds)
     elif chosen.benchmark == "hyperspectral":
         hyperspectral.run(chosen.cubes, chosen.tasks, chosen.seeds, chosen.paper, chosen.out)
+    elif chosen.benchmark == "scale" and chosen.against:
+        against.run(chosen.against, chosen.repeats)
     elif chosen.benchmark == "scale":
         scale.run(chosen.parts, chosen.sizes, chosen.method, chosen.out)
     else:
@@ -61,6 +63,8 @@ def _parser() -> argparse.ArgumentParser:
     of_time.add_argument("--seconds", type=float, default=0.0, help="the budget; default: what `auto` takes")
     of_scenes.add_argument("--sizes", nargs="+", type=int, default=[1000, 2000, 4000, 8000], help="sides of the scenes")
     of_scenes.add_argument("--parts", nargs="+", default=list(scale.PARTS), choices=scale.PARTS, help="what to measure")
+    of_scenes.add_argument("--against", metavar="VERSION", help="only compare times with a tag, commit or checkout")
+    of_scenes.add_argument("--repeats", type=int, default=3, help="how often each job is timed with --against")
     return parser
 
 

@@ -45,20 +45,25 @@ def run(parts: Sequence[str], sizes: Sequence[int], method: str, out: Path) -> N
         method: how ngr_geo fills.
         out: folder for the scenes.
     """
-    stack, cloud, _ = slovenia()
-    unseen = cloud | (stack == 0).any(axis=1)  # beyond the swath there is nothing to score against either
-    source = np.rint(stack[[1, 2, 4]] * 1e4).astype(np.uint16), unseen[[1, 2, 4]], cloud[3]
+    scene = source()
     out.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=out) as name:
         folder = Path(name)
         if "growth" in parts:
-            growth(source, folder, sizes, method)
+            growth(scene, folder, sizes, method)
         if "workers" in parts:
-            workers(source, folder, min(sizes), method)
+            workers(scene, folder, min(sizes), method)
         if "overhead" in parts:
-            overhead(source, folder, min(sizes), method)
+            overhead(scene, folder, min(sizes), method)
         if "priors" in parts:
-            priors(source, min(SLOVENIA_SIZE, *sizes), method)
+            priors(scene, min(SLOVENIA_SIZE, *sizes), method)
+
+
+def source() -> Source:
+    """Return what scenes are made of: three dates of the Slovenian stack, and the clouds of a fourth."""
+    stack, cloud, _ = slovenia()
+    unseen = cloud | (stack == 0).any(axis=1)  # beyond the swath there is nothing to score against either
+    return np.rint(stack[[1, 2, 4]] * 1e4).astype(np.uint16), unseen[[1, 2, 4]], cloud[3]
 
 
 # --- scenes of any size ----------------------------------------------------------------------------------------------
