@@ -75,7 +75,7 @@ def _in_a_process(job: str, folder: Path) -> Seconds:
     """Return the seconds of one job with the package of a folder."""
     paths = os.pathsep.join([str(folder), str(ROOT / "workflows")])
     environment = os.environ | {"PYTHONPATH": paths, "OMP_NUM_THREADS": "1", "NGR_GEO_DATA": str(DATA)}
-    arguments = [sys.executable, "-W", "ignore", "-m", "benchmarks.against", job, str(folder)]
+    arguments = [sys.executable, "-P", "-W", "ignore", "-m", "benchmarks.against", job, str(folder)]
     done = subprocess.run(arguments, env=environment, capture_output=True, text=True, check=True)
     clock, processor = json.loads(done.stdout.splitlines()[-1])
     return clock, processor
@@ -115,7 +115,18 @@ def command(folder: Path) -> Seconds:
     """Return the seconds of the command on five dates of 915 x 915 pixels"""
     scenes = DATA / "s2_slovenia"
     images, masks = ([str(scenes / f"{kind}_33TWM_202308{day}.tif") for day in SLOVENIA] for kind in ("S2", "SCL"))
-    arguments = [sys.executable, "-m", "ngr_geo", "decloud", *images, "--clouds", *masks, "-o", str(folder / "out")]
+    arguments = [
+        sys.executable,
+        "-P",
+        "-m",
+        "ngr_geo",
+        "decloud",
+        *images,
+        "--clouds",
+        *masks,
+        "-o",
+        str(folder / "out"),
+    ]
     begun = time.perf_counter()
     process = subprocess.Popen(arguments, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     _, status, usage = os.wait4(process.pid, 0)
