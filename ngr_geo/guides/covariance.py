@@ -11,10 +11,7 @@ BLOCK = 2**22
 
 def precise(values: Tensor) -> Tensor:
     """Return values in float64, or in float32 on a device that has nothing wider (MPS)."""
-    try:
-        return values.double()
-    except TypeError:
-        return values.float()
+    return values.float() if values.device.type == "mps" else values.double()
 
 
 def moments(pixels: Tensor) -> Tensor:
@@ -24,11 +21,6 @@ def moments(pixels: Tensor) -> Tensor:
     for part in map(precise, parts):
         total += part @ part.T
     return total / max(pixels.shape[1], 1)
-
-
-def precise(values: Tensor) -> Tensor:
-    """Return the values in float64, or as they are on the one kind of device that has no such numbers."""
-    return values if values.device.type == "mps" else values.double()
 
 
 def principal(pixels: Tensor) -> tuple[Tensor, Tensor]:

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ..guides import dates as guides
+from ..guides.covariance import precise
 from ..guides.dates import Window
 from ..progress import Progress, silent
 from ..solver import Small, iterate, paper_network, published, uniform
@@ -25,7 +26,7 @@ from ..tiling import tiles
 from ..tiling.threads import threads
 from .calibration import Calibration
 from .checkpoint import StackModel
-from .placement import exact, first_that_fits, moved, uploaded
+from .placement import first_that_fits, moved, uploaded
 from .probes import calibrations_of, deviation_of, expecting, judgements_of, probes_of
 from .problem import (
     Problem,
@@ -228,8 +229,7 @@ def standardised(model: StackModel, values: NDArray[Any], observed: NDArray[np.b
         values, observed = values[:, model.bands], observed[:, model.bands]
         center, deviation = center[:, model.bands], deviation[:, model.bands]
     known = uploaded(np.asarray(observed.all(axis=1)), device)  # (time, h, w)
-    scaled = uploaded(values, device).to(exact(known.device))
-    scaled = (scaled - uploaded(center, device)) / uploaded(deviation, device)
+    scaled = (precise(uploaded(values, device)) - uploaded(center, device)) / uploaded(deviation, device)
     return Window(scaled.masked_fill(~known[:, None], 0).float(), known)
 
 

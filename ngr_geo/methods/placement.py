@@ -29,11 +29,6 @@ def uploaded(array: NDArray[Any], device: str | torch.device) -> Tensor:
     return tensor.to(device, non_blocking=True)
 
 
-def exact(device: torch.device) -> torch.dtype:
-    """Return the widest type of a device: float64, or float32 where it has no other (MPS)."""
-    return torch.float32 if device.type == "mps" else torch.float64
-
-
 def moved(value: Value, device: str | torch.device) -> Value:
     """Return a value with all tensors and networks in it on a device: copies of those that are not there."""
     found: Any = value

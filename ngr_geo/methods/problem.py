@@ -15,12 +15,12 @@ import torch
 from torch import Tensor
 
 from ..guides import dates as guides
+from ..guides.covariance import precise
 from ..guides.dates import DateGuide, Window
 from ..solver import Neumann, Small, hold
 from ..solver.train import Example
 from ..tiling.threads import side_by_side
 from . import hiding
-from .placement import exact
 
 Method = Literal["auto", "ngr", "guide", "paper"]
 HOLD_STEPS = 16
@@ -177,9 +177,7 @@ def residual_scale(problems: Sequence[Problem]) -> dict[int, Tensor]:
     for date in {p.date for p in problems}:
         residual = torch.cat([(p.values - p.guide)[:, p.seen] for p in problems if p.date == date], dim=1)
         deviation = (
-            residual.to(exact(residual.device)).square().mean(1).sqrt().float()
-            if residual.shape[1]
-            else residual.new_ones(len(residual))
+            precise(residual).square().mean(1).sqrt().float() if residual.shape[1] else residual.new_ones(len(residual))
         )
         scale[date] = deviation.clamp(min=1e-3)[:, None, None]
     return scale

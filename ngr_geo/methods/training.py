@@ -12,12 +12,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..guides.covariance import precise
 from ..guides.dates import DateGuide, Window
 from ..progress import Progress
 from ..solver import Small
 from ..solver.train import Example, Training, train
 from ..tiling.threads import threads
-from .placement import exact
 from .problem import Problem, Settings, Trial, cells_of, error_of, example_of, hidden_from, problems_of
 
 CHECK_EVERY = 10
@@ -169,7 +169,7 @@ def _errors(trials: Sequence[Trial], networks: Sequence[Small], scale: dict[int,
     parts: dict[int, list[Tensor]] = {}
     for problem, stop, _ in trials:
         error = error_of(problem, networks, scale)[:, stop]
-        parts.setdefault(problem.date, []).append(error.to(exact(error.device)).square())
+        parts.setdefault(problem.date, []).append(precise(error).square())
     return {date: torch.cat(some, dim=1).mean(1).sqrt().cpu().numpy() for date, some in parts.items()}
 
 
