@@ -17,13 +17,12 @@ from torch import Tensor
 from ..guides import dates as guides
 from ..guides.covariance import precise
 from ..guides.dates import DateGuide, Window
-from ..solver import Neumann, Small, hold
+from ..solver import Small, gaps_of, hold
 from ..solver.train import Example
 from ..tiling.threads import side_by_side
 from . import hiding
 
 Method = Literal["auto", "ngr", "guide", "paper"]
-HOLD_STEPS = 16
 TRIAL_SIZE = 192
 
 
@@ -128,9 +127,7 @@ def answer_of(problem: Problem, networks: Sequence[Small], scale: dict[int, Tens
 @torch.no_grad()
 def integrate(problem: Problem, answer: Tensor) -> Tensor:
     """Return the image (B, h, w) that follows the fields  D(answer)  in the gaps and holds what was seen: a Poisson fill."""
-    fields = Neumann().gradient(answer)
-    start = torch.where(problem.trusted, problem.values, answer)
-    image = hold(start, fields, problem.trusted, (1.0, 1.0, 0.0), Neumann(), HOLD_STEPS, guide=answer)
+    image = hold(problem.values, gaps_of(problem.trusted, answer), answer)
     return torch.where(problem.seen, problem.values, image)
 
 

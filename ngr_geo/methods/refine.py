@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ..guides.covariance import precise
-from ..solver import LoopSettings, Neumann, Small, hold, iterate
+from ..solver import LoopSettings, Neumann, Small, gaps_of, hold, iterate
 from ..solver.fidelity import Fidelity, Gaussian, Stripes
 from ..solver.train import Example, Training, train
 from . import judge
@@ -24,7 +24,6 @@ from .problem import Settings
 from .spectral import (
     BETTER,
     CHECK_EVERY,
-    HOLD_STEPS,
     MOST_STEPS,
     NOISE_TRIAL_SIZE,
     PATIENCE,
@@ -278,13 +277,11 @@ def _integrate(
     So only V has to be filled in, which is 0 where observed. Where all bands have the same gaps, these are few coefficients.
     """
     potential = scale * network.network(_inputs(space, guide, observed)[None])[0]  # (r, h, w)
-    seen = observed.any(0)
+    seen, unit = observed.any(0), space.unit.median()
     alike = torch.equal(seen, observed.all(0))
     if not alike:
-        potential, seen = _mixed(network.vectors, potential), observed
-    start = torch.where(seen, 0, potential)
-    fields = Neumann().gradient(potential)
-    change = hold(start, fields, seen, (1.0, 1.0, 0.0), Neumann(), HOLD_STEPS, guide=potential)
+        potential, seen, unit = _mixed(network.vectors, potential), observed, space.unit
+    change = hold(torch.zeros_like(potential), gaps_of(seen, potential), potential, unit)
     change = _mixed(network.vectors, change) if alike else change
     return torch.where(observed, cube, guide + change)
 

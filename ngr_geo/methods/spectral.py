@@ -21,7 +21,6 @@ SHARE = 0.03
 MOST_STEPS, CHECK_EVERY, PATIENCE = 60, 10, 1
 LEADING = 8
 """Spectra of the guide that the network works in, at most."""
-HOLD_STEPS = 16
 FAR = 4.5
 BETTER = 0.98
 """For noise and stripes NGR is kept where its error on hidden data is below this part of the guide's: the best of some looks."""

@@ -5,12 +5,14 @@ from .fidelity import Exact, Fidelity, Gaussian, Masked, Sparse, Stripes
 from .gradient import Boundary, Neumann, Periodic, Weights, column
 from .network import HourGlass, Small, ThreeNetworks, paper_network, seeded
 from .paper import Published, published, spectral_norm, uniform
-from .poisson import conjugate_gradients, hold
+from .poisson import TETHER, Gaps, conjugate_gradients, gaps_of, hold
 
 __all__ = [
+    "TETHER",
     "Boundary",
     "Exact",
     "Fidelity",
+    "Gaps",
     "Gaussian",
     "HourGlass",
     "LoopSettings",
@@ -28,6 +30,7 @@ __all__ = [
     "begin",
     "column",
     "conjugate_gradients",
+    "gaps_of",
     "hold",
     "iterate",
     "misfit",

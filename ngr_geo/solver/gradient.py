@@ -51,14 +51,6 @@ class Boundary(ABC):
         rows, columns, channels = (self.transposed(f, axis) for f, axis in zip(fields.unbind(-4), AXES, strict=True))
         return rows + columns + channels
 
-    def laplacian(self, image: Tensor, weights: Weights) -> Tensor:
-        """Return Σₖ wₖ DₖᵀDₖX, in the shape of the image."""
-        total = torch.zeros_like(image)
-        for weight, axis in zip(weights, AXES, strict=True):
-            if weight:
-                total = total + weight * self.transposed(self.difference(image, axis), axis)
-        return total
-
     def spectrum(self, like: Tensor, weights: Weights) -> Tensor:
         """Return the eigenvalues of Σₖ wₖ DₖᵀDₖ, (C, H, W), in the order of `basis`, for images such as `like`."""
         total = like.new_zeros(())
@@ -187,6 +179,8 @@ def cosines(size: int, like: Tensor) -> Tensor | None:
 
 def dct(signal: Tensor, axis: int, matrix: Tensor | None) -> Tensor:
     """Return the orthonormal DCT-II along one axis, `scipy.fft.dct(signal, axis=axis, norm="ortho")`, by `cosines` or FFT."""
+    if signal.shape[axis] == 1:
+        return signal
     signal = signal.movedim(axis, -1)
     if matrix is not None:
         return (signal @ matrix.T).movedim(-1, axis)
@@ -199,6 +193,8 @@ def dct(signal: Tensor, axis: int, matrix: Tensor | None) -> Tensor:
 
 def idct(coefficients: Tensor, axis: int, matrix: Tensor | None) -> Tensor:
     """Return the signal whose `dct` along `axis` is given."""
+    if coefficients.shape[axis] == 1:
+        return coefficients
     coefficients = coefficients.movedim(axis, -1)
     size = coefficients.shape[-1]
     if matrix is not None:
