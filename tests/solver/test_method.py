@@ -6,7 +6,21 @@ import pytest
 import torch
 from torch import Tensor
 
-from ngr_geo.solver import Exact, LoopSettings, Masked, Neumann, State, advance, begin, column, hold, misfit
+from ngr_geo.solver import (
+    TETHER,
+    Exact,
+    LoopSettings,
+    Masked,
+    Neumann,
+    State,
+    Weights,
+    advance,
+    begin,
+    column,
+    gaps_of,
+    hold,
+    misfit,
+)
 from ngr_geo.solver import train as training
 
 SHAPE = (2, 7, 6)
@@ -27,16 +41,27 @@ FIELDS = normal(3, *SHAPE, seed=1)
 GUIDE = normal(*SHAPE, seed=2)
 
 
-def held() -> Tensor:
-    """Return the image that follows the fields and holds the observed pixels."""
+def held(weights: Weights = WEIGHTS, fields: Tensor = FIELDS) -> Tensor:
+    """Return the image that follows the fields and holds the observed pixels: (H), with its tether, by a dense solution."""
+    missing = ~OBSERVED.flatten()
     start = torch.where(OBSERVED, Y, GUIDE)
-    return hold(start, FIELDS, OBSERVED, WEIGHTS, BOUNDARY, steps=200, guide=GUIDE)
+    pull = BOUNDARY.adjoint(column(weights, fields) * (fields - BOUNDARY.gradient(start))).flatten()
+    matrix = operator(weights) + TETHER * torch.eye(len(missing))
+    image = start.flatten().clone()
+    image[missing] += torch.linalg.solve(matrix[missing][:, missing], pull[missing])
+    return image.reshape(SHAPE)
 
 
-def operator() -> Tensor:
+def operator(weights: Weights = WEIGHTS) -> Tensor:
     """Return Σₖ wₖ DₖᵀDₖ as a matrix."""
     units = torch.eye(Y.numel(), dtype=torch.float64).reshape(-1, *SHAPE)
-    return BOUNDARY.laplacian(units, WEIGHTS).flatten(1)
+    return BOUNDARY.adjoint(column(weights, units) * BOUNDARY.gradient(units)).flatten(1)
+
+
+def test_hold_solves_the_constrained_problem_of_the_guided_form() -> None:
+    """With the fields of an image, w₁ = w₂ = 1 and w₃ = 0."""
+    image = hold(Y, gaps_of(OBSERVED, Y), GUIDE, unit=1e-9)
+    assert torch.allclose(image, held((1.0, 1.0, 0.0), BOUNDARY.gradient(GUIDE)), rtol=0, atol=1e-9)
 
 
 def steps(penalty: float, count: int) -> State:
