@@ -33,30 +33,42 @@ class Level(NamedTuple):
     """Strength of the springs between columns, (..., h, w - 1)."""
     down: Tensor
     """Strength of the springs between rows, (..., h - 1, w)."""
+    fixed: Tensor
+    """Strength of the springs to what does not move, (..., h, w); 0 where nothing is unknown."""
     diagonal: Tensor
     """The sum of all springs of a pixel, (..., h, w); 0 where nothing is unknown."""
     inverse: Tensor
     """1 / diagonal; 0 where nothing is unknown."""
 
     def apply(self, image: Tensor) -> Tensor:
-        """Return the left-hand sides of the equations, for an image (..., h, w) of the unknowns."""
-        return self._add_neighbours(image * self.diagonal, image, -1)
+        """Return the left-hand sides of the equations, for an image (..., h, w) of the unknowns.
+
+        From differences: in float32 those of a wide gap would be lost in the sum of a pixel's own spring forces.
+        """
+        total = image * self.fixed
+        across = (image[..., 1:] - image[..., :-1]).mul_(self.across)
+        total[..., 1:] += across
+        total[..., :-1] -= across
+        down = (image[..., 1:, :] - image[..., :-1, :]).mul_(self.down)
+        total[..., 1:, :] += down
+        total[..., :-1, :] -= down
+        return total
 
     def residual(self, image: Tensor, rhs: Tensor) -> Tensor:
         """Return the right-hand sides less the left-hand sides."""
-        return self._add_neighbours(rhs.addcmul(image, self.diagonal, value=-1), image, 1)
+        return self._add_neighbours(rhs.addcmul(image, self.diagonal, value=-1), image)
 
     def smooth(self, image: Tensor, rhs: Tensor) -> Tensor:
         """Return the image after one damped Jacobi sweep; the right-hand sides are used up."""
-        swept = self._add_neighbours(rhs, image, 1).mul_(self.inverse)
+        swept = self._add_neighbours(rhs, image).mul_(self.inverse)
         return swept.lerp_(image, 1 - DAMPING)
 
-    def _add_neighbours(self, total: Tensor, image: Tensor, sign: int) -> Tensor:
+    def _add_neighbours(self, total: Tensor, image: Tensor) -> Tensor:
         """Return `total`, to which the pull of each pixel's four neighbours was added in place."""
-        total[..., 1:].addcmul_(image[..., :-1], self.across, value=sign)
-        total[..., :-1].addcmul_(image[..., 1:], self.across, value=sign)
-        total[..., 1:, :].addcmul_(image[..., :-1, :], self.down, value=sign)
-        total[..., :-1, :].addcmul_(image[..., 1:, :], self.down, value=sign)
+        total[..., 1:].addcmul_(image[..., :-1], self.across)
+        total[..., :-1].addcmul_(image[..., 1:], self.across)
+        total[..., 1:, :].addcmul_(image[..., :-1, :], self.down)
+        total[..., :-1, :].addcmul_(image[..., 1:, :], self.down)
         return total
 
 
@@ -120,4 +132,4 @@ def _level(across: Tensor, down: Tensor, fixed: Tensor) -> Level:
     diagonal[..., 1:, :] += down
     diagonal[..., :-1, :] += down
     inverse = torch.where(diagonal > 0, 1 / diagonal.clamp(min=torch.finfo(diagonal.dtype).tiny), 0)
-    return Level(across, down, diagonal, inverse)
+    return Level(across, down, fixed, diagonal, inverse)

@@ -17,12 +17,13 @@ from torch import Tensor
 
 from .multigrid import Level, cycle, levels_of
 
-TETHER = 1e-6
-"""ε of `hold`: so small that it only decides what the fields leave open, the level of a channel without observed pixels."""
+TETHER = 2.0**-20
+"""ε of `hold`: so small that it only decides what the fields leave open, the level of a channel without observed pixels. As a
+power of two it is exact beside the springs, which are whole numbers, in float32 too."""
 TOLERANCE = 2e-4
 """Of `hold`, in standard deviations. The largest true error of a pixel was at most four times as much: below 1e-3."""
 MOST_STEPS = 60
-"""Of `hold`. Ten were enough for all real masks; long combs and checkers of a thousand pixels took 25."""
+"""Of `hold`. Fifteen were enough in all gaps of 256 by 256 pixels that were tried."""
 
 Operator = Callable[[Tensor], Tensor]
 
@@ -39,7 +40,7 @@ def conjugate_gradients(
         operator: symmetric and positive on the unknowns; it returns 0 elsewhere.
         precondition: about the inverse of the operator, with the same properties.
         rhs: 0 where nothing is unknown.
-        tolerance: of each system, (..., 1, 1) or for all of them, (). NaN counts as solved.
+        tolerance: of each system, (..., 1, 1) or for all of them, ().
         most: steps at most.
     """
 
@@ -48,7 +49,7 @@ def conjugate_gradients(
 
     def unsolved(preconditioned: Tensor) -> Tensor:
         least, largest = (f(preconditioned, (-2, -1), keepdim=True) for f in (torch.amin, torch.amax))
-        return torch.maximum(-least, largest) > tolerance
+        return ~(torch.maximum(-least, largest) <= tolerance)  # NaN is never solved
 
     solution, residual, direction = torch.zeros_like(rhs), rhs.clone(), precondition(rhs)
     slope, going = dot(residual, direction), unsolved(direction)
