@@ -20,7 +20,7 @@ import xarray as xr
 from . import rows as records
 from .errors import InputError, warn
 from .methods import expected
-from .methods.base import Part
+from .methods.base import Method, Part, Summary
 from .methods.checkpoint import StackModel
 from .methods.spectra import Spectra, nothing_usable
 from .methods.stacks import Stack, missing_in, networks_of
@@ -257,7 +257,7 @@ def _clean_cube(
 def _restored(
     cube: Cube,
     scene: Part,
-    method: Any,
+    method: Method,
     verb: str,
     options: Options,
     area: areas.Area | None,
@@ -295,9 +295,9 @@ def _restored(
     gap = scene.gaps if scene.gaps is None or scene.inside is None else scene.gaps & scene.inside
     result = method.written(cube, layers, gap)
     if options.work is None and cube.lazy:
-        return _recorded_lazily(stamped(result, verb, method.settings), cube, method, verb, model, stats)
-    rows = method.rows(model, stats)
-    return _recorded(result, cube, method, verb, model, rows, stats)
+        summary = dask.delayed(method, traverse=False).summary(model, stats)
+        return _recorded_lazily(result, cube, method, summary, verb)
+    return _recorded(result, cube, method.summary(model, stats), verb, stats)
 
 
 def _stack(cube: Cube, targets: Sequence[int], settings: Settings, options: Options) -> Stack:
@@ -335,48 +335,42 @@ def _nothing_to_fill(
     warn("Nothing is missing in the chosen dates: the result is the input.")
     layers = np.zeros((len(method.layers), *cube.shape), np.float32)
     layers[0] = cube.values
-    count = np.zeros(len(cube.dates), int)
     there = np.ones(cube.shape[-2:], bool) if inside is None else inside
-    missing = (missing_in(observed, take_part) & there).sum((1, 2))
-    stats = [{"pixels": there.sum(), "missing": missing, "filled": count, "unseen": count}]
-    rows = method.rows(None, stats)
-    return _recorded(method.written(cube, layers, fill), cube, method, verb, None, rows, [])
+    missing = (missing_in(observed, take_part) & there).sum((1, 2)) / max(there.sum(), 1)
+    rows: list[Row] = [
+        {"date": date, "missing": round(float(share), 6), "filled": 0.0, "method": "none"}
+        for date, share in zip(cube.dates, missing, strict=True)
+    ]
+    nothing = Summary(rows, [], float("nan"), method.settings)
+    return _recorded(method.written(cube, layers, fill), cube, nothing, verb, [])
 
 
 def _recorded(
-    result: xr.DataArray | xr.Dataset,
-    cube: Cube,
-    method: Any,
-    verb: str,
-    model: Any,
-    rows: list[Row],
-    stats: Sequence[Mapping[str, Any]],
+    result: xr.DataArray | xr.Dataset, cube: Cube, summary: Summary, verb: str, stats: Sequence[Mapping[str, Any]]
 ) -> xr.DataArray | xr.Dataset:
     """Return a result with its record in its attributes."""
-    notes = method.notes_on(model, rows)
-    for note in notes:
+    for note in summary.notes:
         warn(note)
     outcomes = [str(s.get("outcome", "solved")) for s in stats]
     more = {"total": len(stats), "solved": outcomes.count("solved"), "unsolvable": outcomes.count("unsolvable")}
-    attrs = {"ngr_dates": json.dumps(rows), "ngr_tiles": json.dumps(more)}
-    if found := expected.of_scene(rows, method.peak(model), cube.bands):
+    attrs = {"ngr_dates": json.dumps(summary.rows), "ngr_tiles": json.dumps(more)}
+    if found := expected.of_scene(summary.rows, summary.peak, cube.bands):
         attrs["ngr_expected"] = json.dumps(found)
-    if verb == "denoise":
-        noise = method.noise(stats)
-        attrs["ngr_noise"] = json.dumps([float(f"{s:.6g}") if np.isfinite(s) else None for s in noise])
-    return warned(stamped(result, verb, method.done(model)), notes).assign_attrs(attrs)
+    if verb == "denoise" and summary.noise is not None:
+        noise = [float(f"{s:.6g}") if np.isfinite(s) else None for s in summary.noise]
+        attrs["ngr_noise"] = json.dumps(noise)
+    return warned(stamped(result, verb, summary.settings), summary.notes).assign_attrs(attrs)
 
 
 def _recorded_lazily(
-    result: xr.DataArray | xr.Dataset, cube: Cube, method: Any, verb: str, model: Any, stats: Sequence[Any]
+    result: xr.DataArray | xr.Dataset, cube: Cube, method: Method, summary: Any, verb: str
 ) -> xr.DataArray | xr.Dataset:
-    """Return a lazy result with its record in coordinates, which are computed with it."""
-    same = dask.delayed(method, traverse=False)
+    """Return a lazy result with its record in coordinates, which are computed with it, from a delayed summary."""
     band = cube.dims[1]
     if verb == "denoise" and band in result.dims:
-        noise = da.from_delayed(same.noise(stats), cube.shape[1:2], float)
+        noise = da.from_delayed(summary.noise, cube.shape[1:2], float)
         result = result.assign_coords(ngr_noise=((band,), noise))
-    return records.written(result, cube, same.rows(model, stats), method.entries)
+    return records.written(stamped(result, verb, method.settings), cube, summary.rows, method.entries)
 
 
 def _read(raster: xr.DataArray | xr.Dataset, options: Options) -> Cube:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
+import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
@@ -21,8 +22,8 @@ if TYPE_CHECKING:
 class Sample(NamedTuple):
     """Windows of the scene that it is learnt from, one array (time, band, h, w) for each.
 
-    `gaps` are what is to be filled, in the area of interest and beyond it; None where nothing is. `inside` (h, w) is that area,
-    None where there is none.
+    `gaps` are what is to be filled, in the area of interest and beyond it, `inside` (h, w) is that area: None where there is none,
+    or where the method does not learn from them.
     """
 
     values: Sequence[NDArray[Any]]
@@ -47,10 +48,26 @@ class Solved(NamedTuple):
     stats: dict[str, NDArray[Any]]
 
 
+class Summary(NamedTuple):
+    """What is known of a result: its record, a row for each date; what a user should know; the range of values, for PSNR.
+
+    `settings` are those of the method with what was found out, `noise` (B,) is the level found in each band, None where none is
+    looked for.
+    """
+
+    rows: list[Row]
+    notes: list[str]
+    peak: float
+    settings: Settings
+    noise: NDArray[np.float64] | None = None
+
+
 class Method(Protocol):
     """How a raster is restored. Its models and stats can be pickled; `fit` and `solve` are functions of their arguments alone."""
 
-    settings: Settings
+    @property
+    def settings(self) -> Settings:
+        """What the user chose."""
 
     @property
     def layers(self) -> tuple[str, ...]:
@@ -75,14 +92,5 @@ class Method(Protocol):
     def written(self, cube: Cube, layers: Any, gaps: Any) -> xr.DataArray | xr.Dataset:
         """Return the raster with the blended layers in it; lazy where these are."""
 
-    def rows(self, model: Any, stats: Sequence[dict[str, NDArray[Any]]]) -> list[Row]:
-        """Return the record, a row for each date, from what is known of all tiles."""
-
-    def notes_on(self, model: Any, rows: Sequence[Row]) -> list[str]:
-        """Return what a user should know of a record."""
-
-    def peak(self, model: Any) -> float:
-        """Return the range of values, for PSNR."""
-
-    def done(self, model: Any) -> Settings:
-        """Return the settings with what was found out."""
+    def summary(self, model: Any, stats: Sequence[dict[str, NDArray[Any]]]) -> Summary:
+        """Return what is known of a result, from the model and what is known of all tiles."""

@@ -24,7 +24,7 @@ from ..raster.cube import Cube
 from ..tiling import work
 from ..tiling.tiles import Tile
 from . import expected
-from .base import Part, Progress, Row, Sample, Solved
+from .base import Part, Progress, Row, Sample, Solved, Summary
 
 if TYPE_CHECKING:
     from .problem import Judgement, Settings
@@ -135,8 +135,8 @@ class Spectra:
             more["change"] = correction
         return cubes.write(cube, base + correction, changed, filled, more)
 
-    def rows(self, scale: float, stats: Sequence[dict[str, NDArray[Any]]]) -> list[Row]:
-        """Return the record of each date: which fault was found, what was kept and filled, the errors expected.
+    def summary(self, scale: float, stats: Sequence[dict[str, NDArray[Any]]]) -> Summary:
+        """Return the record of each date: which fault was found, what was kept and filled, the errors expected; and the noise.
 
         Errors of a date are root mean squares over its tiles, which count by what is filled there, if anything is.
         """
@@ -153,26 +153,8 @@ class Spectra:
                 row["filled"] = round(sum(float(s["filled"][index]) for s in stats) / size, 6)
                 row |= _expected_of([(j, count) for _, j, count in found], scale, self.bands)
                 rows.append(row | _choice_of([j for _, j, _ in found], self.settings.method))
-        return rows
-
-    def notes_on(self, scale: float, rows: Sequence[Row]) -> list[str]:
-        """Return nothing: all that is to be known is known beforehand."""
-        return []
-
-    def noise(self, stats: Sequence[dict[str, NDArray[Any]]]) -> NDArray[np.float64]:
-        """Return the noise of each band (B,), mean over tiles and dates."""
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", RuntimeWarning)
-            level: NDArray[np.float64] = np.nanmean([s["noise"] for s in stats], axis=(0, 1))
-            return level
-
-    def peak(self, scale: float) -> float:
-        """Return the range of values, for PSNR."""
-        return scale
-
-    def done(self, scale: float) -> Settings:
-        """Return the settings."""
-        return self.settings
+            noise: NDArray[np.float64] = np.nanmean([s["noise"] for s in stats], axis=(0, 1))
+        return Summary(rows, [], scale, self.settings, noise)
 
 
 def _judgements(stats: Mapping[str, NDArray[Any]]) -> list[tuple[str, Judgement]]:

@@ -22,7 +22,7 @@ from ..raster.cube import Cube
 from ..tiling import work
 from ..tiling.tiles import Tile
 from . import expected
-from .base import Part, Progress, Row, Sample, Solved
+from .base import Part, Progress, Row, Sample, Solved, Summary
 from .checkpoint import StackModel, load
 
 if TYPE_CHECKING:
@@ -116,8 +116,7 @@ class Stack:
             shares.append([part.mean((1, 2)) for part in maps])
         missing, filled, unseen = np.mean(shares, axis=0)
         stats = [{"pixels": np.array(1), "missing": missing, "filled": filled, "unseen": unseen}]
-        blank = replace(model, guide=None, judgement={})
-        return self.notes_on(blank, self.rows(blank, stats))
+        return self.summary(replace(model, guide=None, judgement={}), stats).notes
 
     def solve(self, model: StackModel, part: Part, tile: Tile) -> Solved:
         """Return one tile solved, in the raster's units: NaN where it cannot be."""
@@ -180,50 +179,40 @@ class Stack:
         more = {name: layers[i] for i, name in enumerate(self.layers) if i}
         return cubes.write(cube, layers[0], gaps, layers=more)
 
-    def rows(self, model: StackModel | None, stats: Sequence[dict[str, NDArray[Any]]]) -> list[Row]:
+    def summary(self, model: StackModel, stats: Sequence[dict[str, NDArray[Any]]]) -> Summary:
         """Return what was done on each date: what is missing, filled and seen on no date, the method, the errors expected."""
         total = {n: np.sum([s[n] for s in stats], axis=0) for n in ("pixels", "missing", "filled", "unseen")}
         shares = {n: total[n] / np.maximum(total["pixels"], 1) for n in ("missing", "filled", "unseen")}
-        judged = model.judgement if model else {}
-        rows = []
+        peak = model.limits[1] - model.limits[0]
+        rows, notes = [], []
         for index, name in enumerate(self.dates):
-            missing, filled, unseen = (float(share[index]) for share in shares.values())
-            row: Row = {"date": name, "missing": round(missing, 6), "filled": round(filled, 6), "method": "none"}
-            if model and filled:
-                row["method"] = judged[index].method if index in judged else "paper"
-            if model and len(self.dates) > 1:
-                row["unseen"] = round(unseen, 6)
-            if model and index in judged and filled:
-                scaled = judged[index].scaled(model.deviation[index, :, 0, 0].astype(float))
-                row |= expected.of_judgement(scaled, self.peak(model), self.bands)
+            missing, filled, unseen = (round(float(share[index]), 6) for share in shares.values())
+            row: Row = {"date": name, "missing": missing, "filled": filled, "method": "none"}
+            judgement = model.judgement.get(index)
+            some = shares["filled"][index] > 0
+            if some:
+                row["method"] = judgement.method if judgement else "paper"
+            if len(self.dates) > 1:
+                row["unseen"] = unseen
+            if judgement and some:
+                scaled = judgement.scaled(model.deviation[index, :, 0, 0].astype(float))
+                row |= expected.of_judgement(scaled, peak, self.bands)
                 row |= expected.choice(scaled, self.settings.method)
             rows.append(row)
-        return rows
+            measured = model.guide is None or index in model.unseen_calibration
+            notes += _unseen_note(name, row.get("unseen", 0.0) / max(filled, 1e-9), measured)
+        settings = self.settings if model.guide is None else replace(self.settings, steps=model.steps)
+        return Summary(rows, notes, peak, settings)
 
-    def notes_on(self, model: StackModel | None, rows: Sequence[Row]) -> list[str]:
-        """Return a warning for each date of which a part that counts was filled though no date saw it, or nobody knows how well."""
-        notes = []
-        measured = model.unseen_calibration if model else {}
-        for index, row in enumerate(rows):
-            share = row.get("unseen", 0.0) / max(row["filled"], 1e-9)
-            unknown = share > 0 and model is not None and model.guide is not None and index not in measured
-            if share < UNSEEN_WARNED and not unknown:
-                continue
-            part = f"{share:.1%}" if share >= 0.001 else "Less than 0.1%"
-            text = f"{part} of the gaps of {row['date']} were seen on no other date: they are interpolated from their surroundings."
-            unknown_text = (
-                " How far off that may be could not be measured: too little can be hidden in the same situation."
-            )
-            notes.append(text + unknown_text * unknown)
-        return notes
 
-    def peak(self, model: StackModel | None) -> float:
-        """Return the range of the values observed, for PSNR."""
-        return model.limits[1] - model.limits[0] if model else float("nan")
-
-    def done(self, model: StackModel | None) -> Settings:
-        """Return the settings with the number of steps that were taken."""
-        return replace(self.settings, steps=model.steps) if model and model.guide else self.settings
+def _unseen_note(date: str, share: float, measured: bool) -> list[str]:
+    """Return a warning of the share of a date's gaps that no date saw, where it counts, or its error could not be measured."""
+    if share < UNSEEN_WARNED and (measured or not share):
+        return []
+    part = f"{share:.1%}" if share >= 0.001 else "Less than 0.1%"
+    text = f"{part} of the gaps of {date} were seen on no other date: they are interpolated from their surroundings."
+    unknown = " How far off that may be could not be measured: too little can be hidden in the same situation."
+    return [text + unknown * (share > 0 and not measured)]
 
 
 def missing_in(observed: Any, take_part: Any) -> Any:
