@@ -8,15 +8,16 @@ are closed afterwards, by the X step that holds the observed pixels (a Poisson f
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
 from . import lowrank, regression, spatial
+from .base import Prediction, Window
 from .covariance import precise
 
 REFERENCES = 4
@@ -27,19 +28,13 @@ OUTLIER = 6.0
 """Robust standard deviations beyond which a residual is an outlier."""
 EDGE = 3
 """Width in pixels of the edge of a gap in which they are looked for."""
+_FACTORS = ("loading", "mean", "noise", "known")
 FIT_PIXELS = 400_000
 """Pixels that the low-rank model and one regression are fitted on, at most."""
 
 
 DEVIATION_PIXELS = 10_000
 """Pixels that the standard deviation of a residual is taken from, about."""
-
-
-class Window(NamedTuple):
-    """A window of the stack: standardised `values` (T, B, h, w), 0 where not `observed` (T, h, w)."""
-
-    values: Tensor
-    observed: Tensor
 
 
 @dataclass(frozen=True)
@@ -82,21 +77,22 @@ def fit(windows: Sequence[Window], seen: Sequence[Window], dates: Sequence[int],
     return DateGuide(factors, regressions, nearest, 1.0, min(REFERENCES, total - 1))
 
 
-def predict(guide: DateGuide, window: Window, seen: Window, date: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Return the guide (B, h, w) of one date of a window, its references (K·(B+1), h, w), and what can be trusted (h, w).
+def predict(guide: DateGuide, window: Window, seen: Window, date: int) -> Prediction:
+    """Return one date of a window; the context are its references, completed, and where they are clear (K·(B+1), h, w).
 
-    At no pixel does either know what the date itself shows there: it can be judged, and refined, on observed pixels. (The
-    local correction does know the pixel, as one of some thousand; one date alone is interpolated, so it agrees with `seen`.)
+    (The local correction does know what the date shows at a pixel, as one of some thousand; one date alone is interpolated, so
+    it agrees with `seen`.)
     """
     values, bands = window.values, window.values.shape[1]
     nothing = values.new_zeros(guide.width * (bands + 1), *values.shape[2:])
     if guide.factors is None:
-        return spatial.interpolate(values[date], seen.observed[date], guide.power), nothing, seen.observed[date]
+        image = spatial.interpolate(values[date], seen.observed[date], guide.power)
+        return Prediction(image, nothing, seen.observed[date], ())
     filled = _without(guide.factors, window, date)
     if date in guide.nearest:
         references, weights = guide.nearest[date]
         mean = sum((w * filled[r] for r, w in zip(references, weights, strict=True)), torch.zeros_like(filled[date]))
-        return mean, nothing, seen.observed[date]
+        return Prediction(mean, nothing, seen.observed[date], references)
     model = guide.regressions[date]
     estimate = regression.predict(model, regression.problem(filled, window.observed, date, model.references))
     chosen = list(model.references)
@@ -106,7 +102,32 @@ def predict(guide: DateGuide, window: Window, seen: Window, date: int) -> tuple[
     clear = window.observed[chosen].to(values.dtype)
     context = torch.cat([filled[chosen].flatten(0, 1), clear])
     empty = values.new_zeros((guide.width - len(chosen)) * (bands + 1), *context.shape[1:])
-    return estimate, torch.cat([context, empty]), trusted
+    return Prediction(estimate, torch.cat([context, empty]), trusted, model.references)
+
+
+def packed(guide: DateGuide) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Return a guide as named tensors and what JSON can hold."""
+    tensors = {f"regression.{date}": r.coefficients for date, r in guide.regressions.items()}
+    if guide.factors is not None:
+        tensors |= {f"factors.{name}": getattr(guide.factors, name) for name in _FACTORS}
+    return tensors, {
+        "power": guide.power,
+        "width": guide.width,
+        "factors": guide.factors is not None,
+        "references": {date: list(r.references) for date, r in guide.regressions.items()},
+        "nearest": {date: [list(part) for part in pair] for date, pair in guide.nearest.items()},
+    }
+
+
+def unpacked(tensors: Mapping[str, Tensor], notes: Mapping[str, Any]) -> DateGuide:
+    """Return the guide from what `packed` made of it."""
+    return DateGuide(
+        lowrank.Factors(*(tensors[f"factors.{name}"] for name in _FACTORS)) if notes["factors"] else None,
+        {int(d): regression.Regression(tuple(r), tensors[f"regression.{d}"]) for d, r in notes["references"].items()},
+        {int(d): (tuple(pair[0]), tuple(pair[1])) for d, pair in notes["nearest"].items()},
+        notes["power"],
+        notes["width"],
+    )
 
 
 def _trusted(residual: Tensor, seen: Tensor) -> Tensor:

@@ -22,13 +22,11 @@ from ..tiling.store import digest as digest_of
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from ..guides.dates import DateGuide
     from ..solver import Small
     from .calibration import Calibration
     from .problem import Judgement
 
 FORMAT = "4"
-_FACTORS = ("loading", "mean", "noise", "known")
 _CALIBRATION = ("weights", "deviation", "rms", "bias", "limits", "doubt", "reach")
 
 
@@ -45,7 +43,8 @@ class StackModel:
     limits: tuple[float, float]
     bands: NDArray[np.bool_] | None = None
     """(band,) Which bands take part, None for all: what was learnt is of these alone."""
-    guide: DateGuide | None = None
+    guide: Any = None
+    """What the member `members.GUIDE` fitted; None where nothing was learnt."""
     networks: tuple[Small, ...] = ()
     """Their answers, which refine the guide, are averaged; they can be used on other scenes and dates."""
     scale: dict[int, Tensor] = field(default_factory=dict)
@@ -147,20 +146,16 @@ def _packed(model: StackModel) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]
         notes["bands"] = model.bands.tolist()
     if model.guide is None:
         return tensors, notes
-    guide = model.guide
+    from ..guides.members import GUIDE
+
+    fitted, about = GUIDE.packed(model.guide)
+    tensors |= fitted
     notes["scene"] = {
         "steps": model.steps,
         "networks": len(model.networks),
-        "power": guide.power,
-        "width": guide.width,
-        "factors": guide.factors is not None,
-        "references": {date: list(r.references) for date, r in guide.regressions.items()},
-        "nearest": {date: [list(part) for part in pair] for date, pair in guide.nearest.items()},
+        **about,
         "judgement": {date: list(verdict) for date, verdict in model.judgement.items()},
     }
-    if guide.factors is not None:
-        tensors |= {f"factors.{k}": getattr(guide.factors, k) for k in _FACTORS}
-    tensors |= {f"regression.{date}": r.coefficients for date, r in guide.regressions.items()}
     tensors |= {f"scale.{date}": scale for date, scale in model.scale.items()}
     for name, calibrations in (("spread", model.calibration), ("unseen_spread", model.unseen_calibration)):
         for date, found in calibrations.items():
@@ -174,9 +169,7 @@ def _unpacked(tensors: dict[str, NDArray[Any]], notes: dict[str, Any]) -> StackM
     """Return the model from what `_packed` made of it."""
     import torch
 
-    from ..guides.dates import DateGuide
-    from ..guides.lowrank import Factors
-    from ..guides.regression import Regression
+    from ..guides.members import GUIDE
     from .calibration import Calibration
     from .problem import Judgement
 
@@ -193,16 +186,9 @@ def _unpacked(tensors: dict[str, NDArray[Any]], notes: dict[str, Any]) -> StackM
     kept = notes["scene"]
     if kept is None:
         return scaled
-    guide = DateGuide(
-        Factors(*(tensor(f"factors.{k}") for k in _FACTORS)) if kept["factors"] else None,
-        {int(d): Regression(tuple(r), tensor(f"regression.{d}")) for d, r in kept["references"].items()},
-        {int(d): (tuple(pair[0]), tuple(pair[1])) for d, pair in kept["nearest"].items()},
-        kept["power"],
-        kept["width"],
-    )
     return replace(
         scaled,
-        guide=guide,
+        guide=GUIDE.unpacked({name: tensor(name) for name in tensors}, kept),
         networks=tuple(_network(tensors, f"network.{number}.") for number in range(kept["networks"])),
         scale={int(n.removeprefix("scale.")): tensor(n) for n in tensors if n.startswith("scale.")},
         judgement={int(d): Judgement(v[0], *map(tuple, v[1:])) for d, v in kept["judgement"].items()},

@@ -16,9 +16,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ..guides import dates as guides
+from ..guides.base import Window
 from ..guides.covariance import precise
-from ..guides.dates import Window
+from ..guides.members import GUIDE
 from ..progress import Progress, silent
 from ..solver import Small, iterate, paper_network, published, uniform
 from ..solver.paper import Case
@@ -80,11 +80,11 @@ def fit(
         stop, score = hidden_from(windows, dates, settings.seed)
         seen = [Window(w.values, w.observed & ~a & ~b) for w, a, b in zip(windows, stop, score, strict=True)]
         progress("guide", 0, 2)
-        trial_guide = guides.fit(windows, seen, dates, days)
+        trial_guide = GUIDE.fit(windows, seen, dates, days)
         problems = problems_of(trial_guide, windows, seen, dates, settings)
         scale, trials = residual_scale(problems), trials_of(problems, stop, score)
         progress("guide", 1, 2)
-        guide = guides.fit(windows, windows, dates, days)
+        guide = GUIDE.fit(windows, windows, dates, days)
         progress("guide", 2, 2)
         given, steps = moved(tuple(networks), windows[0].values.device), 0
         networks = ()

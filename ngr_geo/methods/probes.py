@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..guides.dates import DateGuide, Window
+from ..guides.base import Window
 from ..solver import Small
 from ..tiling.threads import side_by_side
 from . import hiding, judge
@@ -104,7 +104,7 @@ Draft = tuple[Window, Window, Tensor, Tensor]
 
 
 def probes_of(
-    guide: DateGuide,
+    guide: Any,
     windows: Sequence[Window],
     seen: Sequence[Window],
     score: Sequence[Tensor],

@@ -14,9 +14,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..guides import dates as guides
+from ..guides.base import Window
 from ..guides.covariance import precise
-from ..guides.dates import DateGuide, Window
+from ..guides.members import GUIDE
 from ..solver import Small, gaps_of, hold
 from ..solver.train import Example
 from ..tiling.threads import side_by_side
@@ -131,20 +131,20 @@ def integrate(problem: Problem, answer: Tensor) -> Tensor:
     return torch.where(problem.seen, problem.values, image)
 
 
-def problem_of(guide: DateGuide, window: Window, seen: Window, date: int) -> Problem:
+def problem_of(guide: Any, window: Window, seen: Window, date: int) -> Problem:
     """Return one date of a window as a problem, of which only what is observed in `seen` may be learnt from."""
-    estimate, references, trusted = guides.predict(guide, window, seen, date)
-    inputs = torch.cat([estimate, references])
-    used = guide.regressions[date].references if date in guide.regressions else guide.nearest.get(date, ((), ()))[0]
-    clear = window.observed[list(used)].to(estimate.dtype) if used else torch.ones_like(estimate[:1])
+    predicted = GUIDE.predict(guide, window, seen, date)
+    inputs = torch.cat([predicted.image, predicted.context])
+    used = list(predicted.references)
+    clear = window.observed[used].to(predicted.image.dtype) if used else torch.ones_like(predicted.image[:1])
     support = torch.stack([clear[0], clear.mean(0)])
     here, others = seen.observed[date], [d for d in range(len(window.observed)) if d != date]
     unseen = ~(here | window.observed[others].any(0)) if others else torch.zeros_like(here)
-    return Problem(date, estimate, window.values[date], here, inputs, trusted, support, unseen)
+    return Problem(date, predicted.image, window.values[date], here, inputs, predicted.trusted, support, unseen)
 
 
 def problems_of(
-    guide: DateGuide, windows: Sequence[Window], seen: Sequence[Window], dates: Sequence[int], settings: Settings
+    guide: Any, windows: Sequence[Window], seen: Sequence[Window], dates: Sequence[int], settings: Settings
 ) -> list[Problem]:
     """Return the dates of all windows as problems: for each window, all dates."""
     pairs = [(window, part, date) for window, part in zip(windows, seen, strict=True) for date in dates]

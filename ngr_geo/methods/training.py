@@ -7,13 +7,14 @@ import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from copy import deepcopy
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from ..guides.base import Window
 from ..guides.covariance import precise
-from ..guides.dates import DateGuide, Window
 from ..progress import Progress
 from ..solver import Small
 from ..solver.train import Example, Training, train
@@ -174,7 +175,7 @@ def _errors(trials: Sequence[Trial], networks: Sequence[Small], scale: dict[int,
 
 
 def second_look(
-    guide: DateGuide, windows: Sequence[Window], dates: Sequence[int], settings: Settings
+    guide: Any, windows: Sequence[Window], dates: Sequence[int], settings: Settings
 ) -> tuple[list[Problem], list[Trial]]:
     """Return what the second network learns from, all but a draw of hidden pixels of its own, and trials with these."""
     stop, score = hidden_from(windows, dates, settings.seed, draw=1)

@@ -1,0 +1,52 @@
+"""What a member is: an estimator that predicts a date of a stack from the other dates.
+
+To add one, write a file in this folder with the four functions of `Member`, and name it in `members.MEMBERS`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple, Protocol
+
+from torch import Tensor
+
+
+class Window(NamedTuple):
+    """A window of the stack: standardised `values` (T, B, h, w), 0 where not `observed` (T, h, w)."""
+
+    values: Tensor
+    observed: Tensor
+
+
+class Prediction(NamedTuple):
+    """One date of a window as the other dates predict it.
+
+    At no pixel does it know what the date itself shows there, so that it can be judged, and refined, on observed pixels.
+    """
+
+    image: Tensor
+    """(B, h, w), standardised."""
+    context: Tensor
+    """(C, h, w), what a network may see beside the image; the same number of channels for every date."""
+    trusted: Tensor
+    """(h, w), the observed pixels that a fill has to meet."""
+    references: tuple[int, ...]
+    """The dates that it was made of, the best first."""
+
+
+class Member(Protocol):
+    """A module that predicts dates. What it fits is a value that can be pickled."""
+
+    def fit(
+        self, windows: Sequence[Window], seen: Sequence[Window], dates: Sequence[int], days: Sequence[float], /
+    ) -> Any:
+        """Return what is fitted to the scene: the dates may be learnt from `seen`, references are made of all `windows`."""
+
+    def predict(self, fitted: Any, window: Window, seen: Window, date: int, /) -> Prediction:
+        """Return one date of a window."""
+
+    def packed(self, fitted: Any, /) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """Return what was fitted as named tensors and what JSON can hold, for a checkpoint."""
+
+    def unpacked(self, tensors: Mapping[str, Tensor], notes: Mapping[str, Any], /) -> Any:
+        """Return what was fitted from what `packed` made of it."""
