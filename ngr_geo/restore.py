@@ -9,6 +9,7 @@ in memory, later and as a Dask graph for a lazy one, or in a work folder.
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -352,7 +353,16 @@ def _recorded(
     for note in summary.notes:
         warn(note)
     outcomes = [str(s.get("outcome", "solved")) for s in stats]
-    more = {"total": len(stats), "solved": outcomes.count("solved"), "unsolvable": outcomes.count("unsolvable")}
+    more: dict[str, Any] = {
+        "total": len(stats),
+        "solved": outcomes.count("solved"),
+        "unsolvable": outcomes.count("unsolvable"),
+    }
+    places = Counter(str(s["place"]) for s in stats if "," in str(s.get("place", "")))
+    if places:  # not as it was chosen
+        short = "; ".join(f"{count} of {len(stats)} tiles were computed on {place}" for place, count in places.items())
+        warn(f"The device was out of memory: {short}. Smaller tiles fit, and are faster than the CPU.")
+        more["short_of_memory"] = dict(places)
     attrs = {"ngr_dates": json.dumps(summary.rows), "ngr_tiles": json.dumps(more)}
     if found := expected.of_scene(summary.rows, summary.peak, cube.bands):
         attrs["ngr_expected"] = json.dumps(found)

@@ -19,8 +19,10 @@ import torch
 from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_flatten
 
+import ngr_geo
+
 DEVICE = torch.device("cuda", 0)
-PACKAGE = str(Path(sys.modules["ngr_geo"].__file__ or "").parent) if "ngr_geo" in sys.modules else "ngr_geo"
+PACKAGE = str(Path(ngr_geo.__file__).parent)
 MOVES: set[Any] = {torch.Tensor.copy_, torch.Tensor.data.__set__, torch._has_compatible_shallow_copy_type}  # type: ignore[attr-defined]
 HOST_ONLY: set[Any] = {torch.Tensor.numpy, torch.Tensor.__array__}
 Site = tuple[str, int]
@@ -71,7 +73,8 @@ class FakeDevice(TorchFunctionMode):
         if (wanted := kwargs.get("device")) is not None:
             there = torch.device(wanted).type == DEVICE.type
             kwargs["device"] = "cpu"
-            if there and (generator := kwargs.get("generator")) is not None:
+            generator = kwargs.get("generator")
+            if there and generator is not None and not isinstance(generator, _Generator):
                 msg = f"Expected a {DEVICE} device type for generator but found {generator.device}"
                 raise RuntimeError(msg)
         elif marked and func not in MOVES and any(t.dim() for t in tensors if not on_device(t)):
@@ -129,6 +132,21 @@ class FakeDevice(TorchFunctionMode):
             raise torch.cuda.OutOfMemoryError(msg)
 
 
+class _Generator(torch.Generator):
+    """A generator of the fake device."""
+
+    def __new__(cls, device: Any = "cpu") -> Any:
+        """Return one, or an ordinary one for the CPU."""
+        there = torch.device(device).type == DEVICE.type
+        return _PLAIN.__new__(cls if there else _PLAIN)
+
+    def __init__(self, device: Any = "cpu") -> None:
+        """Start; a generator of C++ must not see a device that it has not."""
+
+
+_PLAIN = torch.Generator
+
+
 def _site() -> Site:
     """Return the innermost line of the package that is being run."""
     frame: Any = sys._getframe(1)
@@ -159,6 +177,7 @@ def fake_device(**how: Any) -> Iterator[FakeDevice]:
     with (
         mock.patch.object(threading.Thread, "run", started),
         mock.patch.object(torch.nn.Parameter, "__new__", parameter),
+        mock.patch.object(torch, "Generator", _Generator),
         mock.patch.object(torch.cuda, "is_available", lambda: True),
         mock.patch.object(torch.cuda, "device_count", lambda: 1),
         mock.patch.object(torch.cuda, "mem_get_info", free),

@@ -26,7 +26,7 @@ from ..tiling import tiles
 from ..tiling.threads import threads
 from .calibration import Calibration
 from .checkpoint import StackModel
-from .placement import first_that_fits, moved, uploaded
+from .placement import first_that_fits, here_or_on_cpu, moved, uploaded, without
 from .probes import calibrations_of, deviation_of, expecting, judgements_of, probes_of
 from .problem import (
     Problem,
@@ -182,13 +182,15 @@ def filled(
         return tiles.blend(pieces, solved, whole, solved[0].shape[:3])
 
     device = settings.where
+    if device == "cpu":
+        return computed(window, device), device
     attempts = [
         (device, lambda: computed(window, device, len(dates))),
         (f"{device}, date by date", lambda: computed(window, device)),
         (f"{device}, in four parts", in_four),
-        (f"cpu, as {device} was out of memory", lambda: computed(window, "cpu")),
+        (without(device), lambda: computed(window, "cpu")),
     ]
-    return first_that_fits(attempts) if device != "cpu" else (computed(window, "cpu"), device)
+    return first_that_fits(attempts)
 
 
 def filled_as_published(
@@ -196,16 +198,13 @@ def filled_as_published(
 ) -> tuple[NDArray[np.float32], str]:
     """Return what the published algorithm makes of a window (T, B, h, w), and where: on the CPU where a device has no memory."""
     low, high = model.limits
-    unit, device = max(high - low, 1e-12), settings.where
+    unit = max(high - low, 1e-12)
     scaled = np.where(observed, (values.astype(np.float64) - low) / unit, 0).astype(np.float32)
-    attempts = [
-        (device, lambda: solve_as_published(scaled, observed, settings)),
-        (
-            f"cpu, as {device} was out of memory",
-            lambda: solve_as_published(scaled, observed, replace(settings, device="cpu")),
-        ),
-    ]
-    image, place = first_that_fits(attempts if device != "cpu" else attempts[:1])
+
+    def solved(device: str) -> NDArray[np.float32]:
+        return solve_as_published(scaled, observed, replace(settings, device=device))
+
+    image, place = here_or_on_cpu(settings.where, solved)
     return (image.astype(np.float64) * unit + low).astype(np.float32)[None], place
 
 

@@ -47,6 +47,17 @@ def moved(value: Value, device: str | torch.device) -> Value:
     return found  # type: ignore[no-any-return]  # of the type of what was given
 
 
+def here_or_on_cpu(device: str, work: Callable[[str], Answer]) -> tuple[Answer, str]:
+    """Return what is worked out on a device, or on the CPU where that is out of memory, and where that was."""
+    there = [(device, lambda: work(device))] if device != "cpu" else []
+    return first_that_fits([*there, (without(device), lambda: work("cpu"))])
+
+
+def without(device: str) -> str:
+    """Return the place of what was computed on the CPU, and why there."""
+    return "cpu" if device == "cpu" else f"cpu, as {device} was out of memory"
+
+
 def first_that_fits(attempts: Sequence[tuple[str, Callable[[], Answer]]]) -> tuple[Answer, str]:
     """Return the answer of the first attempt that the device has enough memory for, and its name; the last is not caught."""
     for name, attempt in attempts[:-1]:

@@ -9,7 +9,8 @@ from __future__ import annotations
 import json
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import dask.array as da
@@ -27,8 +28,10 @@ from . import expected
 from .base import Part, Progress, Row, Sample, Solved, Summary
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from .problem import Judgement, Settings
-    from .spectral import Task
+    from .spectral import Answer, Task
 
 QUANTILE = 0.999
 
@@ -79,12 +82,13 @@ class Spectra:
         import torch
 
         from ..raster import deadlines
-        from .faults import solve, unjudged
+        from .placement import here_or_on_cpu
+        from .spectral import unjudged
 
         values, observed, gaps, inside = part
         states = np.zeros((len(self.layers), *values.shape), np.float32)
         noise = np.full(values.shape[:2], np.nan)
-        judged = []
+        judged, places = [], []
         inside = np.ones(values.shape[-2:], bool) if inside is None else inside
         for date in range(len(values)):
             seen = observed[date]
@@ -98,7 +102,9 @@ class Spectra:
                 judged.append(("none", unjudged("none", len(cube))))
                 continue
             # What is neither observed nor to be filled (nodata) takes no part: it is as unknown as the gaps, and left alone.
-            answer = solve(self.task, torch.from_numpy(cube), torch.from_numpy(seen.copy()), self.settings)
+            task = self.task, torch.from_numpy(cube), torch.from_numpy(seen.copy())
+            answer, place = here_or_on_cpu(self.settings.where, partial(self._solved_on, *task))
+            places.append(place)
             image = answer.image.numpy()
             change = (image.astype(np.float64) - cube) * scale
             where = seen if gap is None else gap & seen.any(axis=(1, 2), keepdims=True)
@@ -115,12 +121,19 @@ class Spectra:
             "pixels": np.array(int(inside.sum()) * values.shape[1]),
             "filled": states[1].sum((1, 2, 3), dtype=np.float64),
             "noise": noise,
+            "place": np.array(max(places, key=len, default="")),  # the longest says more than the device
             "verdicts": np.array(json.dumps([[note, judgement.method] for note, judgement in judged])),
             "errors": np.array([judgement[1:] for _, judgement in judged], float),  # (time, 8, band)
         }
         if self.settings.uncertainty and (states[2] != 0).any():
             stats["uncertainty"] = states[2][states[2] != 0].mean(dtype=np.float64)
         return Solved(states, {name: np.asarray(value) for name, value in stats.items()})
+
+    def _solved_on(self, task: Task, cube: Tensor, seen: Tensor, device: str) -> Answer:
+        """Return the answer to a task, computed on a device."""
+        from .faults import solve
+
+        return solve(task, cube, seen, replace(self.settings, device=device))
 
     def written(self, cube: Cube, layers: Any, gaps: Any) -> xr.DataArray | xr.Dataset:
         """Return the raster with the corrections added; `filled` says which values were filled."""

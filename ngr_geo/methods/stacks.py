@@ -64,6 +64,7 @@ class Stack:
             MaskError: no pixel is observed.
         """
         from .filling import fit, standardised
+        from .placement import here_or_on_cpu
 
         values, observed = sample.values, sample.observed
         if not any(o.any() for o in observed):
@@ -76,13 +77,17 @@ class Stack:
         model = StackModel(center, deviation, (low, high), None if take_part.all() else take_part)
         if self.settings.method == "paper":
             return model
-        device = self.settings.where
-        windows = [standardised(model, v, o, device) for v, o in zip(values, observed, strict=True)]
         # Of a whole scene, a date without gaps has nothing to teach or to judge.
         gaps = sample.gaps if self.whole and sample.gaps is not None else None
         wanted = [t for t in self.targets if gaps is None or any(g[t].any() for g in gaps)]
-        _check_networks(self.networks, windows[0].values.shape)
-        model = fit(model, windows, wanted, self.days.tolist(), self.settings, progress, self.networks)
+        _check_networks(self.networks, len(self.dates), int(take_part.sum()))
+
+        def learnt(device: str) -> StackModel:
+            windows = [standardised(model, v, o, device) for v, o in zip(values, observed, strict=True)]
+            settings = replace(self.settings, device=device)
+            return fit(model, windows, wanted, self.days.tolist(), settings, progress, self.networks)
+
+        model, _ = here_or_on_cpu(self.settings.where, learnt)
         if model.bands is None:
             return model
         return replace(model, judgement={d: _for_all(j, model.bands) for d, j in model.judgement.items()})
@@ -273,16 +278,16 @@ def networks_of(given: Any) -> tuple[Any, ...]:
     return given.networks
 
 
-def _check_networks(networks: Sequence[Any], shape: Sequence[int]) -> None:
-    """Raise where networks learnt elsewhere do not fit a stack (time, band, h, w)."""
+def _check_networks(networks: Sequence[Any], dates: int, bands: int) -> None:
+    """Raise where networks learnt elsewhere do not fit a stack of so many dates and bands."""
     from ..guides.dates import REFERENCES
 
-    bands, width = shape[1], min(REFERENCES, shape[0] - 1)
+    width = min(REFERENCES, dates - 1)
     for network in networks:
         inputs, outputs = network.stem.convolution.in_channels, network.head.out_channels
         if (inputs, outputs) != (bands + width * (bands + 1), bands):
             msg = (
                 f"Found a prior for {outputs} bands and {(inputs - outputs) // (outputs + 1)} reference dates, expected one for "
-                f"{bands} bands and {width} (a stack of {shape[0]} dates): train one on such a stack,"
+                f"{bands} bands and {width} (a stack of {dates} dates): train one on such a stack,"
             )
             raise InputError(msg, call="or leave prior= out.", option="or leave --prior out.")

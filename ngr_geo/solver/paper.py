@@ -106,6 +106,5 @@ def spectral_norm(observation: Tensor) -> float:
 
 
 def uniform(like: Tensor, seed: int) -> Tensor:
-    """Return numbers drawn from [0, 1), in the shape of `like`. Times 0.1 they are the published network input."""
-    generator = torch.Generator(like.device).manual_seed(seed)
-    return torch.rand(like.shape, generator=generator, dtype=like.dtype, device=like.device)
+    """Return numbers drawn from [0, 1), in the shape of `like`, the same on any device. Times 0.1 they are the published input."""
+    return torch.rand(like.shape, generator=torch.Generator().manual_seed(seed), dtype=like.dtype).to(like.device)
