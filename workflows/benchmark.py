@@ -1,6 +1,6 @@
 """Measures quality and speed of ngr_geo beside simple methods.
 
-python workflows/benchmark.py {decloud,equal-time,hyperspectral,scale,trust} [options]
+python workflows/benchmark.py {country,decloud,equal-time,hyperspectral,scale,trust} [options]
 
 It needs the development data: the folder that NGR_GEO_DATA names, by default ../shared/data. Tables are printed; `decloud` and
 `hyperspectral` also write them below --out. `python workflows/benchmark.py decloud --help` lists the options of one benchmark.
@@ -12,7 +12,7 @@ import argparse
 import os
 from pathlib import Path
 
-from benchmarks import against, common, decloud, hyperspectral, scale, trust
+from benchmarks import against, common, country, decloud, hyperspectral, scale, trust
 from benchmarks.cases import PROTOCOLS
 from benchmarks.faults import CUBES, TASKS
 
@@ -22,6 +22,9 @@ def main() -> None:
     parser = _parser()
     chosen = parser.parse_args()
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is imported
+    if chosen.benchmark == "country":
+        country.run(chosen.tiles, chosen.sleep, chosen.workers, chosen.threads, chosen.out)
+        return
     if not common.DATA.is_dir():
         parser.error(f"the development data is not at {common.DATA}: set NGR_GEO_DATA")
     if chosen.benchmark == "decloud":
@@ -46,6 +49,7 @@ def _parser() -> argparse.ArgumentParser:
     of_time = each.add_parser("equal-time", help="the published algorithm in as many seconds as the default takes")
     of_faults = each.add_parser("hyperspectral", help="simulated faults on clean cubes: PSNR, SSIM, SAM and ERGAS")
     of_scenes = each.add_parser("scale", help="how time and memory grow with the scene")
+    of_country = each.add_parser("country", help="what a scheduler costs for a great many tiles; needs no data")
     of_errors = each.add_parser("trust", help="expected errors and intervals against the true errors")
 
     for one in (of_clouds, of_errors):
@@ -56,13 +60,17 @@ def _parser() -> argparse.ArgumentParser:
         one.add_argument("--seeds", type=int, default=3, help="how many draws of each fault")
     for one in (of_clouds, of_faults):
         one.add_argument("--paper", type=int, metavar="STEPS", help="also the published algorithm, with so many steps")
-    for one in (of_clouds, of_faults, of_scenes):
+    for one in (of_clouds, of_faults, of_scenes, of_country):
         one.add_argument("--out", type=Path, default=Path("benchmark"), help="folder for tables and temporary scenes")
     for one in (of_scenes, of_errors):
         one.add_argument("--method", default="auto", help="how ngr_geo fills")
     of_time.add_argument("--seconds", type=float, default=0.0, help="the budget; default: what `auto` takes")
     of_scenes.add_argument("--sizes", nargs="+", type=int, default=[1000, 2000, 4000, 8000], help="sides of the scenes")
     of_scenes.add_argument("--parts", nargs="+", default=list(scale.PARTS), choices=scale.PARTS, help="what to measure")
+    of_country.add_argument("--tiles", type=int, default=100_000, help="how many tiles")
+    of_country.add_argument("--sleep", type=float, default=0.1, help="seconds that each takes")
+    of_country.add_argument("--workers", type=int, default=2, help="processes")
+    of_country.add_argument("--threads", type=int, default=64, help="tiles at a time in each process")
     of_scenes.add_argument("--against", metavar="VERSION", help="only compare times with a tag, commit or checkout")
     of_scenes.add_argument("--repeats", type=int, default=3, help="how often each job is timed with --against")
     return parser
