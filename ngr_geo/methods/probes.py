@@ -19,6 +19,8 @@ from .problem import Judgement, Problem, Settings, Trial, answer_of, cells_of, e
 
 PROBES = 4
 """Cells of the scene, for each date, in which errors are measured; twice in each."""
+LEAST_SHARE = 0.05
+"""Share of a cell's pixels that has to be observed for more of them to be hidden."""
 PROBE_SHARE = 0.2
 PROBE_WIDEST = 1 / 4
 """So much of what is seen is hidden in each, in blobs up to so much of the cell: as wide as the gaps, as far as that goes."""
@@ -33,23 +35,21 @@ Calibrations = tuple[Calibration | None, Calibration | None]
 def deviation_of(problem: Problem, answer: Tensor, calibrations: Calibrations) -> Tensor:
     """Return the standard deviation (B, h, w) of what is filled, 0 where it was seen, NaN where it is not known."""
     deviation = torch.zeros_like(answer)
-    for where, calibration, columns in _situations(problem, answer, calibrations, ~problem.seen):
+    for where, kind, columns in _situations(problem, answer, ~problem.seen):
         deviation[:, where] = torch.nan
-        if calibration is not None:
-            unit = torch.from_numpy(calibration.deviation).to(answer)[:, None]
-            deviation[:, where] = calibration.scale(columns[..., where]) * unit
+        if (found := calibrations[kind]) is not None:
+            unit = torch.from_numpy(found.deviation).to(answer)[:, None]
+            deviation[:, where] = found.scale(columns[..., where]) * unit
     return deviation
 
 
-def _situations(
-    problem: Problem, answer: Tensor, calibrations: Calibrations, gap: Tensor
-) -> Iterator[tuple[Tensor, Calibration | None, Tensor]]:
-    """Yield the pixels of a gap (h, w) that another date saw, then those that none did, with calibration and features of each."""
+def _situations(problem: Problem, answer: Tensor, gap: Tensor) -> Iterator[tuple[Tensor, int, Tensor]]:
+    """Yield the pixels of a gap (h, w) that another date saw, their place in `Calibrations` and their features; then the others."""
     where = gap & ~problem.unseen, gap & problem.unseen
     if where[0].any():
-        yield where[0], calibrations[0], features(problem.seen, problem.support, answer, problem.guide)
+        yield where[0], 0, features(problem.seen, problem.support, answer, problem.guide)
     if where[1].any():
-        yield where[1], calibrations[1], unseen_features(problem.seen, problem.unseen, answer, problem.guide)
+        yield where[1], 1, unseen_features(problem.seen, problem.unseen, answer, problem.guide)
 
 
 def judgements_of(
@@ -103,6 +103,16 @@ Draft = tuple[Window, Window, Tensor, Tensor]
 """A probe that is not predicted yet: all of its cell, what of it may be learnt from, then the `where` and `never` of a probe."""
 
 
+class _Cell(NamedTuple):
+    """A cell of one date: all that is observed, what is left of it and by what share, the score set (h, w), and what to draw by."""
+
+    full: Window
+    part: Window
+    share: float
+    score: Tensor
+    key: tuple[int, ...]
+
+
 def probes_of(
     guide: Any,
     windows: Sequence[Window],
@@ -111,8 +121,21 @@ def probes_of(
     date: int,
     settings: Settings,
 ) -> list[Probe]:
-    """Return the probes of a date: where another date saw the ground, and where none did."""
-    drafts = _hidden(windows, seen, score, date, settings.seed) + _unseen(windows, seen, score, date, settings.seed)
+    """Return the probes of a date: where another date saw the ground, and where none did.
+
+    What is fitted to the whole scene has not seen the score set; the rest it has, but not for the local correction, and the
+    fill does not hold it. The difference that this makes is measured: see `calibration`.
+    """
+    cells = []
+    for number, (window, left) in enumerate(zip(windows, seen, strict=True)):
+        for rows, columns in cells_of(tuple(window.observed.shape[1:])):
+            full, part = (Window(*(a[..., rows, columns] for a in w)) for w in (window, left))
+            share = float(part.observed[date].float().mean())
+            key = (settings.seed, number, date, rows.start, columns.start)
+            cells.append(_Cell(full, part, share, score[number][date, rows, columns], key))
+    drafts = _hidden([cell for cell in cells if cell.share > LEAST_SHARE], date)
+    if len(windows[0].observed) > 1:
+        drafts += _unseen(cells, date)
 
     def predicted(draft: Draft) -> Probe:
         full, part, where, never = draft
@@ -121,63 +144,36 @@ def probes_of(
     return side_by_side(predicted, drafts, settings.device)
 
 
-def _hidden(
-    windows: Sequence[Window], seen: Sequence[Window], score: Sequence[Tensor], date: int, seed: int
-) -> list[Draft]:
-    """Return cells of a date with pixels hidden in blobs as wide as its gaps, as far as that goes.
-
-    What is fitted to the whole scene has not seen the score set; the rest it has, but not for the local correction, and the
-    fill does not hold it. The difference that this makes is measured: see `calibration`.
-    """
-    cells = [
-        (number, cell)
-        for number, window in enumerate(windows)
-        for cell in cells_of(tuple(window.observed.shape[1:]))
-        if float(seen[number].observed[date, *cell].float().mean()) > 0.05
-    ]
+def _hidden(cells: Sequence[_Cell], date: int) -> list[Draft]:
+    """Return cells of a date with pixels hidden in blobs as wide as its gaps, as far as that goes."""
     picked = [cells[i * len(cells) // PROBES] for i in range(PROBES)] if len(cells) > PROBES else cells
     drafts: list[Draft] = []
     for turn in range(max(1, PROBES // max(1, len(picked)))):
-        for number, (rows, columns) in picked:
-            full, part = (
-                Window(w.values[..., rows, columns], w.observed[..., rows, columns])
-                for w in (windows[number], seen[number])
-            )
+        for full, part, _, score, key in picked:
             width = hiding.thickness(~full.observed[date].cpu().numpy())
-            key = np.random.SeedSequence([seed, number, date, rows.start, columns.start, turn])
-            for mask in hiding.draw(part.observed[date].cpu().numpy(), width, key, PROBE_SHARE, PROBE_WIDEST):
-                hidden, left = torch.from_numpy(mask).to(part.observed.device), part.observed.clone()
+            draw = np.random.SeedSequence([*key, turn])
+            for mask in hiding.draw(part.observed[date].cpu().numpy(), width, draw, PROBE_SHARE, PROBE_WIDEST):
+                hidden, left = torch.from_numpy(mask).to(score.device), part.observed.clone()
                 left[date] &= ~hidden
                 if left[date].any():
-                    never = score[number][date, rows, columns]
-                    drafts.append((full, Window(part.values, left), hidden | never, never))
+                    drafts.append((full, part._replace(observed=left), hidden | score, score))
     return drafts
 
 
-def _unseen(
-    windows: Sequence[Window], seen: Sequence[Window], score: Sequence[Tensor], date: int, seed: int
-) -> list[Draft]:
+def _unseen(cells: Sequence[_Cell], date: int) -> list[Draft]:
     """Return cells in which the shapes of what no date saw, moved elsewhere, are hidden from all dates; none without such gaps."""
-    if windows[0].observed.shape[0] == 1:
-        return []
-    cells = [(n, cell) for n, w in enumerate(windows) for cell in cells_of(tuple(w.observed.shape[1:]))]
-    gaps = [~windows[n].observed[..., *cell].any(0).cpu().numpy() for n, cell in cells]
+    gaps = [~cell.full.observed.any(0).cpu().numpy() for cell in cells]
     gaps = sorted((gap for gap in gaps if gap.any()), key=lambda gap: -int(gap.sum()))[:UNSEEN_PROBES]
-    shares = [float(seen[n].observed[date, *cell].float().mean()) for n, cell in cells]
-    hosts = [cell for cell, share in zip(cells, shares, strict=True) if share >= max(np.median(shares), 0.05)]
+    least = max(np.median([cell.share for cell in cells]), LEAST_SHARE)
+    hosts = [cell for cell in cells if cell.share >= least]
     drafts: list[Draft] = []
     for turn in range(UNSEEN_PROBES if gaps and hosts else 0):
-        number, (rows, columns) = hosts[turn * max(1, len(hosts) // UNSEEN_PROBES) % len(hosts)]
-        window = windows[number]
-        key = np.random.SeedSequence([seed, number, date, rows.start, columns.start, turn, 1])
-        there = window.observed[date, rows, columns]
-        hidden = torch.from_numpy(hiding.moved(gaps[turn % len(gaps)], there.cpu().numpy(), key)).to(there.device)
-        full, part = (
-            Window(w.values[..., rows, columns], w.observed[..., rows, columns] & ~hidden)
-            for w in (window, seen[number])
-        )
+        full, part, _, score, key = hosts[turn * max(1, len(hosts) // UNSEEN_PROBES) % len(hosts)]
+        there, draw = full.observed[date], np.random.SeedSequence([*key, turn, 1])
+        hidden = torch.from_numpy(hiding.moved(gaps[turn % len(gaps)], there.cpu().numpy(), draw)).to(there.device)
+        full, part = (w._replace(observed=w.observed & ~hidden) for w in (full, part))
         if hidden.any() and part.observed[date].any():
-            drafts.append((full, part, hidden & there, score[number][date, rows, columns]))
+            drafts.append((full, part, hidden & there, score))
     return drafts
 
 
@@ -189,8 +185,7 @@ def calibrations_of(probes: Sequence[Probe], networks: Sequence[Small], scale: d
         answer = answer_of(problem, networks, scale)
         error = integrate(problem, answer) - problem.values
         found = []
-        for where, _, columns in _situations(problem, answer, (None, None), hidden):
-            kind = int(bool(problem.unseen[where].any()))
+        for where, kind, columns in _situations(problem, answer, hidden):
             numbers = torch.full((int(where.sum()),), number, device=where.device)
             found.append((kind, (error[:, where], columns[..., where], never[where], numbers)))
         return found
@@ -215,7 +210,7 @@ def _fitted(parts: Sequence[Part], by_depth: bool = False) -> Calibration | None
 
 
 def expecting(
-    verdict: Judgement,
+    judgement: Judgement,
     method: str,
     calibrations: Calibrations,
     gaps: Sequence[tuple[Problem, Tensor]],
@@ -228,30 +223,26 @@ def expecting(
     """
     known = [calibration for calibration in calibrations if calibration is not None]
     if not known:
-        return verdict
+        return judgement
     squares, counts = np.zeros((2, len(known[0].rms))), np.zeros(2)
     some = [(problem, gap) for problem, gap in gaps if gap.any()]
     for problem, gap in some[:: max(1, len(some) // PROBES)]:
         answer = answer_of(problem, networks, scale)
-        for where, calibration, columns in _situations(problem, answer, calibrations, gap):
-            kind = int(bool(problem.unseen[where].any()))
+        for where, kind, columns in _situations(problem, answer, gap):
             counts[kind] += int(where.sum())
-            if calibration is not None:
-                squares[kind] += (
-                    calibration.scale(columns[..., where]).cpu().double().square().sum(1).numpy() * calibration.rms**2
-                )
+            if (found := calibrations[kind]) is not None:
+                scale_there = found.scale(columns[..., where]).cpu().double()
+                squares[kind] += scale_there.square().sum(1).numpy() * found.rms**2
     share = counts / max(counts.sum(), 1)
     if not counts.any() or any(c is None and part > NEGLIGIBLE for c, part in zip(calibrations, share, strict=True)):
-        return verdict
-    counted = counts * [c is not None for c in calibrations]
-    rmse = np.sqrt(squares.sum(0) / counted.sum())
-    bias = sum(part * c.bias for c, part in zip(calibrations, counted / counted.sum(), strict=True) if c is not None)
-    found: dict[str, Any] = {f"{method}_rmse": tuple(rmse.tolist()), f"{method}_bias": tuple(np.asarray(bias).tolist())}
-    if verdict.method == method:
-        doubt = sum(
-            part * c.doubt
-            for c, part in zip(calibrations, counted / counted.sum(), strict=True)
-            if c is not None and part
-        )
-        found["doubt"] = tuple(np.asarray(doubt).tolist())
-    return verdict._replace(**found)
+        return judgement
+    counts *= [c is not None for c in calibrations]
+    parts = [(c, part) for c, part in zip(calibrations, counts / counts.sum(), strict=True) if c is not None]
+    errors: dict[str, Any] = {
+        f"{method}_rmse": np.sqrt(squares.sum(0) / counts.sum()),
+        f"{method}_bias": sum(part * c.bias for c, part in parts),
+    }
+    if judgement.method == method:
+        errors["doubt"] = sum(part * c.doubt for c, part in parts if part)
+    changed: dict[str, Any] = {name: tuple(np.asarray(values).tolist()) for name, values in errors.items()}
+    return judgement._replace(**changed)

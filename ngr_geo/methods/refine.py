@@ -93,7 +93,7 @@ def _steps_on_noise(
     truth, seen = cube[:, *window], observed[:, *window]
     hide = _plant_stripes if kind == "stripes" else _hide_entries
     part = estimate._replace(image=estimate.image[:, *window])
-    trial_cube, trial_seen, stop, _, truth = hide(truth, seen, part, settings.seed)
+    trial_cube, trial_seen, stop, truth = hide(truth, seen, part, settings.seed)
     trial = guide(trial_cube, trial_seen)
     most, looks = settings.steps or MOST_STEPS, {0: error_of(trial.image, truth, stop, trial.noise)}
     for step, image in enumerate(_loop(kind, trial, trial_seen, settings)):
@@ -138,11 +138,11 @@ class _Fields(nn.Module):
 
 
 def _hide_entries(truth: Tensor, observed: Tensor, estimate: Estimate, seed: int) -> Hidden:
-    """Return a cube without `SHARE` of its observed entries, half of them to stop and half to score."""
+    """Return a cube without `SHARE` of its observed entries; half of them stop the trial."""
     draw = torch.rand(observed.shape, generator=torch.Generator().manual_seed(seed)).to(observed.device)
-    stop, score = observed & (draw < SHARE / 2), observed & (draw > 1 - SHARE / 2)
-    seen = observed & ~stop & ~score
-    return Hidden(torch.where(seen, truth, 0), seen, stop, score, truth)
+    stop, others = observed & (draw < SHARE / 2), observed & (draw > 1 - SHARE / 2)
+    seen = observed & ~stop & ~others
+    return Hidden(torch.where(seen, truth, 0), seen, stop, truth)
 
 
 def _plant_noise(kind: Kind, cube: Tensor, observed: Tensor, estimate: Estimate, seed: int) -> Tensor:
@@ -193,9 +193,9 @@ def _plant_stripes(truth: Tensor, observed: Tensor, estimate: Estimate, seed: in
     generator = torch.Generator().manual_seed(seed)
     draw = torch.rand(lines.shape, generator=generator).to(truth)
     new = strength * torch.randn(lines.shape, generator=generator).to(truth)
-    stop, score = lines & (draw < 2 * SHARE), lines & (draw > 1 - 2 * SHARE)
-    planted = torch.where(stop | score, estimate.image + new, estimate.image)
-    return Hidden(planted, observed, stop & observed, score & observed, estimate.image)
+    stop, others = lines & (draw < 2 * SHARE), lines & (draw > 1 - 2 * SHARE)
+    planted = torch.where(stop | others, estimate.image + new, estimate.image)
+    return Hidden(planted, observed, stop & observed, estimate.image)
 
 
 def refine_gaps(

@@ -67,12 +67,11 @@ CubeGuide = Callable[[Tensor, Tensor], Estimate]
 
 
 class Hidden(NamedTuple):
-    """The cube and what is observed of it in a trial; the entries that stop it; those that score it; what they should be."""
+    """The cube and what is observed of it in a trial; the hidden entries that stop it; what they should be."""
 
     cube: Tensor
     observed: Tensor
     stop: Tensor
-    score: Tensor
     truth: Tensor
 
 

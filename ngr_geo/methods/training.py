@@ -159,19 +159,14 @@ def _most_steps(problems: Sequence[Problem]) -> int:
 
 def _stop_error(trials: Sequence[Trial], networks: Sequence[Small], scale: dict[int, Tensor]) -> float:
     """Return log RMSE on the stop set, mean over bands and over dates, which count by how much they have to fill."""
-    errors = _errors(trials, networks, scale)
-    gaps = {d: sum(float((~t.problem.seen).sum()) for t in trials if t.problem.date == d) for d in errors}
-    each = [gaps[d] * float(np.log(e + 1e-9).mean()) for d, e in errors.items()]
-    return sum(each) / sum(gaps.values()) if errors else 0.0
-
-
-def _errors(trials: Sequence[Trial], networks: Sequence[Small], scale: dict[int, Tensor]) -> dict[int, np.ndarray]:
-    """Return, for each date, RMSE per band (B,) on the stop set."""
     parts: dict[int, list[Tensor]] = {}
     for problem, stop, _ in trials:
         error = error_of(problem, networks, scale)[:, stop]
         parts.setdefault(problem.date, []).append(precise(error).square())
-    return {date: torch.cat(some, dim=1).mean(1).sqrt().cpu().numpy() for date, some in parts.items()}
+    errors = {date: torch.cat(some, dim=1).mean(1).sqrt().cpu().numpy() for date, some in parts.items()}  # (B,) each
+    gaps = {d: sum(float((~t.problem.seen).sum()) for t in trials if t.problem.date == d) for d in errors}
+    each = [gaps[d] * float(np.log(e + 1e-9).mean()) for d, e in errors.items()]
+    return sum(each) / sum(gaps.values()) if errors else 0.0
 
 
 def second_look(
