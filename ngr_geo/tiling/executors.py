@@ -222,4 +222,4 @@ def side_by_side(cube: Cube, pieces: Sequence[Tile], settings: Settings) -> int:
     """Return how many tiles are solved at a time in this process: one on a GPU, else one per core, as far as memory goes."""
     rows, columns = (max(s.stop - s.start for s in sides) for sides in zip(*(t.window for t in pieces), strict=True))
     fitting = MOST_VALUES // (cube.shape[0] * cube.shape[1] * rows * columns)
-    return max(1, min(os.cpu_count() or 1, fitting)) if settings.placed().device == "cpu" else 1
+    return max(1, min(os.cpu_count() or 1, fitting)) if settings.where == "cpu" else 1

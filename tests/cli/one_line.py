@@ -4,7 +4,18 @@ import re
 from pathlib import Path
 
 from click.testing import Result
+from hypothesis import HealthCheck, Phase, settings
 from running import invoke
+
+DRAWS = settings(
+    max_examples=200,
+    derandomize=True,
+    deadline=None,
+    database=None,
+    phases=[Phase.generate],
+    suppress_health_check=list(HealthCheck),
+)
+"""Two hundred draws, the same at every run."""
 
 ADVICE_IN_PYTHON = re.compile(
     r"\.(rename|rio|isel|sel|astype|drop_vars|fillna|ngr|attrs|save|buffer|set_crs|assign_coords|chunk)\b|\w=\[|\w+=(True|False|None)\b|"

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from one_line import arguments, check_one_line, decloud, files, without_notes
+from running import small_disk
 from small_stack import hidden_files, pixels, rewrite
 
 from ngr_geo.cli import console
@@ -88,15 +89,8 @@ def test_a_picture_that_cannot_be_written_is_known_before_solving(folder: Path, 
 @pytest.fixture
 def tiny_disk(tmp_path: Path) -> Iterator[Path]:
     """A disk of 60 kB."""
-    place = tmp_path / "disk"
-    place.mkdir()
-    if shutil.which("mount") is None or os.name != "posix":
-        pytest.skip("no mount command: a full disk cannot be tried here")
-    done = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=60k", "tmpfs", place], capture_output=True, check=False)
-    if done.returncode:
-        pytest.skip("no right to mount a small disk: a full disk cannot be tried here")
-    yield place
-    subprocess.run(["umount", "--lazy", place], check=True)
+    with small_disk(tmp_path / "disk", "60k") as place:
+        yield place
 
 
 def test_a_full_disk_is_known_before_solving(folder: Path, tiny_disk: Path) -> None:

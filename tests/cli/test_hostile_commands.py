@@ -16,20 +16,12 @@ import numpy as np
 import pytest
 import rasterio
 import xarray as xr
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
-from one_line import ADVICE_IN_PYTHON
+from one_line import ADVICE_IN_PYTHON, DRAWS
 from rasterio.transform import from_origin
 from running import invoke
 
-DRAWS = settings(
-    max_examples=200,
-    derandomize=True,
-    deadline=None,
-    database=None,
-    phases=[Phase.generate],
-    suppress_health_check=list(HealthCheck),
-)
 SIZE = 12
 PIXELS = re.compile(r"\d+ x \d+ pixels, ")
 """How the spectral verbs begin to say what they read."""

@@ -17,6 +17,7 @@ from ngr_geo.cli.options import spread
 from ngr_geo.errors import InputError, OutputError
 
 QUICK = ("--method", "guide", "--seed", "1")
+DECLOUD = ("decloud", "in/S2_*.tif", "--clouds", "in/SCL_*.tif", "-o", "out")
 
 
 @pytest.mark.parametrize(
@@ -56,19 +57,7 @@ def test_an_interrupted_run_leaves_nothing(tmp_path: Path, number: signal.Signal
     """While modules are imported and in the middle of solving; exit code 130, one line, no folder."""
     write_crops(tmp_path / "in", size=256)
     write_masks(tmp_path / "in", size=256)
-    arguments = (
-        "decloud",
-        "in/S2_*.tif",
-        "--clouds",
-        "in/SCL_*.tif",
-        "-o",
-        "out",
-        "--method",
-        "ngr",
-        "--steps",
-        "100000",
-    )
-    process = ngr_geo(*arguments, cwd=tmp_path)
+    process = ngr_geo(*DECLOUD, "--method", "ngr", "--steps", "100000", cwd=tmp_path)
     assert process.stderr is not None
     lines = [process.stderr.readline()]
     while lines[-1] and "to solve" not in lines[-1]:
@@ -86,20 +75,7 @@ def test_a_terminal_shows_a_bar_with_the_time_left(folder: Path, tmp_path: Path)
     """On stderr; elsewhere there is none."""
     pty = pytest.importorskip("pty")
     leader, follower = pty.openpty()
-    arguments = (
-        "decloud",
-        "in/S2_*.tif",
-        "--clouds",
-        "in/SCL_*.tif",
-        "-o",
-        "out",
-        "--tile",
-        "32",
-        "--overlap",
-        "4",
-        *QUICK,
-    )
-    process = ngr_geo(*arguments, cwd=tmp_path, stderr=follower)
+    process = ngr_geo(*DECLOUD, "--tile", "32", "--overlap", "4", *QUICK, cwd=tmp_path, stderr=follower)
     os.close(follower)
     shown = b""
     while True:

@@ -2,13 +2,14 @@
 
 import os
 import shutil
-import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 import rioxarray  # noqa: F401  (registers .rio)
 import xarray as xr
+from running import small_disk
 from small_stack import as_result, hidden_files, pixels, write_crops, write_masks
 
 from ngr_geo.errors import OutputError
@@ -121,17 +122,10 @@ def test_a_failing_computation_leaves_nothing(
 
 
 @pytest.fixture
-def tiny_disk(tmp_path: Path):
+def tiny_disk(tmp_path: Path) -> Iterator[Path]:
     """A disk of 200 kB."""
-    place = tmp_path / "disk"
-    place.mkdir()
-    if shutil.which("mount") is None or os.name != "posix":
-        pytest.skip("no mount command: a full disk cannot be tried here")
-    done = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=200k", "tmpfs", place], capture_output=True, check=False)
-    if done.returncode:
-        pytest.skip("no right to mount a small disk: a full disk cannot be tried here")
-    yield place
-    subprocess.run(["umount", "--lazy", place], check=True)  # the NetCDF library keeps a failed file open
+    with small_disk(tmp_path / "disk", "200k") as place:
+        yield place
 
 
 @pytest.mark.parametrize("lazy", [False, True], ids=["eager", "lazy"])

@@ -3,7 +3,6 @@
 import json
 import os
 import random
-import shutil
 import signal
 import subprocess
 import threading
@@ -21,7 +20,7 @@ import rasterio
 import xarray as xr
 from rasterio.enums import Resampling
 from rasterio.windows import Window
-from running import invoke, ngr_geo
+from running import invoke, ngr_geo, small_disk
 from small_stack import damage, hidden_files, pixels, write_crops, write_masks
 
 from ngr_geo.cli import console
@@ -175,12 +174,7 @@ def test_a_folder_that_cannot_be_written(stack: xr.Dataset) -> None:
 
 
 def test_a_disk_that_fills_up_keeps_what_is_finished(stack: xr.Dataset, expected: xr.Dataset, tmp_path: Path) -> None:
-    small = tmp_path / "disk"
-    small.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=150k", "tmpfs", str(small)]
-    if shutil.which("mount") is None or subprocess.run(mount, capture_output=True, check=False).returncode:
-        pytest.skip("no right to mount a small disk: a full disk cannot be tried here")
-    try:
+    with small_disk(tmp_path / "disk", "150k") as small:
         with pytest.raises(OutputError, match="No space left"):
             stack.ngr.decloud(work=small / "work", **QUICK)
         kept = list((small / "work" / "tiles").glob("*.npz"))
@@ -191,8 +185,6 @@ def test_a_disk_that_fills_up_keeps_what_is_finished(stack: xr.Dataset, expected
         assert not list((small / "work" / "tiles").glob(".*"))
         subprocess.run(["mount", "-o", "remount,size=10m", small], check=True)
         assert_same(stack.ngr.decloud(work=small / "work", **QUICK), expected)
-    finally:
-        subprocess.run(["umount", "--lazy", small], check=True)
 
 
 def test_a_damaged_input_spares_the_other_tiles(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
