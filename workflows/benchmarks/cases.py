@@ -3,23 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 
 import numpy as np
+from peers.case import Case
 
 from .common import DATA, slovenia
-
-
-@dataclass(frozen=True)
-class Case:
-    """`stack` (T, B, y, x) reflectance, `observed` and `score` (T, y, x), `days` (T,), `targets`: the dates to fill."""
-
-    name: str
-    stack: np.ndarray
-    observed: np.ndarray
-    score: np.ndarray
-    days: np.ndarray
-    targets: tuple[int, ...]
 
 
 def protocol_r() -> Iterator[Case]:

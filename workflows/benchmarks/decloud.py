@@ -14,10 +14,10 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
+from peers.simple import SIMPLE, SPATIAL
 
 from .cases import PROTOCOLS, Case, protocol_r
 from .common import OURS, Row, in_its_own_process, peak_gb, psnr, show, spectral_angle, write_csv
-from .peers import SIMPLE, SPATIAL
 
 COLUMNS = {
     "case": "5",

@@ -14,10 +14,10 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
+from peers.spectral import baselines
 
 from .common import OURS, Row, in_its_own_process, peak_gb, psnr, show, spectral_angle, write_csv
 from .faults import Fault, load, simulate
-from .spectral_peers import baselines
 
 COLUMNS = {"cube": "7", "task": "10", "method": "16", "psnr": "6.2f", "ssim": "6.3f", "sam": "6.2f"}
 COLUMNS |= {"ergas": "7.2f", "seconds": "7.1f", "peak_gb": "7.2f", "note": ""}

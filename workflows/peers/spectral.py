@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
+from benchmarks.faults import Fault
 from scipy import ndimage
-
-from .faults import Fault
 
 
 def low_rank(fault: Fault, rank: int = 8) -> np.ndarray:

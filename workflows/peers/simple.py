@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from .cases import Case
+from .case import Case
 
 
 def others(case: Case, target: int) -> list[int]:
