@@ -16,6 +16,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from ..tiling.precision import same_bits
+
 Value = TypeVar("Value")
 Answer = TypeVar("Answer")
 
@@ -62,7 +64,8 @@ def first_that_fits(attempts: Sequence[tuple[str, Callable[[], Answer]]]) -> tup
     """Return the answer of the first attempt that the device has enough memory for, and its name; the last is not caught."""
     for name, attempt in attempts[:-1]:
         try:
-            return attempt(), name
+            with same_bits():
+                return attempt(), name
         except RuntimeError as error:
             if not isinstance(error, torch.cuda.OutOfMemoryError) and "out of memory" not in str(error):  # so says MPS
                 raise

@@ -15,6 +15,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from . import ordered
+
 _DRAWING = threading.Lock()
 
 Upsampling = Literal["nearest", "bilinear"]
@@ -144,7 +146,7 @@ class _Convolution(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return (N, channels_out, ceil(H / stride), ceil(W / stride))."""
-        return F.leaky_relu(self.convolution(_reflect(x)), 0.2)
+        return F.leaky_relu(self.convolution(ordered.margin(x)), 0.2)
 
 
 def _block(channels_in: int, channels_out: int, kernel: int, stride: int = 1) -> nn.Sequential:
@@ -165,24 +167,14 @@ class _Norm(nn.BatchNorm2d):
 
 @final
 class _Reflect(nn.Module):
-    """`_reflect` as a layer."""
+    """`ordered.margin` as a layer."""
 
     def forward(self, x: Tensor) -> Tensor:
         """Return (N, C, H + 2, W + 2)."""
-        return _reflect(x)
-
-
-def _reflect(x: Tensor) -> Tensor:
-    """Return the image with a margin of one pixel: mirrored, or repeated where it is one pixel wide."""
-    height, width = x.shape[-2:]
-    if height > 1 and width > 1:
-        return F.pad(x, (1, 1, 1, 1), mode="reflect")
-    x = F.pad(x, (0, 0, 1, 1), mode="reflect" if height > 1 else "replicate")
-    return F.pad(x, (1, 1, 0, 0), mode="reflect" if width > 1 else "replicate")
+        return ordered.margin(x)
 
 
 def _double(x: Tensor, like: Tensor, upsampling: Upsampling) -> Tensor:
     """Return the image of twice the size, less the last row or column where that of `like` was odd."""
-    aligned = None if upsampling == "nearest" else False
-    doubled = F.interpolate(x, scale_factor=2.0, mode=upsampling, align_corners=aligned)
-    return doubled[..., : like.shape[-2], : like.shape[-1]]
+    twice = F.interpolate(x, scale_factor=2.0) if upsampling == "nearest" else ordered.doubled(x)
+    return twice[..., : like.shape[-2], : like.shape[-1]]
