@@ -14,7 +14,9 @@ from pathlib import Path
 
 from benchmarks import against, common, country, decloud, hyperspectral, scale, trust
 from benchmarks.cases import PROTOCOLS
+from benchmarks.common import OURS
 from benchmarks.faults import CUBES, TASKS
+from peers.table import METHODS
 
 
 def main() -> None:
@@ -28,7 +30,7 @@ def main() -> None:
     if not common.DATA.is_dir():
         parser.error(f"the development data is not at {common.DATA}: set NGR_GEO_DATA")
     if chosen.benchmark == "decloud":
-        decloud.run(chosen.cases, chosen.paper, chosen.out)
+        decloud.run(chosen.cases, chosen.methods, chosen.peers, chosen.resume, chosen.paper, chosen.out)
     elif chosen.benchmark == "equal-time":
         decloud.equal_time(chosen.seconds)
     elif chosen.benchmark == "hyperspectral":
@@ -53,11 +55,18 @@ def _parser() -> argparse.ArgumentParser:
     of_errors = each.add_parser("trust", help="expected errors and intervals against the true errors")
 
     for one in (of_clouds, of_errors):
-        one.add_argument("--cases", nargs="*", default=list(PROTOCOLS), choices=list(PROTOCOLS), help="protocols")
+        one.add_argument("--cases", nargs="*", default=decloud.TABLE, choices=PROTOCOLS, help="protocols")
     for one, tasks in ((of_faults, list(TASKS)), (of_errors, [task for task in TASKS if task != "harsh"])):
         one.add_argument("--cubes", nargs="*", default=list(CUBES), choices=CUBES, help="clean cubes")
         one.add_argument("--tasks", nargs="+", default=tasks, choices=TASKS, help="faults")
         one.add_argument("--seeds", type=int, default=3, help="how many draws of each fault")
+    of_clouds.add_argument(
+        "--methods", nargs="+", default=(), choices=[*METHODS, *OURS], metavar="NAME", help="only these methods"
+    )
+    of_clouds.add_argument("--peers", action="store_true", help="also published methods: some take minutes a case")
+    of_clouds.add_argument(
+        "--resume", action="store_true", help="keep the rows of OUT/decloud.csv, measure what it lacks"
+    )
     for one in (of_clouds, of_faults):
         one.add_argument("--paper", type=int, metavar="STEPS", help="also the published algorithm, with so many steps")
     for one in (of_clouds, of_faults, of_scenes, of_country):

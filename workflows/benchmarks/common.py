@@ -9,7 +9,7 @@ import resource
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +23,7 @@ SLOVENIA = ("10", "13", "15", "18", "20")
 SLOVENIA_SIZE = 896
 SCL_CLOUD = (3, 8, 9, 10)
 
+Result = TypeVar("Result")
 Row = dict[str, Any]
 """One line of a table: a name and a value for each column that is known."""
 
@@ -41,8 +42,8 @@ def slovenia() -> tuple[NDArray[np.float32], NDArray[np.bool_], NDArray[np.float
     return stack, cloud, np.array([float(day) for day in SLOVENIA])
 
 
-def in_its_own_process(measure: Callable[..., Row], *arguments: Any) -> Row:
-    """Return the row of one measurement from a fresh process, so that its seconds and peak memory are its own."""
+def in_its_own_process(measure: Callable[..., Result], *arguments: Any) -> Result:
+    """Return what one measurement gives in a fresh process, so that its seconds and peak memory are its own."""
     with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
         return pool.submit(measure, *arguments).result()
 
@@ -86,7 +87,19 @@ def write_csv(rows: Sequence[Row], path: Path) -> None:
         writer = csv.DictWriter(file, fieldnames=list(dict.fromkeys(name for row in rows for name in row)))
         writer.writeheader()
         writer.writerows(rows)
-    print(f"wrote {path}")
+
+
+def read_csv(path: Path) -> list[Row]:
+    """Return the rows that `write_csv` wrote; what looks like a number is one, what is empty is left out."""
+    with path.open(newline="") as file:
+        return [{name: _number(text) for name, text in row.items() if text != ""} for row in csv.DictReader(file)]
+
+
+def _number(text: str) -> str | float:
+    try:
+        return float(text)
+    except ValueError:
+        return text
 
 
 def _aligned(form: str) -> str:

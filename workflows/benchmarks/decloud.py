@@ -1,6 +1,7 @@
-"""Gaps in stacks of dates: what ngr_geo and simple methods fill in, scored on missing pixels only.
+"""Gaps in stacks of dates: what ngr_geo, simple and published methods fill in, scored on missing pixels only.
 
-PSNR for reflectance up to 1, per band, then averaged over bands and dates; SAM in degrees.
+PSNR for reflectance up to 1, per band, then averaged over bands and dates; SAM in degrees; SSIM; RMSE of NDVI. All methods get
+the same observed pixels, and NaN for all others.
 """
 
 from __future__ import annotations
@@ -14,20 +15,20 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
-from peers.simple import SIMPLE, SPATIAL
+from peers.case import Case
+from peers.table import PUBLISHED, SIMPLE, SPATIAL, fill
 
-from .cases import PROTOCOLS, Case, protocol_r
-from .common import OURS, Row, in_its_own_process, peak_gb, psnr, show, spectral_angle, write_csv
+from .cases import PROTOCOLS, protocol_r
+from .common import OURS, Row, in_its_own_process, peak_gb, read_csv, show, write_csv
+from .scores import score
 
-COLUMNS = {
-    "case": "5",
-    "method": "22",
-    "psnr": "6.2f",
-    "sam": "6.3f",
-    "seconds": "7.1f",
-    "peak_gb": "7.2f",
-    "note": "",
-}
+COLUMNS = {"case": "9", "method": "19", "psnr": "6.2f", "sam": "6.3f", "ssim": "6.4f", "ndvi": "6.4f"}
+COLUMNS |= {"seconds": "7.1f", "peak_gb": "7.2f", "note": ""}
+TABLE = ("R", "S", "M", "N")
+"""Protocols that are run unless others are named."""
+CLEANED = " cleaned"
+PLAIN = ("copy nearest", "pixelwise regression", "local regression", "histogram + Poisson")
+"""Simple methods that ours should never be far behind."""
 BIHARMONIC_LIMIT = 0.3
 """Share of missing pixels beyond which biharmonic inpainting takes minutes and more memory than there is."""
 
@@ -46,75 +47,112 @@ def restored(case: Case, **keywords: Any) -> xr.DataArray:
     return result
 
 
-def measure(case: Case, method: str, steps: int | None) -> Row:
-    """Return the row of one method on one case."""
-    begun, note = time.perf_counter(), ""
+def measure(case: Case, method: str, steps: int | None) -> list[Row]:
+    """Return the row of one method on one case, and another for the cleaned pixels where the case has them."""
+    begun, note, seen = time.perf_counter(), "", case.seen()
     if method in OURS:
-        result = restored(case, method=method, steps=steps)
+        result = restored(seen, method=method, steps=steps)
         estimate = result.values
         kept = [row["method"] for row in json.loads(result.attrs["ngr_dates"]) if row["filled"]]
         note = f"{'/'.join(kept)}, {json.loads(result.attrs['ngr_settings'])['steps']} steps"
     else:
-        estimate, function = case.stack.copy(), (SIMPLE | SPATIAL)[method]
-        for target in case.targets:
-            estimate[target] = np.where(case.observed[target], case.stack[target], function(case, target))
+        estimate = fill(case, method)
     seconds = time.perf_counter() - begun
-    scores = score(case, estimate)
-    return {"case": case.name, "method": method, **scores, "seconds": seconds, "peak_gb": peak_gb(), "note": note}
-
-
-def score(case: Case, estimate: np.ndarray) -> dict[str, float]:
-    """Return PSNR and SAM on the scored pixels, averaged over the dates."""
-    ratios, angles = [], []
     for target in case.targets:
-        where = case.score[target]
-        if where.any():
-            truth, found = (a[:, where].astype(np.float64) for a in (case.stack[target], estimate[target]))
-            ratios.append(psnr(((found - truth) ** 2).mean(axis=1)))
-            angles.append(spectral_angle(found, truth))
-    return {"psnr": float(np.mean(ratios)), "sam": float(np.mean(angles))}
+        if not np.isfinite(estimate[target][:, case.score[target]]).all():
+            message = (
+                f"{method} left missing pixels of {case.name} without a value: give it a fallback in workflows/peers"
+            )
+            raise ValueError(message)
+    costs = {"seconds": seconds, "peak_gb": peak_gb(), "note": note}
+    rows = [{"case": case.name, "group": case.group, "method": method, **score(case, estimate), **costs}]
+    if case.cleaned is not None:
+        names = {"case": case.name + CLEANED, "group": case.group + CLEANED, "method": method}
+        rows.append({**names, **score(case, estimate, case.cleaned), **costs})
+    return rows
 
 
-def run(protocols: Sequence[str], paper: int | None, out: Path) -> None:
-    """Measure all methods on all cases of some protocols; print rows and means, write decloud.csv and decloud.png.
+def run(
+    protocols: Sequence[str], methods: Sequence[str], peers: bool, resume: bool, paper: int | None, out: Path
+) -> None:
+    """Measure methods on all cases of some protocols; print rows and means, write decloud.csv and decloud.png.
 
     Args:
         protocols: names in `PROTOCOLS`.
+        methods: names of methods; none for those that suit each protocol.
+        peers: whether the published methods are measured, too; some take minutes.
+        resume: whether rows that are in decloud.csv already are kept instead of measured again.
         paper: steps of the published algorithm on protocol R, None to leave it out.
         out: folder for the files.
     """
-    rows: list[Row] = []
+    path = out / "decloud.csv"
+    rows: list[Row] = read_csv(path) if resume and path.exists() else []
+    done = {(row["case"], row["method"]) for row in rows}
+    show([], COLUMNS)
     for protocol in protocols:
         for case in PROTOCOLS[protocol]():
-            runs: list[tuple[str, int | None]] = [(name, None) for name in _methods(case, protocol)]
+            runs: list[tuple[str, int | None]] = [(name, None) for name in methods or suited(case, protocol, peers)]
             if paper and protocol == "R":
                 runs.append(("paper", paper))
-            mine = [in_its_own_process(measure, case, *one) for one in runs]
-            show(mine, COLUMNS)
-            rows += mine
+            for method, steps in runs:
+                if (case.name, method) not in done:
+                    mine = in_its_own_process(measure, case, method, steps)
+                    show(mine, COLUMNS, head=False)
+                    rows += mine
+                    write_csv(rows, path)
     means = summary(rows)
     print()
     show(means, COLUMNS)
-    write_csv(rows, out / "decloud.csv")
+    show_shortfalls(rows)
+    print(f"wrote {path}")
     draw(means, out / "decloud.png")
 
 
-def _methods(case: Case, protocol: str) -> list[str]:
-    simple = list(SPATIAL if protocol == "N" else SIMPLE)
-    if protocol == "N" and case.score.mean() > BIHARMONIC_LIMIT:
-        simple.remove("biharmonic")
-    return [*simple, "guide", "ngr", "auto"]
+def suited(case: Case, protocol: str, peers: bool) -> list[str]:
+    """Return the methods for a case of a protocol."""
+    if protocol == "N":
+        names = [name for name in SPATIAL if name != "biharmonic" or case.score.mean() <= BIHARMONIC_LIMIT]
+        more = ["HaLRTC", "TNN-DCT", "t-CTV", "deep image prior"]  # the other published ones need other dates
+    else:
+        names, more = list(SIMPLE), list(PUBLISHED)
+    return [*names, *(more if peers else []), "guide", "ngr", "auto"]
 
 
 def summary(rows: Sequence[Row]) -> list[Row]:
-    """Return the means of each protocol and method, with the highest peak memory."""
+    """Return the means of each group of cases and method, with the highest peak memory."""
     out = []
-    for protocol, method in dict.fromkeys((row["case"][0], row["method"]) for row in rows):
-        mine = [row for row in rows if (row["case"][0], row["method"]) == (protocol, method)]
-        means = {name: float(np.mean([row[name] for row in mine])) for name in ("psnr", "sam", "seconds")}
+    for group, method in dict.fromkeys((row["group"], row["method"]) for row in rows):
+        mine = [row for row in rows if (row["group"], row["method"]) == (group, method)]
+        scores = ("psnr", "sam", "ssim", "ndvi", "seconds")
+        means = {name: float(np.mean([row[name] for row in mine])) for name in scores}
         peak = max(row["peak_gb"] for row in mine)
-        out.append({"case": protocol, "method": method, **means, "peak_gb": peak, "note": f"mean of {len(mine)}"})
+        out.append({"case": group, "method": method, **means, "peak_gb": peak, "note": f"mean of {len(mine)}"})
     return out
+
+
+def shortfalls(rows: Sequence[Row]) -> list[Row]:
+    """Return, for each case that has all four plain methods, how far each of ours is below the best of them in dB."""
+    out = []
+    for case in dict.fromkeys(row["case"] for row in rows):
+        found = {row["method"]: row["psnr"] for row in rows if row["case"] == case}
+        ours = [method for method in OURS if method in found]
+        if ours and all(name in found for name in PLAIN):
+            best = max(PLAIN, key=lambda name: found[name])
+            below = {method: found[best] - found[method] for method in ours}
+            out.append({"case": case, "best": best, "psnr": found[best], **below})
+    return out
+
+
+def show_shortfalls(rows: Sequence[Row]) -> None:
+    """Print how far ours is below the best plain method in each case, and the worst case."""
+    found = shortfalls(rows)
+    ours = [method for method in OURS if any(method in row for row in found)]
+    if found:
+        print("\ndB below the best of " + ", ".join(PLAIN))
+        show(found, {"case": "9", "best": "20", "psnr": "6.2f", **dict.fromkeys(ours, "6.2f")})
+        for method in ours:
+            worst = max((row for row in found if method in row), key=lambda row: row[method])
+            print(f"worst of {method}: {worst['case']}, {worst[method]:.2f} dB below {worst['best']}")
 
 
 def draw(means: Sequence[Row], path: Path) -> None:
@@ -141,9 +179,9 @@ def equal_time(seconds: float) -> None:
         seconds: the budget in place of those that `auto` takes, 0 for these.
     """
     case = next(protocol_r())
-    rows = [in_its_own_process(measure, case, method, None) for method in ("guide", "auto")]
-    few, more = (in_its_own_process(measure, case, "paper", steps)["seconds"] for steps in (3, 13))
+    rows = [row for method in ("guide", "auto") for row in in_its_own_process(measure, case, method, None)]
+    few, more = (in_its_own_process(measure, case, "paper", steps)[0]["seconds"] for steps in (3, 13))
     of_one_step, budget = (more - few) / 10, seconds or rows[-1]["seconds"]
     for factor in (1, 10):
-        rows.append(in_its_own_process(measure, case, "paper", max(1, int(factor * budget / of_one_step))))
+        rows += in_its_own_process(measure, case, "paper", max(1, int(factor * budget / of_one_step)))
     show(rows, COLUMNS)

@@ -97,3 +97,4 @@ def run(cubes: Sequence[str], tasks: Sequence[str], seeds: int, paper: int | Non
             show(mine, COLUMNS)
             rows += mine
     write_csv(rows, out / "hyperspectral.csv")
+    print(f"wrote {out / 'hyperspectral.csv'}")
