@@ -43,8 +43,13 @@ def slovenia() -> tuple[NDArray[np.float32], NDArray[np.bool_], NDArray[np.float
 
 
 def in_its_own_process(measure: Callable[..., Result], *arguments: Any) -> Result:
-    """Return what one measurement gives in a fresh process, so that its seconds and peak memory are its own."""
-    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
+    """Return what one measurement gives in a fresh process, so that its seconds and peak memory are its own.
+
+    The processes are forked from one that has imported the benchmark, but neither torch nor ngr_geo.
+    """
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["__main__", measure.__module__])
+    with ProcessPoolExecutor(1, mp_context=context) as pool:
         return pool.submit(measure, *arguments).result()
 
 

@@ -8,6 +8,7 @@ from .case import Case
 from .dates import others, shifted
 
 MOST_PIXELS = 100_000
+MOST_TREES = 500
 
 
 def boosted_trees(case: Case, target: int) -> np.ndarray:
@@ -28,7 +29,7 @@ def boosted_trees(case: Case, target: int) -> np.ndarray:
     out = case.stack[target].reshape(len(case.stack[target]), -1).copy()
     for band in out:
         trees = HistGradientBoostingRegressor(
-            max_iter=500, learning_rate=0.05, early_stopping=True, n_iter_no_change=20, random_state=0
+            max_iter=MOST_TREES, learning_rate=0.05, early_stopping=True, n_iter_no_change=20, random_state=0
         )
         trees.fit(features[picked], band[picked])
         band[~seen] = trees.predict(features[~seen])
