@@ -29,8 +29,8 @@ OUTLIER = 6.0
 EDGE = 3
 """Width in pixels of the edge of a gap in which they are looked for."""
 _FACTORS = ("loading", "mean", "noise", "known")
-FIT_PIXELS = 400_000
-"""Pixels that the low-rank model and one regression are fitted on, at most."""
+FIT_PIXELS = 100_000
+"""Pixels that one regression is fitted on, at most."""
 
 
 DEVIATION_PIXELS = 10_000
@@ -71,7 +71,8 @@ def fit(windows: Sequence[Window], seen: Sequence[Window], dates: Sequence[int],
     for date in dates:
         references = choose(pixels, clear, date)
         if references:
-            regressions[date] = _regress(factors, windows, seen, date, references)
+            landmarks = _landmarks(factors, pixels, clear, date, references)
+            regressions[date] = _regress(factors, windows, seen, date, references, landmarks)
         else:
             nearest[date] = _in_time(days, factors.known.tolist(), date)
     return DateGuide(factors, regressions, nearest, 1.0, min(REFERENCES, total - 1))
@@ -94,7 +95,8 @@ def predict(guide: DateGuide, window: Window, seen: Window, date: int) -> Predic
         mean = sum((w * filled[r] for r, w in zip(references, weights, strict=True)), torch.zeros_like(filled[date]))
         return Prediction(mean, nothing, seen.observed[date], references)
     model = guide.regressions[date]
-    estimate = regression.predict(model, regression.problem(filled, window.observed, date, model.references))
+    case = regression.problem(filled, window.observed, date, model.references, model.landmarks)
+    estimate = regression.predict(model, case)
     chosen = list(model.references)
     trusted = _trusted(values[date] - estimate, seen.observed[date])
     if trusted.any():
@@ -108,6 +110,7 @@ def predict(guide: DateGuide, window: Window, seen: Window, date: int) -> Predic
 def packed(guide: DateGuide) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Return a guide as named tensors and what JSON can hold."""
     tensors = {f"regression.{date}": r.coefficients for date, r in guide.regressions.items()}
+    tensors |= {f"landmarks.{date}": r.landmarks for date, r in guide.regressions.items()}
     if guide.factors is not None:
         tensors |= {f"factors.{name}": getattr(guide.factors, name) for name in _FACTORS}
     return tensors, {
@@ -123,7 +126,10 @@ def unpacked(tensors: Mapping[str, Tensor], notes: Mapping[str, Any]) -> DateGui
     """Return the guide from what `packed` made of it."""
     return DateGuide(
         lowrank.Factors(*(tensors[f"factors.{name}"] for name in _FACTORS)) if notes["factors"] else None,
-        {int(d): regression.Regression(tuple(r), tensors[f"regression.{d}"]) for d, r in notes["references"].items()},
+        {
+            int(d): regression.Regression(tuple(r), tensors[f"regression.{d}"], tensors[f"landmarks.{d}"])
+            for d, r in notes["references"].items()
+        },
         {int(d): (tuple(pair[0]), tuple(pair[1])) for d, pair in notes["nearest"].items()},
         notes["power"],
         notes["width"],
@@ -197,10 +203,15 @@ def _without(factors: lowrank.Factors, window: Window, date: int) -> Tensor:
 
 
 def _regress(
-    factors: lowrank.Factors, windows: Sequence[Window], seen: Sequence[Window], date: int, references: tuple[int, ...]
+    factors: lowrank.Factors,
+    windows: Sequence[Window],
+    seen: Sequence[Window],
+    date: int,
+    references: tuple[int, ...],
+    landmarks: Tensor,
 ) -> regression.Regression:
     """Return the regression of a date on its references, over all windows."""
-    moments = regression.Moments(references, windows[0].values[date])
+    moments = regression.Moments(references, landmarks, windows[0].values[date])
     share = FIT_PIXELS / max(1, sum(int(s.observed[date].sum()) for s in seen))
     generator = torch.Generator().manual_seed(date)
     for window, part in zip(windows, seen, strict=True):
@@ -208,8 +219,18 @@ def _regress(
         use = part.observed[date]
         if share < 1:
             use = use & (torch.rand(use.shape, generator=generator) < share).to(use.device)
-        moments.add(regression.problem(filled, window.observed, date, references), window.values[date], use)
+        moments.add(regression.problem(filled, window.observed, date, references, landmarks), window.values[date], use)
     return moments.solve()
+
+
+def _landmarks(
+    factors: lowrank.Factors, pixels: Tensor, clear: Tensor, date: int, references: tuple[int, ...]
+) -> Tensor:
+    """Return the bands of the references (M, K·B), completed, at some pixels (N, T, B) of the scene, drawn at random."""
+    draw = torch.randperm(len(pixels), generator=torch.Generator().manual_seed(date))[: regression.LANDMARKS]
+    some = draw.to(pixels.device)
+    sample = Window(pixels[some].permute(1, 2, 0)[..., None], clear[some].T[..., None])
+    return _without(factors, sample, date)[list(references), ..., 0].flatten(0, 1).T.contiguous()
 
 
 def _in_time(days: Sequence[float], known: Sequence[bool], date: int) -> tuple[tuple[int, ...], tuple[float, ...]]:

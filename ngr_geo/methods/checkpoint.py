@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from .calibration import Calibration
     from .problem import Judgement
 
-FORMAT = "4"
+FORMAT = "5"
 _CALIBRATION = ("weights", "deviation", "rms", "bias", "limits", "doubt", "reach")
 
 
@@ -139,7 +139,7 @@ def _digest(tensors: Mapping[str, Any], notes: str) -> str:
 
 
 def _packed(model: StackModel) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
-    """Return a model as named arrays and what JSON can hold. The names are those of format 4, which may differ from the fields'."""
+    """Return a model as named arrays and what JSON can hold. Some names differ from the fields'."""
     tensors: dict[str, Any] = {"center": model.center, "spread": model.deviation}
     notes: dict[str, Any] = {"limits": list(model.limits), "scene": None}
     if model.bands is not None:
