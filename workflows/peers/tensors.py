@@ -46,8 +46,8 @@ def tctv(case: Case) -> np.ndarray:
     """Return the stack completed with tensor correlated total variation.
 
     Wang, Peng, Qin, Wang and Meng, IEEE TPAMI 45, 2023: the mean of the tensor nuclear norms of the differences along the modes,
-    here all three, under X = T where observed, by their alternating direction method with the
-    authors' penalty: 1e-4, growing by 10 % a sweep. Differences are periodic, the transform is the cosine transform.
+    here all three, under X = T where observed, by their alternating direction method with the authors' penalty: 1e-4, growing by
+    10 % a sweep. Differences are periodic, the transform is the cosine transform.
     """
     return _completed(case, _tctv)
 
@@ -155,6 +155,8 @@ def _thresholded(matrices: Tensor, threshold: float) -> Tensor:
     """Return singular value thresholding of matrices (..., n, m), through the eigenvectors of the smaller Gram matrix."""
     import torch
 
+    if bool((torch.linalg.matrix_norm(matrices) <= threshold).all()):  # so is the largest singular value
+        return torch.zeros_like(matrices)
     if matrices.shape[-2] > matrices.shape[-1]:
         return _thresholded(matrices.mT, threshold).mT
     values, vectors = torch.linalg.eigh(matrices @ matrices.mT)
