@@ -94,9 +94,9 @@ def test_histograms_are_moved_and_values_beyond_them_by_the_same_step() -> None:
     source = np.linspace(0, 1, 101, dtype=np.float32).reshape(1, 1, 101)
     both = np.ones((1, 101), bool)
     both[:, :10] = both[:, -10:] = False
-    np.testing.assert_allclose(histogram.match(source, 2 * source + 0.1, both)[both[None]], (2 * source + 0.1)[0][both])
-    low, high = histogram.match(source, 2 * source + 0.1, both)[0, 0, [0, -1]]
-    np.testing.assert_allclose([low, high], [0.2, 2.0], atol=1e-6)  # 0.1 -> 0.3 and 0.9 -> 1.9
+    matched = histogram.match(source, 2 * source + 0.1, both)
+    np.testing.assert_allclose(matched[0][both], (2 * source + 0.1)[0][both], atol=2e-3)
+    np.testing.assert_allclose(matched[0, 0, [0, -1]], [0.2, 2.0], atol=3e-3)  # 0.1 -> 0.3 and 0.9 -> 1.9
 
 
 def test_the_poisson_equation_gives_back_an_image_from_its_differences() -> None:

@@ -8,7 +8,8 @@ from . import poisson
 from .case import Case
 from .dates import first_clear, others
 
-LEVELS = 256
+LEVELS = np.linspace(0.001, 0.999, 256)
+"""Quantiles that are moved; the few values beyond them, clouds that a mask missed among them, are moved by the same steps."""
 FEWEST = 30
 """Pixels that both dates must have for their histograms to be compared."""
 
@@ -46,11 +47,10 @@ def histogram_poisson(case: Case, target: int) -> np.ndarray:
 
 def match(source: np.ndarray, target: np.ndarray, both: np.ndarray) -> np.ndarray:
     """Return a date (B, y, x) with its quantiles in each band moved to those of another, of the pixels that both have."""
-    levels = np.linspace(0, 1, LEVELS)
     out = np.empty_like(source)
     for band, (image, wanted) in enumerate(zip(source, target, strict=True)):
-        before, after = np.quantile(image[both], levels), np.quantile(wanted[both], levels)
+        before, after = (np.quantile(values[both], LEVELS) for values in (image, wanted))
         out[band] = np.interp(image, before, after)
-        low, high = image < before[0], image > before[-1]  # beyond the quantiles: moved as they are
+        low, high = image < before[0], image > before[-1]
         out[band][low], out[band][high] = image[low] + after[0] - before[0], image[high] + after[-1] - before[-1]
     return out
