@@ -152,7 +152,8 @@ def show_shortfalls(rows: Sequence[Row]) -> None:
         show(found, {"case": "9", "best": "20", "psnr": "6.2f", **dict.fromkeys(ours, "6.2f")})
         for method in ours:
             worst = max((row for row in found if method in row), key=lambda row: row[method])
-            print(f"worst of {method}: {worst['case']}, {worst[method]:.2f} dB below {worst['best']}")
+            side = "below" if worst[method] > 0 else "above"
+            print(f"worst of {method}: {worst['case']}, {abs(worst[method]):.2f} dB {side} {worst['best']}")
 
 
 def draw(means: Sequence[Row], path: Path) -> None:
