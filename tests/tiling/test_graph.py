@@ -54,7 +54,7 @@ def sharded(stack: xr.Dataset, folder: Path) -> xr.Dataset:
             str(name), shape=values.shape, dtype=values.dtype, chunks=(1, 16, 16), shards=(1, 48, 32)
         )
         kept[...] = values
-        lazy[name] = stack[name].copy(data=da.from_zarr(folder / "scene.zarr", component=str(name)))
+        lazy[name] = stack[name].copy(data=da.from_array(kept, chunks=(1, 48, 32)))
     return lazy
 
 

@@ -12,7 +12,8 @@ import torch
 from ngr_geo.tiling import precision
 from ngr_geo.tiling.precision import same_bits
 
-cudnn, matmul = torch.backends.cudnn, torch.backends.cuda.matmul
+cudnn: Any = torch.backends.cudnn
+matmul: Any = torch.backends.cuda.matmul
 NEW = hasattr(cudnn, "conv")
 """Whether torch has its newer interface, from 2.9 on."""
 
@@ -48,7 +49,7 @@ CHOICES: list[Callable[[], None]] = [lambda: None, low, off, benchmark, *([newer
 def unchanged() -> Iterator[None]:
     """Nothing of these tests stays."""
     before = cudnn.deterministic, cudnn.benchmark
-    new = (matmul.fp32_precision, cudnn.conv.fp32_precision, cudnn.rnn.fp32_precision) if NEW else ()
+    new: Any = (matmul.fp32_precision, cudnn.conv.fp32_precision, cudnn.rnn.fp32_precision) if NEW else ()
     yield
     cudnn.deterministic, cudnn.benchmark = before
     if NEW:
