@@ -28,9 +28,20 @@ HOST_ONLY: set[Any] = {torch.Tensor.numpy, torch.Tensor.__array__}
 Site = tuple[str, int]
 
 
+def device_of(tensor: Any) -> torch.device:
+    """Return where a tensor lies: on a fake device, or on the CPU."""
+    return getattr(tensor, "_fake", None) or torch.device("cpu")
+
+
 def on_device(tensor: Any) -> bool:
-    """Return whether a tensor lies on the fake device."""
-    return getattr(tensor, "_fake", False)
+    """Return whether a tensor lies on a fake device."""
+    return device_of(tensor).type == DEVICE.type
+
+
+def named(device: Any) -> torch.device:
+    """Return a device as tensors have it: the fake ones by their number."""
+    found = torch.device(device)
+    return DEVICE if found.type == DEVICE.type and found.index is None else found
 
 
 class FakeDevice(TorchFunctionMode):
@@ -49,6 +60,7 @@ class FakeDevice(TorchFunctionMode):
         self.sites: Counter[Site] = Counter()
         self.uploaded: Counter[Site] = Counter()
         self.downloaded: Counter[Site] = Counter()
+        self.used: set[str] = set()
 
     def __torch_function__(
         self, func: Any, types: Sequence[type], args: Sequence[Any] = (), kwargs: dict[str, Any] | None = None
@@ -59,7 +71,7 @@ class FakeDevice(TorchFunctionMode):
         marked = [t for t in tensors if on_device(t)]
         name = getattr(func, "__name__", "")
         if func == torch.Tensor.device.__get__:  # type: ignore[attr-defined]
-            return DEVICE if marked else torch.device("cpu")
+            return device_of(args[0])
         if func in (torch.Tensor.is_cuda.__get__, torch.Tensor.is_cpu.__get__):  # type: ignore[attr-defined]
             return bool(marked) == (func == torch.Tensor.is_cuda.__get__)  # type: ignore[attr-defined]
         if func in HOST_ONLY and marked:
@@ -69,26 +81,31 @@ class FakeDevice(TorchFunctionMode):
             return args[0]
         if func in (torch.Tensor.to, torch.Tensor.cuda, torch.Tensor.cpu):
             return self._moved(func, args, kwargs)
+        place = device_of(marked[0]) if marked else torch.device("cpu")
         there = bool(marked)
         if (wanted := kwargs.get("device")) is not None:
-            there = torch.device(wanted).type == DEVICE.type
+            place = named(wanted)
+            there = place.type == DEVICE.type
             kwargs["device"] = "cpu"
             generator = kwargs.get("generator")
             if there and generator is not None and not isinstance(generator, _Generator):
                 msg = f"Expected a {DEVICE} device type for generator but found {generator.device}"
                 raise RuntimeError(msg)
-        elif marked and func not in MOVES and any(t.dim() for t in tensors if not on_device(t)):
-            msg = f"Expected all tensors to be on the same device, but found at least two devices, {DEVICE} and cpu! ({name})"
+        elif (
+            marked and func not in MOVES and len(met := {device_of(t) for t in tensors if t.dim() or on_device(t)}) > 1
+        ):
+            both = " and ".join(sorted(map(str, met)))
+            msg = f"Expected all tensors to be on the same device, but found at least two devices, {both}! ({name})"
             raise RuntimeError(msg)
         if there:
             self._allocate(tensors)
         result = func(*args, **kwargs)
         if func == torch.Tensor.data.__set__:  # type: ignore[attr-defined]
-            args[0]._fake = on_device(args[1])
+            args[0]._fake = device_of(args[1])
         elif func is not torch.Tensor.copy_:
             for out in tree_flatten(result)[0]:
                 if isinstance(out, torch.Tensor) and there:
-                    out._fake = True  # type: ignore[attr-defined]
+                    out._fake = place  # type: ignore[attr-defined]
         if there and self.capacity is not None:
             for out in tree_flatten(result)[0]:
                 if isinstance(out, torch.Tensor) and out.numel() > self.capacity:
@@ -98,27 +115,29 @@ class FakeDevice(TorchFunctionMode):
     def _moved(self, func: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> torch.Tensor:
         """Return a tensor moved, counted where it changes its device."""
         tensor, rest = args[0], list(args[1:])
-        there = on_device(tensor)
+        there = device_of(tensor)
         goal = there
         if func is not torch.Tensor.to:
-            goal, rest = func is torch.Tensor.cuda, []
+            goal, rest = DEVICE if func is torch.Tensor.cuda else torch.device("cpu"), []
             kwargs.pop("device", None)
         elif "device" in kwargs:
             wanted = kwargs.pop("device")
-            goal = there if wanted is None else torch.device(wanted).type == DEVICE.type
+            goal = there if wanted is None else named(wanted)
         elif rest and isinstance(rest[0], str | torch.device):
-            goal = torch.device(rest.pop(0)).type == DEVICE.type
+            goal = named(rest.pop(0))
         elif rest and isinstance(rest[0], torch.Tensor):
-            goal, rest[0] = on_device(rest[0]), rest[0].dtype
+            goal, rest[0] = device_of(rest[0]), rest[0].dtype
         kwargs.pop("non_blocking", None)
         rest = [r for r in rest if isinstance(r, torch.dtype)]
         moved = tensor.to(*rest, **kwargs) if rest or kwargs else tensor
         if goal != there:
-            if goal:
+            up = goal.type == DEVICE.type
+            if up:
                 self._allocate([tensor])
-            (self.uploaded if goal else self.downloaded)[_site()] += tensor.numel() * tensor.element_size()
+                self.used.add(str(goal))
+            (self.uploaded if up else self.downloaded)[_site()] += tensor.numel() * tensor.element_size()
             moved = moved.clone() if moved is tensor else moved
-        if goal or there:
+        if DEVICE.type in (goal.type, there.type):
             moved._fake = goal
         return moved
 
@@ -158,8 +177,14 @@ def _site() -> Site:
 
 
 @contextmanager
-def fake_device(**how: Any) -> Iterator[FakeDevice]:
-    """Let torch find one CUDA device, the fake one, in this thread and in those that start while the block runs."""
+def fake_device(count: int = 1, free: int = 8 * 2**30, **how: Any) -> Iterator[FakeDevice]:
+    """Let torch find fake CUDA devices in this thread and in those that start while the block runs.
+
+    Args:
+        count: how many there are, all of one model.
+        free: bytes of memory that each has left.
+        how: see `FakeDevice`.
+    """
     device = FakeDevice(**how)
     run, make = threading.Thread.run, torch.nn.Parameter.__new__
 
@@ -170,19 +195,20 @@ def fake_device(**how: Any) -> Iterator[FakeDevice]:
     def parameter(cls: Any, data: Any = None, requires_grad: bool = True) -> Any:
         made = make(cls, data, requires_grad)
         if on_device(data):
-            made._fake = True
+            made._fake = device_of(data)
         return made
 
-    free: Callable[..., Any] = lambda *_: (8 * 2**30, 16 * 2**30)  # noqa: E731  # as mem_get_info answers
+    memory: Callable[..., Any] = lambda *_: (free, 2 * free)  # noqa: E731  # as mem_get_info answers
     with (
         mock.patch.object(threading.Thread, "run", started),
         mock.patch.object(torch.nn.Parameter, "__new__", parameter),
         mock.patch.object(torch, "Generator", _Generator),
         mock.patch.object(torch.cuda, "is_available", lambda: True),
-        mock.patch.object(torch.cuda, "device_count", lambda: 1),
-        mock.patch.object(torch.cuda, "mem_get_info", free),
+        mock.patch.object(torch.cuda, "device_count", lambda: count),
+        mock.patch.object(torch.cuda, "mem_get_info", memory),
         mock.patch.object(torch.cuda, "empty_cache", lambda: None),
         mock.patch.object(torch.cuda, "current_device", lambda: 0),
+        mock.patch.object(torch.cuda, "get_device_name", lambda *_: "fake"),
         device,
     ):
         yield device

@@ -26,7 +26,7 @@ from ..tiling import tiles
 from ..tiling.threads import threads
 from .calibration import Calibration
 from .checkpoint import StackModel
-from .placement import first_that_fits, here_or_on_cpu, moved, uploaded, without
+from .placement import first_that_fits, here_or_on_cpu, moved, uploaded
 from .probes import calibrations_of, deviation_of, expecting, judgements_of, probes_of
 from .problem import (
     Problem,
@@ -173,7 +173,13 @@ def filled(
     def computed(part: Inputs, device: str, together: int = 1) -> NDArray[np.float32]:
         return _computed(model, part, dates, settings, device, together)
 
-    def in_four() -> NDArray[np.float32]:
+    def at_once(device: str) -> NDArray[np.float32]:
+        return computed(window, device, len(dates))
+
+    def one_by_one(device: str) -> NDArray[np.float32]:
+        return computed(window, device)
+
+    def in_four(device: str) -> NDArray[np.float32]:
         sides = window.values.shape[-2:]
         overlap = max(sides) // 16
         pieces = tiles.grid(sides, -(-max(sides) // 2) + 2 * overlap, overlap)
@@ -181,16 +187,10 @@ def filled(
         whole = slice(0, sides[0]), slice(0, sides[1])
         return tiles.blend(pieces, solved, whole, solved[0].shape[:3])
 
-    device = settings.where
-    if device == "cpu":
-        return computed(window, device), device
-    attempts = [
-        (device, lambda: computed(window, device, len(dates))),
-        (f"{device}, date by date", lambda: computed(window, device)),
-        (f"{device}, in four parts", in_four),
-        (without(device), lambda: computed(window, "cpu")),
-    ]
-    return first_that_fits(attempts)
+    attempts = {"": at_once, "date by date": one_by_one, "in four parts": in_four}
+    if len(dates) == 1:
+        attempts.pop("date by date")
+    return first_that_fits(settings.where, attempts, one_by_one)
 
 
 def filled_as_published(

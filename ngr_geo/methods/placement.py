@@ -6,7 +6,7 @@ is copied to the device once; and only what was filled comes back.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from copy import deepcopy
 from dataclasses import fields, is_dataclass, replace
 from typing import Any, TypeVar
@@ -16,6 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from ..tiling.lanes import lane
 from ..tiling.precision import same_bits
 
 Value = TypeVar("Value")
@@ -51,25 +52,34 @@ def moved(value: Value, device: str | torch.device) -> Value:
 
 def here_or_on_cpu(device: str, work: Callable[[str], Answer]) -> tuple[Answer, str]:
     """Return what is worked out on a device, or on the CPU where that is out of memory, and where that was."""
-    there = [(device, lambda: work(device))] if device != "cpu" else []
-    return first_that_fits([*there, (without(device), lambda: work("cpu"))])
+    return first_that_fits(device, {"": work}, work)
 
 
-def without(device: str) -> str:
-    """Return the place of what was computed on the CPU, and why there."""
-    return "cpu" if device == "cpu" else f"cpu, as {device} was out of memory"
+def first_that_fits(
+    device: str, attempts: Mapping[str, Callable[[str], Answer]], on_cpu: Callable[[str], Answer]
+) -> tuple[Answer, str]:
+    """Return the answer of the first attempt that the device has enough memory for, and where that was.
+
+    Args:
+        device: the one chosen; which GPU that is, where there are several, is found when one is free.
+        attempts: on a device, by what their place is called beside the device.
+        on_cpu: the last, which is not caught.
+    """
+    if torch.device(device).type != "cpu":
+        with lane(device) as free, same_bits():
+            for how, attempt in attempts.items():
+                try:
+                    return attempt(free), f"{device}, {how}" if how else device
+                except RuntimeError as error:
+                    if not out_of_memory(error):
+                        raise
+                if torch.cuda.is_available():  # beyond the handler, whose traceback keeps what filled the memory
+                    torch.cuda.empty_cache()
+        device = f"cpu, as {device} was out of memory"
+    with lane("cpu"):
+        return on_cpu("cpu"), device
 
 
-def first_that_fits(attempts: Sequence[tuple[str, Callable[[], Answer]]]) -> tuple[Answer, str]:
-    """Return the answer of the first attempt that the device has enough memory for, and its name; the last is not caught."""
-    for name, attempt in attempts[:-1]:
-        try:
-            with same_bits():
-                return attempt(), name
-        except RuntimeError as error:
-            if not isinstance(error, torch.cuda.OutOfMemoryError) and "out of memory" not in str(error):  # so says MPS
-                raise
-        if torch.cuda.is_available():  # beyond the handler, whose traceback keeps the tensors that filled the memory
-            torch.cuda.empty_cache()
-    name, attempt = attempts[-1]
-    return attempt(), name
+def out_of_memory(error: RuntimeError) -> bool:
+    """Return whether an error says that a device is out of memory; MPS has no class of its own for it."""
+    return isinstance(error, torch.cuda.OutOfMemoryError) or "out of memory" in str(error)

@@ -5,7 +5,6 @@ All three do the same with a method: learn a model from the sample, solve each t
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -19,7 +18,7 @@ from ..errors import warn
 from ..methods.base import Part, Sample
 from ..progress import Progress, silent
 from . import graph as graphs
-from . import scheduling, store, tiles, work
+from . import lanes, scheduling, store, tiles, work
 from .graph import Blocks, Graph, Made, Windows
 from .store import Slot, Stored
 from .tiles import Region, Tile
@@ -31,7 +30,7 @@ if TYPE_CHECKING:
 
 
 MOST_VALUES = 60_000_000
-"""Values in the tiles that are solved at one time: each takes about 80 bytes while it is."""
+"""Values in the tiles that are held at one time: each takes about 80 bytes while it is solved, and less before and after."""
 
 
 @dataclass(frozen=True)
@@ -219,7 +218,7 @@ def _stats_of(slot: Slot) -> tuple[dict[str, NDArray[Any]], str]:
 
 
 def side_by_side(cube: Cube, pieces: Sequence[Tile], settings: Settings) -> int:
-    """Return how many tiles are solved at a time in this process: one on a GPU, else one per core, as far as memory goes."""
+    """Return how many tiles are held at a time in this process, of which some are solved and some read: as far as memory goes."""
     rows, columns = (max(s.stop - s.start for s in sides) for sides in zip(*(t.window for t in pieces), strict=True))
     fitting = MOST_VALUES // (cube.shape[0] * cube.shape[1] * rows * columns)
-    return max(1, min(os.cpu_count() or 1, fitting)) if settings.where == "cpu" else 1
+    return max(1, min(lanes.threads_for(settings.where), fitting))
