@@ -10,7 +10,7 @@ from peers import boosted, histogram, poisson, table
 from peers.case import Case
 from peers.prior import deep_image_prior
 
-SIZE, GAP = 32, (slice(10, 18), slice(12, 22))
+SIZE, GAP = 24, (slice(8, 14), slice(9, 17))
 DAYS = np.array([2.0, 0.0, 4.0, 5.0])
 
 ALLOWED = {
@@ -67,9 +67,9 @@ def test_gaps_in_every_date_and_a_pixel_that_no_date_has(
 ) -> None:
     monkeypatch.setattr(boosted, "MOST_TREES", 3)
     observed = stack.observed.copy()
-    observed[1, :12] = observed[2, :, :14] = observed[3, 14:, 14:] = False
+    observed[1, :9] = observed[2, :, :10] = observed[3, 10:, 10:] = False
     observed[:, 3:5, 3:5] = False  # on no date
-    observed[0, 24:, :6] = False
+    observed[0, 18:, :5] = False
     case = replace(stack, observed=observed, score=~observed, targets=(0, 3))
     found = table.fill(case, method)
     for date in range(4):
