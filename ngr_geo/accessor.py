@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, Unpack, cast, 
 
 import xarray as xr
 
-from .keywords import Gaps, Method, Solving, described
+from .keywords import TILES, Gaps, Method, Solving, described
 from .record import call_of, recorded
 
 if TYPE_CHECKING:
@@ -122,7 +122,7 @@ class _Verbs(Generic[Raster]):
         return cast(Raster, restore.inpaint(self._raster, missing, dates, _options(extent=extent, **shared)))
 
     @recorded
-    @described(Solving, tile=320, overlap=16)
+    @described(Solving, tile=TILES["denoise"], overlap=16)
     def denoise(
         self,
         noise: Literal["auto", "gaussian", "mixed"] = "auto",
@@ -158,7 +158,7 @@ class _Verbs(Generic[Raster]):
         return cast(Raster, restore.denoise(self._raster, noise, bad_bands, change, _options(**shared)))
 
     @recorded
-    @described(Solving, tile=512, overlap=16)
+    @described(Solving, tile=TILES["destripe"], overlap=16)
     def destripe(
         self,
         direction: Literal["columns", "rows"] | None = None,
@@ -186,7 +186,7 @@ class _Verbs(Generic[Raster]):
         return cast(Raster, restore.destripe(self._raster, direction, bad_bands, change, _options(**shared)))
 
     @recorded
-    @described(Solving, tile=512, overlap=16)
+    @described(Solving, tile=TILES["fill_deadlines"], overlap=16)
     def fill_deadlines(
         self, lines: Any = None, *, bad_bands: Sequence[str | int] | None = None, **shared: Unpack[Solving]
     ) -> Raster:
@@ -334,7 +334,7 @@ class _Verbs(Generic[Raster]):
         dilate: int | None = None,
         probability: float = 0.5,
         method: Method = "auto",
-        tile: int = 256,
+        tile: int | None = 256,
         overlap: int = 32,
         aoi: Any = None,
     ) -> Plan:

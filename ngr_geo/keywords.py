@@ -30,7 +30,7 @@ class Solving(TypedDict, total=False):
     """What every verb takes."""
 
     method: Method
-    tile: int
+    tile: int | None
     overlap: int
     device: str | None
     seed: int
@@ -49,9 +49,11 @@ class Gaps(Solving, total=False):
     prior: StackModel | PathLike | None
 
 
+TILES = {"decloud": 256, "denoise": 320, "destripe": 512, "fill_deadlines": 512}
+"""Sides of tiles, pixels: the longer a line, the surer its offset."""
 DEFAULTS: dict[str, Any] = {
     "method": "auto",
-    "tile": 256,
+    "tile": TILES["decloud"],
     "overlap": 32,
     "seed": 0,
     "tune": 0,
@@ -75,7 +77,11 @@ ABOUT = {
         '"auto" keeps "guide", a classical estimate, or "ngr", which refines it: what does better on hidden pixels. '
         '"paper" is the published algorithm, which takes hours.'
     ),
-    "tile": "Side of a tile, the window that is solved at a time, in pixels.",
+    "tile": (
+        "Side of a tile, the window that is solved at a time, in pixels. None: on a GPU as large as a stack's dates and "
+        "bands leave it room in its free memory, 256 to 1024, recorded in `ngr_settings`; elsewhere, of spectral cubes and "
+        'for "paper", the default. Of another side the result is another by as much as tiles differ.'
+    ),
     "overlap": "Pixels that neighbouring tiles share.",
     "device": 'Where torch computes: "cpu", "cuda", "cuda:1", "mps". None: CUDA where there is any.',
     "seed": "The same seed gives the same result.",

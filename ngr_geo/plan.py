@@ -22,7 +22,7 @@ from .raster import plausible, selection
 from .raster.cube import SAMPLE_VALUES, Cube
 from .raster.missing import Clouded, Gaps
 from .raster.selection import Dates
-from .settings import Options
+from .settings import Options, settings_of, sized
 from .tiling import scheduling, tiles
 from .tiling.tiles import Tile
 
@@ -61,6 +61,9 @@ def plan(
     take_part = bands_of.taking_part(cube, cube.valid & ~gap, now=True)
     gap = gap & take_part[:, None, None]
     targets = selection.dates(cube.dates, dates)
+    if chosen.tile is None:
+        chosen = sized(chosen, cube.shape, "decloud", settings_of(chosen).placed())
+    assert chosen.tile is not None
     pieces = tiles.grid(cube.shape[-2:], chosen.tile, chosen.overlap)
     area = areas.read(cube, chosen.aoi)
     inside = np.ones((1, 1), bool) if area is None else area.mask()
@@ -159,7 +162,8 @@ def _memory(shape: tuple[int, int, int, int], options: Options, lazy: bool) -> i
     From runs on two cores: scenes of 1000 to 8000 pixels a side, and stacks in memory.
     """
     values = int(np.prod(shape))
-    window = shape[0] * shape[1] * min(options.tile, shape[-2]) * min(options.tile, shape[-1])
+    side = options.tile or max(shape[-2:])
+    window = shape[0] * shape[1] * min(side, shape[-2]) * min(side, shape[-1])
     block = min(values, shape[0] * shape[1] * 1024**2)
     raster = 12 * (block * 4 if lazy else values)
     learning = (20 if options.method == "guide" else 70) * min(values, SAMPLE_VALUES)

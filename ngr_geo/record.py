@@ -226,6 +226,8 @@ def call_of(attrs: Mapping[Any, Any], given: Mapping[str, Any]) -> tuple[str, di
         warn(
             f"The result was made by version {attrs.get('ngr_version')}, this is {version('ngr_geo')}: the bits may differ."
         )
+    if keywords.get("tile", 0) is None:  # found then, and now it might be another
+        keywords["tile"] = table_of(attrs.get("ngr_settings")).get("tile")
     for name, value in keywords.items():
         if not isinstance(value, dict):
             continue
@@ -310,7 +312,7 @@ def warned(result: xr.DataArray | xr.Dataset, notes: Sequence[str]) -> xr.DataAr
     return result.assign_attrs(ngr_warnings=json.dumps([*before, *(n for n in notes if n not in before)]))
 
 
-def stamped(result: xr.DataArray | xr.Dataset, verb: str, settings: Any) -> xr.DataArray | xr.Dataset:
-    """Return the result with the version, verb and settings that it was made with in its attributes."""
-    keep = {name: getattr(settings, name) for name in ("method", "steps", "seed", "device", "tune")}
+def stamped(result: xr.DataArray | xr.Dataset, verb: str, settings: Any, tile: int | None) -> xr.DataArray | xr.Dataset:
+    """Return the result with the version, verb and settings that it was made with, and its side of tiles, in its attributes."""
+    keep = {name: getattr(settings, name) for name in ("method", "steps", "seed", "device", "tune")} | {"tile": tile}
     return result.assign_attrs(ngr_version=version("ngr_geo"), ngr_verb=verb, ngr_settings=json.dumps(keep))

@@ -34,7 +34,7 @@ from .raster.cube import SPECTRAL_BANDS, Cube, regions
 from .raster.missing import clouded, gaps, line_mask, mask_record, nothing_clear
 from .raster.selection import Dates
 from .record import Row, stamped, warned
-from .settings import Options, identity, settings_of
+from .settings import Options, identity, settings_of, sized
 from .tiling import executors, jobs, scheduling, store, tiles
 from .tiling.executors import Todo
 from .wording import counted
@@ -275,6 +275,8 @@ def _restored(
         area: of interest, whose tiles alone are solved.
         same: what makes a job in a work folder the same job, beside what all have in common.
     """
+    options = sized(options, cube.shape, verb, method.settings)
+    assert options.tile is not None
     pieces = tiles.grid(cube.shape[-2:], options.tile, options.overlap)
     todo = Todo(
         method,
@@ -297,8 +299,8 @@ def _restored(
     result = method.written(cube, layers, gap)
     if options.work is None and cube.lazy:
         summary = dask.delayed(method, traverse=False).summary(model, stats)
-        return _recorded_lazily(result, cube, method, summary, verb)
-    return _recorded(result, cube, method.summary(model, stats), verb, stats)
+        return _recorded_lazily(result, cube, method, summary, verb, options.tile)
+    return _recorded(result, cube, method.summary(model, stats), verb, stats, options.tile)
 
 
 def _stack(cube: Cube, targets: Sequence[int], settings: Settings, options: Options) -> Stack:
@@ -343,11 +345,16 @@ def _nothing_to_fill(
         for date, share in zip(cube.dates, missing, strict=True)
     ]
     nothing = Summary(rows, [], float("nan"), method.settings)
-    return _recorded(method.written(cube, layers, fill), cube, nothing, verb, [])
+    return _recorded(method.written(cube, layers, fill), cube, nothing, verb, [], None)
 
 
 def _recorded(
-    result: xr.DataArray | xr.Dataset, cube: Cube, summary: Summary, verb: str, stats: Sequence[Mapping[str, Any]]
+    result: xr.DataArray | xr.Dataset,
+    cube: Cube,
+    summary: Summary,
+    verb: str,
+    stats: Sequence[Mapping[str, Any]],
+    tile: int | None,
 ) -> xr.DataArray | xr.Dataset:
     """Return a result with its record in its attributes."""
     for note in summary.notes:
@@ -369,18 +376,18 @@ def _recorded(
     if verb == "denoise" and summary.noise is not None:
         noise = [float(f"{s:.6g}") if np.isfinite(s) else None for s in summary.noise]
         attrs["ngr_noise"] = json.dumps(noise)
-    return warned(stamped(result, verb, summary.settings), summary.notes).assign_attrs(attrs)
+    return warned(stamped(result, verb, summary.settings, tile), summary.notes).assign_attrs(attrs)
 
 
 def _recorded_lazily(
-    result: xr.DataArray | xr.Dataset, cube: Cube, method: Method, summary: Any, verb: str
+    result: xr.DataArray | xr.Dataset, cube: Cube, method: Method, summary: Any, verb: str, tile: int
 ) -> xr.DataArray | xr.Dataset:
     """Return a lazy result with its record in coordinates, which are computed with it, from a delayed summary."""
     band = cube.dims[1]
     if verb == "denoise" and band in result.dims:
         noise = da.from_delayed(summary.noise, cube.shape[1:2], float)
         result = result.assign_coords(ngr_noise=((band,), noise))
-    return records.written(stamped(result, verb, method.settings), cube, summary.rows, method.entries)
+    return records.written(stamped(result, verb, method.settings, tile), cube, summary.rows, method.entries)
 
 
 def _read(raster: xr.DataArray | xr.Dataset, options: Options) -> Cube:

@@ -3,23 +3,31 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
 
 from .errors import InputError
-from .keywords import Method
+from .keywords import TILES, Method
 from .methods.checkpoint import StackModel
 from .progress import Progress
-from .tiling import scheduling, tiles, work
+from .raster.cube import SPECTRAL_BANDS
+from .tiling import jobs, scheduling, tiles, work
 
 if TYPE_CHECKING:
     from .methods.problem import Settings
     from .raster.aoi import Area
     from .raster.cube import Cube
 
+BYTES_A_VALUE, BYTES_A_DATE = 100, 600
+"""Bytes of a pixel of a tile on a GPU: for each date and band, and for each date that networks refine. An upper limit of what was
+counted of the tensors that exist at a time, with 3 to 8 dates of 4 and 10 bands."""
+GPU_SHARE = 0.5
+"""Of the free memory that a tile may take: torch's allocator and its libraries need some beside tensors."""
+GPU_TILES = (384, 512, 768, 1024)
 MOST = 2**63 - 1
 """The largest number that a seed, a size or a count of steps may be."""
 
@@ -29,7 +37,7 @@ class Options:
     """The keywords common to the verbs; see `accessor`."""
 
     method: str = "auto"
-    tile: int = 256
+    tile: int | None = 256
     overlap: int = 32
     device: str | None = None
     seed: int = 0
@@ -50,13 +58,19 @@ def check(options: Options) -> None:
         raise InputError(msg, call='method="auto".', option="--method auto")
     if options.steps is not None:
         _check_whole("steps", options.steps, 1)
-    for name, least in (("tune", 0), ("seed", 0), ("tile", 1), ("overlap", 0)):
-        _check_whole(name, getattr(options, name), least)
+    tile = TILES["decloud"] if options.tile is None else options.tile
+    for name, value, least in (
+        ("tune", options.tune, 0),
+        ("seed", options.seed, 0),
+        ("tile", tile, 1),
+        ("overlap", options.overlap, 0),
+    ):
+        _check_whole(name, value, least)
     if options.uncertainty and options.method == "paper":
         msg = "Found uncertainty asked of the method paper, which hides no pixels to learn it from, expected another method:"
         option = "--method auto, ngr or guide; or leave --uncertainty out."
         raise InputError(msg, call='method="auto", "ngr" or "guide".', option=option)
-    tiles.spans(1, options.tile, options.overlap)
+    tiles.spans(1, tile, options.overlap)
 
 
 def settings_of(options: Options) -> Settings:
@@ -76,6 +90,29 @@ def settings_of(options: Options) -> Settings:
         raise InputError(msg, call='device="cpu".', option="--device cpu") from error
     chosen: Any = options.method
     return Settings(chosen, options.steps, options.seed, options.device, options.tune, options.uncertainty)
+
+
+def sized(options: Options, shape: tuple[int, int, int, int], verb: str, settings: Settings) -> Options:
+    """Return options with the side of the tiles, where it is to be found: see `keywords.ABOUT`.
+
+    It is found once, before there are any tiles: a job in a work folder goes on with that it was begun with.
+    """
+    if options.tile is not None:
+        return options
+    if options.work is not None and not options.work.restart:
+        begun = jobs.tile_of(Path(options.work.path))
+        if begun is not None:
+            return replace(options, tile=begun)
+    usual = TILES.get(verb, TILES["decloud"])
+    stack = verb in ("decloud", "inpaint") and not (shape[0] == 1 and shape[1] >= SPECTRAL_BANDS)
+    here = settings.device is not None and scheduling.active_client() is None  # a cluster's GPUs are not those here
+    if not stack or not here or settings.method == "paper":
+        return replace(options, tile=usual)
+    from .tiling import lanes
+
+    free = lanes.free_memory(settings.where)
+    pixels = GPU_SHARE * (free or 0) / (shape[0] * (BYTES_A_VALUE * shape[1] + BYTES_A_DATE))
+    return replace(options, tile=max(usual, *(side for side in (0, *GPU_TILES) if side**2 <= pixels)))
 
 
 def _check_whole(name: str, value: Any, least: int) -> None:

@@ -81,7 +81,7 @@ def test_the_record_says_what_was_done(clear: xr.Dataset) -> None:
         np.testing.assert_allclose([scene[name]["rmse"][b] for b in BANDS], mean, rtol=1e-3)
         assert set(scene[name]) == {"rmse", "bias", "psnr"}
     assert all(r["expected"]["rmse"] == r[r["method"]]["rmse"] for r in cloudy)
-    settings = {"method": "ngr", "steps": 4, "seed": 0, "device": "cpu", "tune": 0}
+    settings = {"method": "ngr", "steps": 4, "seed": 0, "device": "cpu", "tune": 0, "tile": 64}
     assert json.loads(clear.attrs["ngr_settings"]) == settings
     assert json.loads(clear.attrs["ngr_tiles"])["unsolvable"] == 0
 

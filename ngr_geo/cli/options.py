@@ -46,6 +46,14 @@ def _count(least: int, text: str, default: int | None = None) -> Any:
     return _option(text, default, type=click.IntRange(min=least))
 
 
+class _Side(click.IntRange):
+    """A whole number of pixels, or "auto"."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the number, or "auto" as it is."""
+        return value if value == "auto" else super().convert(value, param, ctx)
+
+
 def _choice(text: str, default: str | None, *values: str) -> Any:
     return _option(text, default, type=click.Choice(values), show_default=default is not None)
 
@@ -120,7 +128,11 @@ class Job:
         metavar="NAME",
     )
     method: str = _choice(first_sentence("method"), "auto", *get_args(Method))
-    tile: int | None = _count(8, f"{first_sentence('tile')}  [default: 256; denoise: 320; other spectral verbs: 512]")
+    tile: int | str | None = _option(
+        f"{first_sentence('tile')} auto: what a GPU has memory for.  [default: 256; denoise: 320; other spectral verbs: 512]",
+        type=_Side(min=8),
+        metavar="SIDE",
+    )
     overlap: int | None = _count(0, f"{first_sentence('overlap')}  [default: 32; spectral cubes: 16]")
     steps: int | None = _count(1, f"{first_sentence('steps')}  [default: stopped on hidden pixels]")
     tune: int = _count(0, first_sentence("tune"), 0)

@@ -140,7 +140,8 @@ def _solving(job: Job) -> dict[str, Any]:
     """Return how to solve, as keywords of the verbs; sizes that were not given are the verb's own."""
     names = ("method", "tile", "overlap", "device", "seed", "steps", "uncertainty", "aoi")
     chosen = {name: getattr(job, name) for name in names}
-    return {name: value for name, value in chosen.items() if value is not None or name not in ("tile", "overlap")}
+    given = {name: value for name, value in chosen.items() if value is not None or name not in ("tile", "overlap")}
+    return given | ({"tile": None} if job.tile == "auto" else {})
 
 
 def _masking(job: Job) -> dict[str, Any]:

@@ -68,6 +68,15 @@ def read(folder: Path) -> Job:
     return job
 
 
+def tile_of(folder: Path) -> int | None:
+    """Return the side of the tiles of the job that a folder holds, None where it holds none that can be read."""
+    try:
+        found = read(folder)["tile"]
+    except InputError:
+        return None
+    return found if isinstance(found, int) else None
+
+
 def begin(folder: Path, restart: bool, job: Job, files: Sequence[str]) -> Job:
     """Return the job of a folder after comparing it with `job`; written down where the folder is new, or starts over.
 

@@ -42,6 +42,15 @@ def threads_for(device: str) -> int:
     return len(found) * (1 + (AHEAD_OF_CORE if found[0] == "cpu" else AHEAD_OF_GPU))
 
 
+def free_memory(device: str) -> int | None:
+    """Return the bytes that each GPU of a device has left, None for what torch cannot tell; what torch keeps unused counts."""
+    if torch.device(device).type != "cuda":
+        return None
+    found = [torch.device(name) for name in lanes(device)]
+    kept = [torch.cuda.memory_reserved(one) - torch.cuda.memory_allocated(one) for one in found]
+    return min(torch.cuda.mem_get_info(one)[0] + unused for one, unused in zip(found, kept, strict=True))
+
+
 @contextmanager
 def lane(device: str) -> Iterator[str]:
     """Give the calling thread a lane of a device, of which there is one for it alone inside the block."""
