@@ -10,6 +10,7 @@ from __future__ import annotations
 import inspect
 import json
 import os
+from collections import Counter
 from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, Sequence
 from datetime import UTC, date, datetime
 from functools import wraps
@@ -271,6 +272,40 @@ def _as_json(value: Any) -> Any:
     if isinstance(value, list | tuple | np.ndarray | pd.Index):
         return [_as_json(v) for v in value]
     return {"kind": type(value).__name__, "digest": None}
+
+
+SHORT = ("date by date", "in four parts", "cpu", "learnt one network at a time", "learnt cpu")
+"""What can happen to tiles, and to learning, where a device is out of memory: a lazy result has them as flags."""
+
+
+def short_of_memory(stats: Sequence[Mapping[str, Any]], learnt: str) -> dict[str, Any]:
+    """Return where tiles were computed, and how many, and where the scene was learnt, if not as it was chosen; and warn of that.
+
+    Args:
+        stats: what is known of each tile.
+        learnt: where the scene was learnt; empty where it was to be.
+    """
+    places = Counter(str(s["place"]) for s in stats if "," in str(s.get("place", "")))
+    parts = [f"{count} of {len(stats)} tiles were computed on {place}" for place, count in places.items()]
+    found: dict[str, Any] = {"short_of_memory": dict(places)} if places else {}
+    if learnt:
+        parts, found = [f"the scene was learnt on {learnt}", *parts], {**found, "learnt": learnt}
+    if parts:
+        warn(f"The device was out of memory: {'; '.join(parts)}. Smaller tiles fit, and are faster than the CPU.")
+    return found
+
+
+def short_flags(stats: Sequence[Mapping[str, Any]], learnt: str) -> list[str]:
+    """Return which of `SHORT` happened; and warn of it: see `short_of_memory`."""
+
+    def way(place: str) -> str:
+        return "cpu" if place.startswith("cpu,") else place.partition(", ")[2]
+
+    found = short_of_memory(stats, learnt)
+    happened = {way(place) for place in found.get("short_of_memory", ())} | (
+        {f"learnt {way(learnt)}"} if learnt else set()
+    )
+    return [each for each in SHORT if each in happened]
 
 
 # What attributes and tags say, which may have gone through other hands.

@@ -9,7 +9,6 @@ in memory, later and as a Dask graph for a lazy one, or in a work folder.
 from __future__ import annotations
 
 import json
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -33,7 +32,7 @@ from .raster import footprint, plausible, selection
 from .raster.cube import SPECTRAL_BANDS, Cube, regions
 from .raster.missing import clouded, gaps, line_mask, mask_record, nothing_clear
 from .raster.selection import Dates
-from .record import Row, stamped, warned
+from .record import Row, short_of_memory, stamped, warned
 from .settings import Options, identity, settings_of, sized
 from .tiling import executors, jobs, scheduling, store, tiles
 from .tiling.executors import Todo
@@ -299,6 +298,7 @@ def _restored(
     result = method.written(cube, layers, gap)
     if options.work is None and cube.lazy:
         summary = dask.delayed(method, traverse=False).summary(model, stats)
+        result = records.shortage(result, stats, summary, method.settings)
         return _recorded_lazily(result, cube, method, summary, verb, options.tile)
     return _recorded(result, cube, method.summary(model, stats), verb, stats, options.tile)
 
@@ -365,11 +365,7 @@ def _recorded(
         "solved": outcomes.count("solved"),
         "unsolvable": outcomes.count("unsolvable"),
     }
-    places = Counter(str(s["place"]) for s in stats if "," in str(s.get("place", "")))
-    if places:  # not as it was chosen
-        short = "; ".join(f"{count} of {len(stats)} tiles were computed on {place}" for place, count in places.items())
-        warn(f"The device was out of memory: {short}. Smaller tiles fit, and are faster than the CPU.")
-        more["short_of_memory"] = dict(places)
+    more |= short_of_memory(stats, summary.learnt)
     attrs = {"ngr_dates": json.dumps(summary.rows), "ngr_tiles": json.dumps(more)}
     if found := expected.of_scene(summary.rows, summary.peak, cube.bands):
         attrs["ngr_expected"] = json.dumps(found)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import dask
 import dask.array as da
@@ -18,8 +18,12 @@ from numpy.typing import NDArray
 
 from .raster import cube as cubes
 from .raster.cube import Cube
-from .record import EXPECTED, Raster, Row, dates_of, mark, table_of
+from .record import EXPECTED, SHORT, Raster, Row, dates_of, mark, short_flags, table_of
+from .tiling import scheduling
 from .wording import counted
+
+if TYPE_CHECKING:
+    from .methods.problem import Settings
 
 WORDS = {
     "method": (("guide", "ngr", "paper"), "method that was kept"),
@@ -46,6 +50,28 @@ def written(result: Raster, cube: Cube, rows: Any, names: Sequence[str]) -> Rast
     empty = {name: None for name in names if "choice" not in name} | {"expected": {"rmse": dict.fromkeys(cube.bands)}}
     known = [{"date": date, **empty, "in_coordinates": list(found)} for date in cube.dates]
     return result.assign_coords(found).assign_attrs(ngr_dates=json.dumps(known))
+
+
+def shortage(result: Raster, stats: Any, summary: Any, settings: Settings) -> Raster:
+    """Return a lazy result with what a GPU was out of memory for as a coordinate: flags of `record.SHORT`, 0 for nothing.
+
+    Args:
+        result: of a verb.
+        stats: what is known of each tile, delayed.
+        summary: of the result, delayed.
+        settings: of the method; on a CPU there is no such coordinate.
+    """
+    if settings.where == "cpu" and scheduling.active_client() is None:
+        return result
+    names = [way.replace(" ", "_") for way in SHORT]
+    found = da.from_delayed(dask.delayed(_shortage)(stats, summary, names), (), np.int8)
+    return result.assign_coords(ngr_short_of_memory=((), found, flags(names, "what a GPU was out of memory for")))
+
+
+def _shortage(stats: Any, summary: Any, names: Sequence[str]) -> NDArray[np.int8]:
+    """Return the flags of what happened."""
+    happened = short_flags(stats, summary.learnt)
+    return encoded(["+".join(way.replace(" ", "_") for way in happened)], names)[0]
 
 
 def _column(cube: Cube, rows: Any, name: str) -> tuple[Any, ...]:

@@ -60,6 +60,8 @@ class Summary(NamedTuple):
     peak: float
     settings: Settings
     noise: NDArray[np.float64] | None = None
+    learnt: str = ""
+    """Where the model was learnt, if that is not where it was to be: see `placement`."""
 
 
 class Method(Protocol):

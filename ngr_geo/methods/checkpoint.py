@@ -57,6 +57,8 @@ class StackModel:
     """How the standard deviation of a filled pixel follows, for each date, where another date saw the ground."""
     unseen_calibration: dict[int, Calibration] = field(default_factory=dict)
     """The same where no date saw the ground."""
+    place: str = ""
+    """Where it was learnt, if the device was out of memory."""
 
     elsewhere: dict[str, StackModel] = field(default_factory=dict, init=False, repr=False, compare=False)
     """Copies on other devices, one each: see `on`."""
@@ -156,6 +158,8 @@ def _packed(model: StackModel) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]
         **about,
         "judgement": {date: list(verdict) for date, verdict in model.judgement.items()},
     }
+    if model.place:
+        notes["scene"]["place"] = model.place
     tensors |= {f"scale.{date}": scale for date, scale in model.scale.items()}
     for name, calibrations in (("spread", model.calibration), ("unseen_spread", model.unseen_calibration)):
         for date, found in calibrations.items():
@@ -195,6 +199,7 @@ def _unpacked(tensors: dict[str, NDArray[Any]], notes: dict[str, Any]) -> StackM
         steps=kept["steps"],
         calibration=calibrations("spread"),
         unseen_calibration=calibrations("unseen_spread"),
+        place=kept.get("place", ""),
     )
 
 

@@ -40,6 +40,8 @@ class Settings:
     device: str | None = None
     tune: int = 0
     uncertainty: bool = False
+    apart: bool = False
+    """Train the two networks of a scene one after the other: the same bits, in less memory."""
 
     @property
     def where(self) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -64,7 +65,7 @@ class Stack:
             MaskError: no pixel is observed.
         """
         from .filling import fit, standardised
-        from .placement import here_or_on_cpu
+        from .placement import first_that_fits
 
         values, observed = sample.values, sample.observed
         if not any(o.any() for o in observed):
@@ -82,12 +83,19 @@ class Stack:
         wanted = [t for t in self.targets if gaps is None or any(g[t].any() for g in gaps)]
         _check_networks(self.networks, len(self.dates), int(take_part.sum()))
 
-        def learnt(device: str) -> StackModel:
+        def learnt(device: str, apart: bool = False) -> StackModel:
             windows = [standardised(model, v, o, device) for v, o in zip(values, observed, strict=True)]
-            settings = replace(self.settings, device=device)
+            settings = replace(self.settings, device=device, apart=apart)
             return fit(model, windows, wanted, self.days.tolist(), settings, progress, self.networks)
 
-        model, _ = here_or_on_cpu(self.settings.where, learnt)
+        attempts: dict[str, Callable[[str], StackModel]] = {
+            "": learnt,
+            "one network at a time": partial(learnt, apart=True),
+        }
+        if self.settings.method == "guide" or len(self.dates) == 1:
+            attempts.pop("one network at a time")
+        model, place = first_that_fits(self.settings.where, attempts, learnt)
+        model = replace(model, place=place if "," in place else "")
         if model.bands is None:
             return model
         return replace(model, judgement={d: _for_all(j, model.bands) for d, j in model.judgement.items()})
@@ -207,7 +215,7 @@ class Stack:
             measured = model.guide is None or index in model.unseen_calibration
             notes += _unseen_note(name, row.get("unseen", 0.0) / max(filled, 1e-9), measured)
         settings = self.settings if model.guide is None else replace(self.settings, steps=model.steps)
-        return Summary(rows, notes, peak, settings)
+        return Summary(rows, notes, peak, settings, learnt=model.place)
 
 
 def _unseen_note(date: str, share: float, measured: bool) -> list[str]:

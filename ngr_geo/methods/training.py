@@ -76,7 +76,7 @@ def train_pair(
 
     The first has not seen the hidden pixels; its errors there decide when to stop. The second, from other first weights, is trained
     beside it on `everything`, in a thread of its own, and is taken as it was at that step. Each thread computes by itself, so the
-    answer does not depend on their timing.
+    answer does not depend on their timing; where `settings` say so one follows the other, with the same answer.
     """
     pair = []
     for number, part in enumerate((problems, everything)):
@@ -91,6 +91,9 @@ def train_pair(
         return (), 0
     most = settings.steps or _most_steps(problems)
     enough = threading.Event()
+    if settings.apart:
+        first, steps = _lead(*pair[0], scale, trials, most, settings, progress)
+        return ((first, _follow(*pair[1], steps, settings, enough)[steps]), steps) if steps else ((), 0)
     with ThreadPoolExecutor(1) as second:
         follower = second.submit(_follow, *pair[1], most, settings, enough)
         try:

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 import warnings
+from inspect import getsource
+from pathlib import Path
 from typing import Any
 
+import dask
 import numpy as np
 import pytest
 import torch
@@ -14,6 +17,10 @@ from fake_device import FakeDevice, fake_device
 from small_cube import clean_cube, raster
 
 import ngr_geo
+from ngr_geo import rows as records
+from ngr_geo.methods import filling
+from ngr_geo.methods.checkpoint import load
+from ngr_geo.solver import train
 
 VERBS: dict[str, dict[str, Any]] = {
     "denoise": {"noise": "mixed"},
@@ -147,10 +154,43 @@ def test_a_device_too_small_for_a_tile_computes_parts_of_it(stack: xr.Dataset) -
         assert float(np.sqrt((difference**2).mean())) < 0.1 * float(expected[name].std())
 
 
-def _line_of(text: str) -> int:
-    """The number of the line of `filling` that holds a text."""
-    from inspect import getsource
+def test_a_lazy_result_records_it_too(stack: xr.Dataset) -> None:
+    """As flags, which are computed with it."""
+    lazy = stack.isel(y=slice(28), x=slice(28)).chunk(y=14)
+    site = "methods/filling.py", _line_of("found = torch.stack")
+    with dask.config.set(scheduler="synchronous"):
+        with fake_device():
+            well = lazy.ngr.decloud(method="guide", device="cuda").compute()
+        with fake_device(failing=site, times=2), pytest.warns(UserWarning, match="in four parts"):
+            short = lazy.ngr.decloud(method="guide", device="cuda").compute()
+    assert int(well.ngr_short_of_memory) == 0
+    assert records.decoded(short.ngr_short_of_memory.values, short.ngr_short_of_memory.attrs) == ["in_four_parts"]
+    assert "ngr_short_of_memory" not in lazy.ngr.decloud(method="guide", device="cpu").coords
 
-    from ngr_geo.methods import filling
 
-    return next(number for number, line in enumerate(getsource(filling).splitlines(), 1) if text in line)
+@pytest.mark.parametrize(
+    ("times", "place"), [(1, "cuda, one network at a time"), (10**9, "cpu, as cuda was out of memory")]
+)
+def test_learning_halves_its_memory_before_it_goes_to_the_cpu(stack: xr.Dataset, times: int, place: str) -> None:
+    """The two networks are trained one after the other, with the same bits."""
+    how: dict[str, Any] = {"method": "ngr", "steps": 2}
+    stack = stack.isel(y=slice(28), x=slice(28))
+    site = "solver/train.py", _line_of("potential = network(example", train)
+    with fake_device():
+        expected = stack.ngr.decloud(device="cuda", **how)
+    with fake_device(failing=site, times=times), pytest.warns(UserWarning, match=f"learnt on {place}"):
+        found = stack.ngr.decloud(device="cuda", **how)
+    assert json.loads(found.attrs["ngr_tiles"])["learnt"] == place
+    same(found, expected)
+
+
+def test_a_checkpoint_says_where_it_was_learnt(stack: xr.Dataset, tmp_path: Path) -> None:
+    with fake_device(failing=("solver/train.py", _line_of("potential = network(example", train))):
+        prior = stack.isel(y=slice(28), x=slice(28)).ngr.prior(steps=1, device="cuda")
+    prior.save(tmp_path / "prior.safetensors")
+    assert load(tmp_path / "prior.safetensors").place == prior.place == "cuda, one network at a time"
+
+
+def _line_of(text: str, module: Any = filling) -> int:
+    """The number of the line of a module that holds a text."""
+    return next(number for number, line in enumerate(getsource(module).splitlines(), 1) if text in line)
