@@ -63,8 +63,9 @@ class _Verbs(Generic[Raster]):
                 OmniCloudMask, state_1km, cloud_probability: see `ngr_geo.raster.products`); else rename it. Or your own mask:
                 booleans (True = cloud), or 0 and 1 without the name of a product. On any grid that can be aligned. All
                 values of a mask are counted before it is read, also of a lazy one, unless it is boolean.
-            method: "auto" keeps, for each date, what does better on hidden pixels: "guide", a regression on the other dates, or
-                "ngr", which refines it. "paper" is the published algorithm, which takes hours.
+            method: "auto" is, for each date, a mean of all members with weights that do best on hidden pixels: "guide", a
+                regression on the other dates, "ngr", networks that refine it, "local", a regression of each tile alone, and
+                "kriging", a Gaussian process of each tile. "paper" is the published algorithm, which takes hours.
 
         Returns:
             The same type, with a boolean coordinate `filled`: what was filled, by this verb or an earlier one. GeoTIFFs have no

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 P = ParamSpec("P")
 R = TypeVar("R")
-Method = Literal["auto", "ngr", "guide", "paper"]
+Method = Literal["auto", "guide", "ngr", "local", "kriging", "paper"]
 
 
 class Solving(TypedDict, total=False):
@@ -74,8 +74,9 @@ ABOUT = {
     ),
     "bad_bands": "Bands to leave as they are, besides those that the raster flags. Names, or indices from 0.",
     "method": (
-        '"auto" keeps "guide", a classical estimate, or "ngr", which refines it: what does better on hidden pixels. '
-        '"paper" is the published algorithm, which takes hours.'
+        '"auto" takes what does best on hidden pixels. Of a stack of dates that is a mean of "guide", a regression on the other '
+        'dates, "ngr", networks that refine it, "local" and "kriging", which learn from each tile alone, with weights fitted to '
+        'hidden pixels; of a spectral cube "guide" or "ngr". "paper" is the published algorithm, which takes hours.'
     ),
     "tile": (
         "Side of a tile, the window that is solved at a time, in pixels. None: on a GPU as large as a stack's dates and "

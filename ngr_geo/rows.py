@@ -25,16 +25,20 @@ from .wording import counted
 if TYPE_CHECKING:
     from .methods.problem import Settings
 
+MEMBERS = ("guide", "ngr", "local", "kriging")
+"""What a date can be filled by, alone or blended."""
 WORDS = {
-    "method": (("guide", "ngr", "paper"), "method that was kept"),
+    "method": (("guide", "ngr", "paper", "local", "kriging", "blend"), "method that was kept"),
     "kind": (("gaussian", "mixed", "stripes", "gaps"), "fault that was found"),
 }
 """The entries of a row that are words, each with all words that it can be, and its long name."""
-CHOICE = ("guide", "ngr", "blocks")
-"""The figures of a row's `choice`: RMSE of both on hidden blocks, and how many of these there are."""
-COMMON = ("method", "filled", "guide_rmse", "ngr_rmse", *(f"choice_{name}" for name in CHOICE))
+CHOICE = (*MEMBERS, "blend", "blocks")
+"""The figures of a row's `choice`: RMSE of members and of their blend on hidden blocks, and how many of these there are."""
+COMMON = ("method", "filled", *(f"choice_{name}" for name in ("guide", "ngr", "blocks")))
 """The entries of a row that all verbs write."""
-NUMBERS = ("missing", "unseen", *COMMON[1:])
+BLENDED = (*(f"choice_{name}" for name in ("local", "kriging", "blend")), *(f"weight_{name}" for name in MEMBERS))
+"""Those of a stack of dates."""
+NUMBERS = ("missing", "unseen", *COMMON[1:], *BLENDED)
 
 
 def written(result: Raster, cube: Cube, rows: Any, names: Sequence[str]) -> Raster:
@@ -47,7 +51,8 @@ def written(result: Raster, cube: Cube, rows: Any, names: Sequence[str]) -> Rast
         names: the entries of a row that are written: some of `NUMBERS` and `WORDS`.
     """
     found = {f"ngr_{name}": _column(cube, rows, name) for name in names} | _expected(cube, rows)
-    empty = {name: None for name in names if "choice" not in name} | {"expected": {"rmse": dict.fromkeys(cube.bands)}}
+    empty: Row = {name: None for name in names if not name.startswith(("choice_", "weight_"))}
+    empty |= {"expected": {"rmse": dict.fromkeys(cube.bands)}}
     known = [{"date": date, **empty, "in_coordinates": list(found)} for date in cube.dates]
     return result.assign_coords(found).assign_attrs(ngr_dates=json.dumps(known))
 
@@ -86,8 +91,15 @@ def _entries(rows: Sequence[Row], name: str) -> NDArray[Any]:
     """Return one entry of all rows (time,), words as numbers."""
     if name in WORDS:
         return encoded([row[name] for row in rows], WORDS[name][0])
-    figure = name.removeprefix("choice_")
-    values = [(row if figure == name else row.get("choice", {})).get(figure) for row in rows]
+    values = []
+    for row in rows:
+        figures = row.get("choice", {})
+        if name.startswith("choice_"):
+            values.append(figures.get(name.removeprefix("choice_")))
+        elif name.startswith("weight_"):
+            values.append(figures.get("weights", {}).get(name.removeprefix("weight_")))
+        else:
+            values.append(row.get(name))
     return np.array([np.nan if value is None else value for value in values], np.float64)
 
 
@@ -164,9 +176,7 @@ def merged(cube: Cube, columns: Mapping[str, Any]) -> list[Row]:
     found = _read(cube, columns) or [{"date": row.get("date")} for row in known]
     by_date = {row.get("date"): row for row in known}
     both = [{**by_date.get(row["date"], {}), "expected": None, **row} for row in found]
-    return [
-        {k: v for k, v in r.items() if k != "in_coordinates" and (v is not None or k.endswith("_rmse"))} for r in both
-    ]
+    return [{k: v for k, v in r.items() if k != "in_coordinates" and v is not None} for r in both]
 
 
 def _read(cube: Cube, columns: Mapping[str, Any]) -> list[Row]:
@@ -183,9 +193,16 @@ def _read(cube: Cube, columns: Mapping[str, Any]) -> list[Row]:
     asked = table_of(cube.raster.attrs.get("ngr_settings")).get("method")
     found = []
     for index, day in enumerate(days):
-        row = {"date": day} | {name: values[index] for name, values in table.items() if not name.startswith("choice_")}
-        figures = {name: table[f"choice_{name}"][index] for name in CHOICE if f"choice_{name}" in table}
-        found.append(row | choice({k: v for k, v in figures.items() if v is not None}, asked))
+        figures, weights = (
+            {
+                name.removeprefix(start): values[index]
+                for name, values in table.items()
+                if name.startswith(start) and values[index] is not None
+            }
+            for start in ("choice_", "weight_")
+        )
+        rest = {n: v[index] for n, v in table.items() if not n.startswith(("choice_", "weight_"))}
+        found.append({"date": day, **rest, **choice(figures, weights, asked)})
     parts = [np.reshape(part, (len(days), -1)) for part in columns.get("expected", ()) if np.size(part)]
     expected = np.concatenate(parts, axis=1) if parts else np.empty((len(days), 0))
     if expected.shape[1] == len(bands):
@@ -195,19 +212,24 @@ def _read(cube: Cube, columns: Mapping[str, Any]) -> list[Row]:
     return found
 
 
-def choice(figures: Mapping[str, float], asked: str | None) -> Row:
-    """Return what guide or NGR was kept by as an entry of a row; {} where nothing was measured on hidden blocks.
+def choice(figures: Mapping[str, float], weights: Mapping[str, float], asked: str | None) -> Row:
+    """Return what members were kept or weighted by as an entry of a row; {} where nothing was hidden.
 
     Args:
         figures: see `CHOICE`.
+        weights: of the members that a date was filled by.
         asked: the method that the user asked for.
     """
-    if "blocks" not in figures or not {"guide", "ngr"} & set(figures):
+    if not {*MEMBERS} & set(figures):
         return {}
-    count = int(figures["blocks"])
-    by = f"paired test on {counted(count, 'block')} of hidden pixels"
+    count = int(figures.get("blocks", 0))
+    blocks = f"{counted(count, 'block')} of hidden pixels"
+    by = f"paired test on {blocks}"
     if asked not in ("auto", None):
         by = f"method={asked!r} was asked for"
+    elif len(weights) > 1 or "local" in figures:
+        by = f"weights fitted on {blocks}"
     elif "ngr" not in figures:
         by = "guide kept: no network did better on the pixels that stop its training"
-    return {"choice": {"by": by, **figures, "blocks": count}}
+    more = {"weights": dict(weights)} if len(weights) > 1 else {}
+    return {"choice": {"by": by, **more, **figures, "blocks": count}}

@@ -46,12 +46,11 @@ def test_the_record_of_a_lazy_result_is_that_of_an_eager_one(stack: xr.Dataset, 
     for result in (lazy, done):
         for row, other in zip(result.ngr.record(), eager.ngr.record(), strict=True):
             assert "in_coordinates" not in row
-            for name in ("date", "missing", "filled", "unseen", "method", "guide_rmse"):
+            for name in ("date", "missing", "filled", "unseen", "method"):
                 assert row.get(name) == pytest.approx(other.get(name)), name
             assert row.get("choice") == other.get("choice")
             assert ("expected" in row) == ("expected" in other)
             if "expected" in other:
-                assert row["guide_rmse"] == pytest.approx(other["guide_rmse"])
                 assert row["expected"]["rmse"] == pytest.approx(other["expected"]["rmse"], rel=1e-3)
     assert eager.ngr.record() == json.loads(eager.attrs["ngr_dates"])
 
@@ -66,7 +65,7 @@ def test_the_figures_of_a_choice_are_those_of_an_eager_one(stack: xr.Dataset) ->
     rows = part.ngr.decloud(**keywords).ngr.record()
     again = part.chunk(y=24, x=40).ngr.decloud(**keywords).ngr.record()
     assert [row.get("choice") for row in again] == [row.get("choice") for row in rows]
-    assert any({"guide", "ngr", "blocks", "by"} == set(row.get("choice", ())) for row in rows)
+    assert any({"guide", "local", "kriging", "blocks", "by"} <= set(row.get("choice", ())) for row in rows)
     for name in ("missing", "filled", "unseen"):
         assert [row[name] for row in again] == [row[name] for row in rows]
 
@@ -80,7 +79,7 @@ def test_nothing_is_computed_for_what_only_describes(stack: xr.Dataset) -> None:
     """A STAC item of a lazy result leaves out what is not known, and needs no null in its place."""
     lazy = stack.chunk(y=24).ngr.decloud(method="guide")
     rows = records.of(lazy, compute=False)
-    assert [set(row) for row in rows] == [{"date", "guide_rmse", "ngr_rmse"}] * 3
+    assert [set(row) for row in rows] == [{"date"}] * 3
     pytest.importorskip("pystac")
     assert stac.items(lazy, ["clear.nc"])[0].properties["processing:lineage"]
 
@@ -117,11 +116,11 @@ def test_a_lazy_result_is_written_without_a_warning_and_read_back_equal(
             lazy.to_zarr(path, zarr_format=int(kind[-1]), consolidated=kind[-1] == "2")  # type: ignore[call-overload]
             back = xr.open_zarr(path, decode_coords="all", mask_and_scale=False, consolidated=kind[-1] == "2").load()
     done = lazy.compute()
-    for name in ("ngr_method", "ngr_guide_rmse", "filled", *(["ngr_kind"] if spectral else BANDS)):
+    for name in ("ngr_method", "ngr_choice_guide", "filled", *(["ngr_kind"] if spectral else BANDS)):
         assert back[name].dtype == done[name].dtype
         np.testing.assert_array_equal(back[name].values, done[name].values)
     assert back.ngr_method.dtype == np.int8
-    assert back.ngr_method.attrs["flag_meanings"] == "guide ngr paper"
+    assert back.ngr_method.attrs["flag_meanings"] == "guide ngr paper local kriging blend"
     wanted = records.decoded(done.ngr_method.values, done.ngr_method.attrs)
     assert records.decoded(back.ngr_method.values, back.ngr_method.attrs) == wanted
     assert "guide" in wanted

@@ -1,6 +1,7 @@
-"""What a member is: an estimator that predicts a date of a stack from the other dates.
+"""What predicts a date of a stack from the other dates: a guide, learnt from the scene, and members, learnt from a window.
 
-To add one, write a file in this folder with the four functions of `Member`, and name it in `members.MEMBERS`.
+To add a member, write a function as `Member` is, and name it in `members.MEMBERS` and `keywords.Method`. Another guide is a module
+with the four functions of `Guide`, named in `members.GUIDE`.
 """
 
 from __future__ import annotations
@@ -32,9 +33,21 @@ class Prediction(NamedTuple):
     """(h, w), the observed pixels that a fill has to meet."""
     references: tuple[int, ...]
     """The dates that it was made of, the best first."""
+    completed: Tensor
+    """(k, h, w), all bands of these dates with their gaps completed: what members are made of. Empty where they can say nothing."""
 
 
 class Member(Protocol):
+    """A function that predicts one date of a window from what that alone shows."""
+
+    def __call__(self, references: Tensor, values: Tensor, known: Tensor, where: Tensor, /) -> Tensor | None:
+        """Return the `values` (B, h, w), predicted `where` (h, w) is True; None where too little is known.
+
+        Of the values only those `known` (h, w) may be used, and all of the `references` (k, h, w), see `Prediction.completed`.
+        """
+
+
+class Guide(Protocol):
     """A module that predicts dates. What it fits is a value that can be pickled."""
 
     def fit(

@@ -88,23 +88,23 @@ def predict(guide: DateGuide, window: Window, seen: Window, date: int) -> Predic
     nothing = values.new_zeros(guide.width * (bands + 1), *values.shape[2:])
     if guide.factors is None:
         image = spatial.interpolate(values[date], seen.observed[date], guide.power)
-        return Prediction(image, nothing, seen.observed[date], ())
+        return Prediction(image, nothing, seen.observed[date], (), values[:0, 0])
     filled = _without(guide.factors, window, date)
     if date in guide.nearest:
         references, weights = guide.nearest[date]
         mean = sum((w * filled[r] for r, w in zip(references, weights, strict=True)), torch.zeros_like(filled[date]))
-        return Prediction(mean, nothing, seen.observed[date], references)
+        return Prediction(mean, nothing, seen.observed[date], references, values[:0, 0])
     model = guide.regressions[date]
     case = regression.problem(filled, window.observed, date, model.references, model.landmarks)
     estimate = regression.predict(model, case)
     chosen = list(model.references)
+    completed = filled[chosen].flatten(0, 1)
     trusted = _trusted(values[date] - estimate, seen.observed[date])
     if trusted.any():
-        estimate = estimate + regression.local(filled[chosen].flatten(0, 1), values[date] - estimate, trusted)
-    clear = window.observed[chosen].to(values.dtype)
-    context = torch.cat([filled[chosen].flatten(0, 1), clear])
+        estimate = estimate + regression.local(completed, values[date] - estimate, trusted)
+    context = torch.cat([completed, window.observed[chosen].to(values.dtype)])
     empty = values.new_zeros((guide.width - len(chosen)) * (bands + 1), *context.shape[1:])
-    return Prediction(estimate, torch.cat([context, empty]), trusted, model.references)
+    return Prediction(estimate, torch.cat([context, empty]), trusted, model.references, completed)
 
 
 def packed(guide: DateGuide) -> tuple[dict[str, Tensor], dict[str, Any]]:

@@ -1,12 +1,11 @@
-"""The estimators that predict a date of a stack, by name: see `base.Member`."""
+"""The estimators that predict a date of a stack: the guide, and the members that its prediction is blended with."""
 
 from __future__ import annotations
 
-from . import dates
-from .base import Member
+from . import dates, kriging
+from .base import Guide, Member
 
-MEMBERS: dict[str, Member] = {
-    "regression": dates,
-}
-GUIDE = MEMBERS["regression"]
-"""The member that the network refines."""
+GUIDE: Guide = dates
+"""What the network refines: the regression on the other dates."""
+MEMBERS: dict[str, Member] = {"local": kriging.local, "kriging": kriging.kriging}
+"""Beside "guide" and "ngr", by the names that a user chooses them by, see `keywords.Method`."""

@@ -156,7 +156,7 @@ def _packed(model: StackModel) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]
         "steps": model.steps,
         "networks": len(model.networks),
         **about,
-        "judgement": {date: list(verdict) for date, verdict in model.judgement.items()},
+        "judgement": {date: verdict._asdict() for date, verdict in model.judgement.items()},
     }
     if model.place:
         notes["scene"]["place"] = model.place
@@ -175,7 +175,6 @@ def _unpacked(tensors: dict[str, NDArray[Any]], notes: dict[str, Any]) -> StackM
 
     from ..guides.members import GUIDE
     from .calibration import Calibration
-    from .problem import Judgement
 
     def tensor(name: str) -> Tensor:
         return torch.from_numpy(tensors[name].copy())
@@ -195,12 +194,21 @@ def _unpacked(tensors: dict[str, NDArray[Any]], notes: dict[str, Any]) -> StackM
         guide=GUIDE.unpacked({name: tensor(name) for name in tensors}, kept),
         networks=tuple(_network(tensors, f"network.{number}.") for number in range(kept["networks"])),
         scale={int(n.removeprefix("scale.")): tensor(n) for n in tensors if n.startswith("scale.")},
-        judgement={int(d): Judgement(v[0], *map(tuple, v[1:])) for d, v in kept["judgement"].items()},
+        judgement={int(d): _judgement(found) for d, found in kept["judgement"].items()},
         steps=kept["steps"],
         calibration=calibrations("spread"),
         unseen_calibration=calibrations("unseen_spread"),
         place=kept.get("place", ""),
     )
+
+
+def _judgement(found: Mapping[str, Any]) -> Judgement:
+    """Return a judgement from its fields, of which JSON has made lists."""
+    from .problem import Judgement
+
+    errors = {name: tuple(found[name]) for name in ("rmse", "bias", "doubt", "blocks")}
+    hidden = {name: tuple(values) for name, values in found["hidden"].items()}
+    return Judgement(**{**found, **errors, "hidden": hidden})
 
 
 def _network(tensors: dict[str, NDArray[Any]], prefix: str) -> Small:

@@ -15,8 +15,6 @@ estimate itself lost cannot show there; it shows in the residual, where neighbou
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -29,9 +27,9 @@ from ..tiling.threads import threads
 from .calibration import MOST_PIXELS, Calibration, calibrate, features
 from .filling import solve_as_published
 from .probes import judged
-from .problem import Judgement, Settings
+from .problem import Judgement, Settings, unjudged
 from .refine import refine_gaps, refine_noise
-from .spectral import FAR, Answer, CubeGuide, Errors, Estimate, Kind, Refined, Task, unjudged
+from .spectral import FAR, Answer, CubeGuide, Errors, Estimate, Kind, Refined, Task
 
 IMPULSIVE = 2e-3
 """Share of residuals beyond `FAR` standard deviations that separates mixed noise from Gaussian, which has 7e-6 there."""
@@ -66,11 +64,7 @@ def solve(task: Task, cube: Tensor, observed: Tensor, settings: Settings) -> Ans
         image[active], noise[active] = inner.image.to(cube), inner.noise.to(noise)
         deviation = torch.zeros_like(cube)
         deviation[active] = inner.deviation.to(cube)
-        tables = np.full((len(Judgement._fields) - 1, len(cube)), np.nan)
-        for row, values in zip(tables, inner.judgement[1:], strict=True):
-            row[active.numpy()] = values
-        judgement = Judgement(inner.judgement.method, *map(tuple, tables.tolist()))
-        return Answer(image, noise, deviation, judgement, kind)
+        return Answer(image, noise, deviation, inner.judgement.for_all(active.numpy()), kind)
 
 
 def _guided(
@@ -150,18 +144,21 @@ def trust(
     """Return what is kept and the errors to be expected, and the deviation (B, h, w) of the image made from a guide."""
     method = "guide" if refined.image is None else "ngr"
     kept = refined.guide if refined.image is None or refined.ngr is None else refined.ngr
-    tables = []
-    for errors in (refined.guide, refined.ngr):
-        level = _levels(errors) if errors else np.full(len(image), np.nan)
-        bias = _biases(errors) if errors else np.full(len(image), np.nan)
-        tables.append((level, bias))
-    unit = torch.from_numpy(tables[kept is refined.ngr][0]).float().nan_to_num(nan=1).clamp(min=1e-9)
+    found = {name: errors for name, errors in (("guide", refined.guide), ("ngr", refined.ngr)) if errors}
+    levels = {name: _levels(errors) for name, errors in found.items()}
+    level = _levels(kept)
+    unit = torch.from_numpy(level).float().nan_to_num(nan=1).clamp(min=1e-9)
     calibration = _calibrated(kept, unit)
     doubt = float("nan") if calibration is None else float(calibration.doubt[0])
-    columns = (tables[0][0], tables[1][0], tables[0][1], tables[1][1], np.full(len(image), doubt))
-    names = ("guide_rmse", "ngr_rmse", "guide_bias", "ngr_bias", "doubt")
-    expected: dict[str, Any] = {n: tuple(c.tolist()) for n, c in zip(names, columns, strict=True)}
-    judgement = judged(method, refined.table)._replace(**expected)
+    judgement = judged({name: float(name == method) for name in found}, refined.table, len(image))._replace(
+        method=method,
+        weights={method: 1.0},
+        rmse=tuple(level.tolist()),
+        bias=tuple(_biases(kept).tolist()),
+        doubt=(doubt,) * len(image),
+    )
+    if refined.table is None:  # of noise and stripes the trial hides no blocks
+        judgement = judgement._replace(hidden={name: tuple(errors.tolist()) for name, errors in levels.items()})
     if not settings.uncertainty:
         return judgement, torch.zeros_like(image)
     if calibration is None:

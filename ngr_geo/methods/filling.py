@@ -1,4 +1,4 @@
-"""What filling is: a guide for each date, a network that refines it, hidden pixels that stop and judge it.
+"""What filling is: a guide for each date, a network that refines it, other members, and hidden pixels that stop and weigh them.
 
 `fit` learns once, from windows of the scene; `solve` is then the same for every tile. Both take tensors: a stack is (T, B, h, w),
 standardised per date and band. `filled` is the way there and back: from a window as it is stored to a device, and what was filled
@@ -32,7 +32,9 @@ from .problem import (
     Problem,
     Settings,
     Trial,
+    answers_by,
     answers_of,
+    blended,
     hidden_from,
     integrate,
     problem_of,
@@ -63,7 +65,7 @@ def fit(
 
     With hidden pixels kept from everything, a guide is fitted and a network trained until the stop set gets no better. Another
     guide learns from all pixels, and another network from all but some others, as long. The result is made of the second guide and
-    of both networks; which of guide and networks is kept is judged by what was hidden from both and stopped neither.
+    of both networks, blended with other members by weights that are fitted to what was hidden from all and stopped no network.
 
     Args:
         model: the scaling, of which nothing else is used.
@@ -88,11 +90,11 @@ def fit(
         progress("guide", 2, 2)
         given, steps = moved(tuple(networks), windows[0].values.device), 0
         networks = ()
-        alone = (
-            len(days) == 1 and settings.method == "auto"
-        )  # interpolated from what it is judged by: nothing to refine
+        # One date is interpolated from what it is judged by: there is nothing to refine, and nothing else to blend.
+        alone = len(days) == 1 and settings.method == "auto"
+        settings = replace(settings, method="guide") if alone else settings
         second: list[Trial] = []
-        if settings.method != "guide" and not alone:
+        if settings.method in ("auto", "ngr"):
             everything, second = second_look(guide, windows, dates, settings)
             if given and not settings.steps:
                 networks = given
@@ -104,14 +106,10 @@ def fit(
         for place, date in enumerate(dates):
             gaps = [(p, ~w.observed[date]) for p, w in zip(problems[place :: len(dates)], windows, strict=True)]
             probes = probes_of(trial_guide, windows, seen, score, date, settings)
-            for method, used in (("guide", ()), ("ngr", networks[:1])):
-                if method == "ngr" and not used:
-                    continue
-                found = calibrations_of(probes, used, scale)
-                judgement[date] = expecting(judgement[date], method, found, gaps, used, scale)
-                if judgement[date].method == method:
-                    calibration |= {date: found[0]} if found[0] else {}
-                    unseen_calibration |= {date: found[1]} if found[1] else {}
+            found = calibrations_of(probes, judgement[date].weights, networks[:1], scale)
+            judgement[date] = expecting(judgement[date], found, gaps, networks[:1], scale)
+            calibration |= {date: found[0]} if found[0] else {}
+            unseen_calibration |= {date: found[1]} if found[1] else {}
         return replace(
             model,
             guide=moved(guide, "cpu"),
@@ -149,17 +147,18 @@ def solve(
 
 def _answers(model: StackModel, problems: Sequence[Problem], settings: Settings) -> list[Tensor]:
     """Return the answer (B, h, w) to each problem: those that the networks refine go through them in one batch."""
-    answers = {p.date: p.guide for p in problems}
-    refined = [p for p in problems if model.judgement[p.date].method == "ngr"]
+    weights = {p.date: model.judgement[p.date].weights for p in problems}
+    refined = [p for p in problems if "ngr" in weights[p.date]]
+    ngr: dict[int, Tensor] = {}
     if settings.tune:
         for problem in refined:
             networks = (
                 tuned_on(model.networks, problem, model.scale, settings) if problem.seen.any() else model.networks
             )
-            answers |= answers_of([problem], networks, model.scale)
+            ngr |= answers_of([problem], networks, model.scale)
     else:
-        answers |= answers_of(refined, model.networks, model.scale)
-    return [answers[p.date] for p in problems]
+        ngr = answers_of(refined, model.networks, model.scale)
+    return [blended(answers_by(p, weights[p.date], ngr.get(p.date)), weights[p.date]) for p in problems]
 
 
 def filled(

@@ -1,4 +1,4 @@
-"""Which member is kept: errors of several members at the same hidden pixels, compared block by block.
+"""Which member is kept, or with which weights: errors of several members at the same hidden pixels, compared block by block.
 
 Errors of neighbouring pixels are alike, so the unit of evidence is a block: a hidden blob, or what of it lies in one cell. Two
 members are compared on the same blocks (a paired test), bands by the mean of their gains in dB; the jackknife over blocks gives
@@ -6,9 +6,9 @@ the standard error of the gain. Only pixels count that neither stopped a network
 its gain over the guide came out 1 to 2 dB too large (Romanian and Slovenian crops of 60 to 128 pixels), on the set that stopped it
 .15 dB.
 
-Tie rule. The gain is drawn towards `USUAL` dB, the more the less sure it is, and the refined member is kept where what results is
-above 0. So it wins a tie: what is judged is one network on its guide, what is made is the mean of two, which was .1 dB better on
-these crops. Without any block nothing speaks for it, and the guide is kept.
+Of a stack of dates the members are blended, see `weights`. Of a cube one is kept, by a tie rule: the gain is drawn towards what is
+usual, the more the less sure it is, and the refined member is kept where what results is above 0. Without any block nothing speaks
+for it, and the guide is kept.
 """
 
 from __future__ import annotations
@@ -23,17 +23,26 @@ from torch import Tensor
 
 CELL = 32
 """Side in pixels of the cells that wide blobs are cut by: errors further apart say more than one."""
-USUAL, DEVIATION = 0.1, 0.4
-"""Mean and standard deviation, in dB, of the gain of NGR over its guide before anything is measured."""
+DEVIATION = 0.4
+"""Standard deviation, in dB, of the gain of NGR over its guide before anything is measured."""
 UNSURE = 1.0
 """Standard error in dB of a gain that was measured on one block."""
+PULL = 1.0
+"""How strongly weights are drawn to equal ones, by one block; with ten of them a tenth as strongly."""
+LEAST = 0.05
+"""Weight below which a member takes no part."""
 
 
 class Table(NamedTuple):
-    """Sums of squared errors (M, K, B) of M members on K blocks and B bands, and how many pixels were hidden (K, B)."""
+    """Sums of products (M, M, K, B) of the errors of M members on K blocks and B bands, and how many pixels were hidden (K, B)."""
 
-    squares: NDArray[np.float64]
+    products: NDArray[np.float64]
     counts: NDArray[np.float64]
+
+    @property
+    def squares(self) -> NDArray[np.float64]:
+        """Sums of squared errors (M, K, B)."""
+        return np.moveaxis(np.diagonal(self.products), -1, 0)
 
     @property
     def blocks(self) -> NDArray[np.int64]:
@@ -42,8 +51,13 @@ class Table(NamedTuple):
 
     def rmse(self) -> NDArray[np.float64]:
         """Return the RMSE of each member and band (M, B), NaN where nothing was hidden."""
+        return np.stack([self.rmse_of(one) for one in np.eye(len(self.products))])
+
+    def rmse_of(self, weights: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return the RMSE of each band (B,) of the members' mean with some weights (M,), NaN where nothing was hidden."""
+        square = np.einsum("m,n,mnb->b", weights, weights, self.products.sum(2))
         with np.errstate(invalid="ignore", divide="ignore"):
-            found: NDArray[np.float64] = np.sqrt(self.squares.sum(1) / self.counts.sum(0))
+            found: NDArray[np.float64] = np.sqrt(np.maximum(square, 0) / self.counts.sum(0))
         return found
 
 
@@ -62,13 +76,13 @@ def tabulated(errors: Sequence[Tensor], hidden: Tensor) -> Table:
 
     bands = len(errors[0])
     use = hidden.expand(bands, height, width)[:, place].double().numpy()
-    squares = [sums(error[:, place].double().square().numpy() * use) for error in errors]
-    return Table(np.stack(squares), sums(use))
+    some = [error[:, place].double().numpy() * use for error in errors]
+    return Table(np.stack([np.stack([sums(one * other) for other in some]) for one in some]), sums(use))
 
 
 def joined(tables: Sequence[Table]) -> Table:
     """Return the blocks of several tables of the same members in one."""
-    return Table(np.concatenate([t.squares for t in tables], axis=1), np.concatenate([t.counts for t in tables]))
+    return Table(np.concatenate([t.products for t in tables], axis=2), np.concatenate([t.counts for t in tables]))
 
 
 def gain(table: Table, first: int = 0, second: int = 1) -> tuple[float, float]:
@@ -87,13 +101,54 @@ def gain(table: Table, first: int = 0, second: int = 1) -> tuple[float, float]:
     return found, float(np.sqrt((count - 1) / count * np.square(without - without.mean()).sum()))
 
 
-def keeps(table: Table, usual: float = USUAL) -> bool:
-    """Return whether the second member is kept and not the first: see the tie rule above; `usual` dB wins ties for it."""
+def keeps(table: Table, usual: float) -> bool:
+    """Return whether the second member is kept and not the first, by the tie rule above: its gain is `usual` dB elsewhere."""
     found, error = gain(table)
     if not np.isfinite(found):
         return False
     weights = 1 / max(error, 1e-6) ** 2, 1 / DEVIATION**2
     return (weights[0] * found + weights[1] * usual) / sum(weights) > 0
+
+
+def weights(table: Table | None, members: int) -> NDArray[np.float64]:
+    """Return the weights (M,) of the members' mean, none negative, that sum to 1.
+
+    They minimise the mean square error on the hidden blocks, of each band in units of its best member, plus `PULL` by the number of
+    blocks times the squared distance from equal weights: with no block they are equal. A member whose weight is below `LEAST` gets
+    none, since each costs time.
+    """
+    equal = np.full(members, 1 / members)
+    if table is None or not table.counts.any():
+        return equal
+    mean = table.products.sum(2)[..., table.counts.sum(0) > 0]  # (M, M, B)
+    best = np.maximum(np.diagonal(mean).min(-1), 1e-30)
+    matrix = (mean / best).mean(-1) + PULL / int(table.blocks.max()) * np.eye(members)
+    right = PULL / int(table.blocks.max()) * equal
+    allowed = np.ones(members, bool)
+    while True:
+        found = _on_simplex(matrix, right, allowed)
+        if not (small := allowed & (found < LEAST)).any():
+            return found
+        allowed &= ~small
+
+
+def _on_simplex(
+    matrix: NDArray[np.float64], right: NDArray[np.float64], allowed: NDArray[np.bool_]
+) -> NDArray[np.float64]:
+    """Return the w (M,) ≥ 0 of sum 1, 0 where not `allowed`, that minimises  w' A w - 2 b' w: the best of all sets of members."""
+    best, least = np.zeros(len(right)), np.inf
+    places = np.flatnonzero(allowed)
+    for bits in range(1, 1 << len(places)):
+        use = places[[bool(bits >> i & 1) for i in range(len(places))]]
+        system = np.block(
+            [[matrix[np.ix_(use, use)], np.ones((len(use), 1))], [np.ones((1, len(use))), np.zeros((1, 1))]]
+        )
+        some = np.linalg.lstsq(system, np.append(right[use], 1.0), rcond=None)[0][:-1]
+        loss = some @ matrix[np.ix_(use, use)] @ some - 2 * right[use] @ some
+        if (some >= 0).all() and loss < least:
+            best, least = np.zeros(len(right)), loss
+            best[use] = some
+    return best
 
 
 def _decibel(first: NDArray[np.float64], second: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -11,11 +11,24 @@ import torch
 from torch import Tensor
 
 from ..guides.base import Window
+from ..guides.members import MEMBERS
 from ..solver import Small
 from ..tiling.threads import side_by_side
 from . import hiding, judge
 from .calibration import Calibration, calibrate, features, unseen_features
-from .problem import Judgement, Problem, Settings, Trial, answer_of, cells_of, error_of, integrate, problem_of
+from .problem import (
+    Judgement,
+    Problem,
+    Settings,
+    Trial,
+    answer_of,
+    answers_by,
+    answers_of,
+    cells_of,
+    integrate,
+    problem_of,
+    unjudged,
+)
 
 PROBES = 4
 """Cells of the scene, for each date, in which errors are measured; twice in each."""
@@ -60,35 +73,53 @@ def judgements_of(
     dates: Sequence[int],
     settings: Settings,
 ) -> dict[int, Judgement]:
-    """Return what is kept for each date, by the blocks that each network has not seen, nor was stopped by: see `judge`."""
+    """Return what is kept for each date, by the blocks that each network has not seen, nor was stopped by: see `judge`.
+
+    Of a "blend" that is all members, each with its weight; of another method its own member. No error is expected yet.
+    """
+    names = ["guide", *(["ngr"] if networks else [])]
+    names += [name for name in MEMBERS if settings.method in ("auto", name)]
     looks = [(trial, trial.score, networks[:1]) for trial in trials]
     looks += [(trial, trial.stop | trial.score, networks[1:2] or networks[:1]) for trial in second if networks]
 
     def tabulated(look: tuple[Trial, Tensor, Sequence[Small]]) -> judge.Table:
         (problem, *_), hidden, used = look
-        members = [error_of(problem, some, scale) for some in ((), used)[: 1 + bool(used)]]
-        return judge.tabulated(members, hidden)
+        ngr = answers_of([problem], used, scale)[problem.date] if used else None
+        answers = answers_by(problem, names, ngr).values()
+        return judge.tabulated([integrate(problem, answer) - problem.values for answer in answers], hidden)
 
     tables: dict[int, list[judge.Table]] = {}
     for (trial, *_), table in zip(looks, side_by_side(tabulated, looks, settings.device), strict=True):
         tables.setdefault(trial.problem.date, []).append(table)
+    asked = settings.method if settings.method in names else "guide"
+    bands = len(next(iter(scale.values()))) if scale else 0
     judgement = {}
     for date in dates:
         joined = judge.joined(tables[date]) if date in tables else None
-        better = joined is not None and bool(networks) and judge.keeps(joined)
-        method = "ngr" if settings.method == "ngr" or (settings.method == "auto" and better) else "guide"
-        judgement[date] = judged(method, joined)
+        weights = np.array([float(name == asked) for name in names])
+        if settings.method == "auto":
+            weights = judge.weights(joined, len(names))
+        judgement[date] = judged(dict(zip(names, weights.tolist(), strict=True)), joined, bands)
     return judgement
 
 
-def judged(method: str, table: judge.Table | None) -> Judgement:
-    """Return a judgement with what the choice was made by, and no errors expected yet."""
-    nothing = (float("nan"),)
+def judged(weights: dict[str, float], table: judge.Table | None, bands: int) -> Judgement:
+    """Return a judgement with what the choice was made by, and no errors expected yet.
+
+    Args:
+        weights: of all members, in the order of the table.
+        table: what was measured, None for nothing.
+        bands: their number.
+    """
+    used = {name: weight for name, weight in weights.items() if weight > 0}
+    method = next(iter(used)) if len(used) == 1 else "blend"
+    empty = unjudged(method, bands, used)
     if table is None:
-        return Judgement(method, *(nothing,) * 7, (0.0,))
-    hidden = [tuple(row) for row in table.rmse().tolist()]
-    blocks = tuple(table.blocks.astype(float).tolist())
-    return Judgement(method, *(nothing,) * 5, hidden[0], hidden[1] if len(hidden) > 1 else nothing, blocks)
+        return empty
+    hidden = dict(zip(weights, map(tuple, table.rmse().tolist()), strict=True))
+    if method == "blend":
+        hidden[method] = tuple(table.rmse_of(np.array(list(weights.values()))).tolist())
+    return empty._replace(hidden=hidden, blocks=tuple(table.blocks.astype(float).tolist()))
 
 
 class Probe(NamedTuple):
@@ -177,12 +208,14 @@ def _unseen(cells: Sequence[_Cell], date: int) -> list[Draft]:
     return drafts
 
 
-def calibrations_of(probes: Sequence[Probe], networks: Sequence[Small], scale: dict[int, Tensor]) -> Calibrations:
-    """Return how far the guide, or with networks what they make of it, may be off at pixels that are filled."""
+def calibrations_of(
+    probes: Sequence[Probe], weights: Mapping[str, float], networks: Sequence[Small], scale: dict[int, Tensor]
+) -> Calibrations:
+    """Return how far the blend of some members may be off at pixels that are filled."""
 
     def measured(number: int) -> list[tuple[int, Part]]:
         problem, hidden, never = probes[number]
-        answer = answer_of(problem, networks, scale)
+        answer = answer_of(problem, weights, networks, scale)
         error = integrate(problem, answer) - problem.values
         found = []
         for where, kind, columns in _situations(problem, answer, hidden):
@@ -211,13 +244,12 @@ def _fitted(parts: Sequence[Part], by_depth: bool = False) -> Calibration | None
 
 def expecting(
     judgement: Judgement,
-    method: str,
     calibrations: Calibrations,
     gaps: Sequence[tuple[Problem, Tensor]],
     networks: Sequence[Small],
     scale: dict[int, Tensor],
 ) -> Judgement:
-    """Return the judgement with RMSE and bias per band of a method where a date has gaps (h, w), as some windows show them.
+    """Return the judgement with RMSE and bias per band where a date has gaps (h, w), as some windows show them.
 
     NaN where a part of the gaps that counts is in a situation that could not be measured.
     """
@@ -227,7 +259,7 @@ def expecting(
     squares, counts = np.zeros((2, len(known[0].rms))), np.zeros(2)
     some = [(problem, gap) for problem, gap in gaps if gap.any()]
     for problem, gap in some[:: max(1, len(some) // PROBES)]:
-        answer = answer_of(problem, networks, scale)
+        answer = answer_of(problem, judgement.weights, networks, scale)
         for where, kind, columns in _situations(problem, answer, gap):
             counts[kind] += int(where.sum())
             if (found := calibrations[kind]) is not None:
@@ -239,10 +271,9 @@ def expecting(
     counts *= [c is not None for c in calibrations]
     parts = [(c, part) for c, part in zip(calibrations, counts / counts.sum(), strict=True) if c is not None]
     errors: dict[str, Any] = {
-        f"{method}_rmse": np.sqrt(squares.sum(0) / counts.sum()),
-        f"{method}_bias": sum(part * c.bias for c, part in parts),
+        "rmse": np.sqrt(squares.sum(0) / counts.sum()),
+        "bias": sum(part * c.bias for c, part in parts),
+        "doubt": sum(part * c.doubt for c, part in parts if part),
     }
-    if judgement.method == method:
-        errors["doubt"] = sum(part * c.doubt for c, part in parts if part)
     changed: dict[str, Any] = {name: tuple(np.asarray(values).tolist()) for name, values in errors.items()}
     return judgement._replace(**changed)

@@ -6,7 +6,7 @@ Tensors only: a stack is (T, B, h, w), standardised per date and band.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, NamedTuple
 
@@ -16,14 +16,16 @@ from torch import Tensor
 
 from ..guides.base import Window
 from ..guides.covariance import precise
-from ..guides.members import GUIDE
-from ..solver import Small, gaps_of, hold
+from ..guides.members import GUIDE, MEMBERS
+from ..solver import TETHER, Small, gaps_of, hold
 from ..solver.train import Example
 from ..tiling.threads import side_by_side
 from . import hiding
 
-Method = Literal["auto", "ngr", "guide", "paper"]
+Method = Literal["auto", "guide", "ngr", "local", "kriging", "paper"]
 TRIAL_SIZE = 192
+RIM = 2.0**-6
+"""Tether of the fill where other dates show the ground: what the edge of a gap shows, haze often, is followed some eight pixels."""
 
 
 @dataclass(frozen=True)
@@ -61,33 +63,55 @@ def fastest_device() -> str:
 
 
 class Judgement(NamedTuple):
-    """The method kept for a date; RMSE and bias per band (B,) expected in its gaps, standardised; NaN where not judged."""
+    """What is kept for a date, and the errors expected in its gaps, per band (B,): standardised, NaN where not known."""
 
     method: str
-    guide_rmse: tuple[float, ...]
-    ngr_rmse: tuple[float, ...]
-    guide_bias: tuple[float, ...]
-    ngr_bias: tuple[float, ...]
+    """The member that it is made of, or "blend"."""
+    weights: dict[str, float]
+    """Of the members that it is made of: they sum to 1. {} where nothing is filled, or by the published algorithm."""
+    rmse: tuple[float, ...]
+    bias: tuple[float, ...]
     doubt: tuple[float, ...]
-    """Of the RMSE of the method kept, as a share of it: see `calibration`."""
-    guide_hidden: tuple[float, ...]
-    ngr_hidden: tuple[float, ...]
-    """RMSE per band on the hidden blocks that the choice was made by, standardised: see `judge`."""
+    """Of the RMSE, as a share of it: see `calibration`."""
+    hidden: dict[str, tuple[float, ...]]
+    """RMSE of each member, and of a "blend", on the hidden blocks that the choice was made by: see `judge`."""
     blocks: tuple[float, ...]
     """How many of them each band has."""
 
     def scaled(self, unit: np.ndarray | float) -> Judgement:
         """Return the judgement with its errors in another unit, for each band (B,) or all."""
-        errors = (n for n in self._fields[1:] if n not in ("doubt", "blocks"))
-        changed: dict[str, Any] = {n: tuple((np.asarray(getattr(self, n)) * unit).tolist()) for n in errors}
-        return self._replace(**changed)
+
+        def times(errors: tuple[float, ...]) -> tuple[float, ...]:
+            return tuple((np.asarray(errors) * unit).tolist())
+
+        hidden = {name: times(errors) for name, errors in self.hidden.items()}
+        return self._replace(rmse=times(self.rmse), bias=times(self.bias), hidden=hidden)
+
+    def for_all(self, take_part: np.ndarray) -> Judgement:
+        """Return the judgement with NaN for the bands that did not `take_part` (band,)."""
+
+        def wide(errors: tuple[float, ...]) -> tuple[float, ...]:
+            column = np.full(len(take_part), np.nan)
+            column[take_part] = errors
+            return tuple(column.tolist())
+
+        hidden = {name: wide(errors) for name, errors in self.hidden.items()}
+        changed: dict[str, Any] = {n: wide(getattr(self, n)) for n in ("rmse", "bias", "doubt", "blocks")}
+        return self._replace(hidden=hidden, **changed)
+
+
+def unjudged(method: str, bands: int, weights: dict[str, float] | None = None) -> Judgement:
+    """Return a judgement without any error expected, of so many bands."""
+    nothing = (float("nan"),) * bands
+    return Judgement(method, weights or {}, nothing, nothing, nothing, {}, (0.0,) * bands)
 
 
 class Problem(NamedTuple):
     """One date of one window: `guide`, `values` (B, h, w), what was `seen` (h, w), and the network's `inputs` (C, h, w).
 
     `trusted` (h, w) is what of the seen a fill has to meet, `support` (2, h, w) how far references are clear: see `calibration`;
-    `unseen` (h, w), True where neither this nor another date saw the ground (nowhere where there is one date alone).
+    `unseen` (h, w), True where neither this nor another date saw the ground (nowhere where there is one date alone);
+    `references` (k, h, w), what other members are made of.
     """
 
     date: int
@@ -98,6 +122,7 @@ class Problem(NamedTuple):
     trusted: Tensor
     support: Tensor
     unseen: Tensor
+    references: Tensor
 
 
 class Trial(NamedTuple):
@@ -121,15 +146,41 @@ def answers_of(problems: Sequence[Problem], networks: Sequence[Small], scale: di
     return {p.date: p.guide + scale[p.date] * v for p, v in zip(problems, potentials, strict=True)}
 
 
-def answer_of(problem: Problem, networks: Sequence[Small], scale: dict[int, Tensor]) -> Tensor:
-    """Return the answer (B, h, w) to one problem: see `answers_of`."""
-    return answers_of([problem], networks, scale)[problem.date]
+@torch.no_grad()
+def answers_by(problem: Problem, names: Iterable[str], ngr: Tensor | None) -> dict[str, Tensor]:
+    """Return the answer (B, h, w) of each of the members named, right where nothing is trusted; the guide's where one has none.
+
+    Args:
+        problem: what is to be answered.
+        names: "guide", "ngr" and names of `members.MEMBERS`.
+        ngr: what the networks make of the guide.
+    """
+    answers: dict[str, Tensor | None] = {"guide": problem.guide, "ngr": ngr}
+    for name in names:
+        if name not in answers:
+            answers[name] = MEMBERS[name](problem.references, problem.values, problem.trusted, ~problem.trusted)
+    return {name: problem.guide if (answer := answers[name]) is None else answer for name in names}
+
+
+def blended(answers: Mapping[str, Tensor], weights: Mapping[str, float]) -> Tensor:
+    """Return the mean of some members' answers (B, h, w) with their weights."""
+    first, *others = (weight * answers[name] for name, weight in weights.items())
+    return sum(others, first)
+
+
+def answer_of(
+    problem: Problem, weights: Mapping[str, float], networks: Sequence[Small], scale: dict[int, Tensor]
+) -> Tensor:
+    """Return the blend (B, h, w) of the members of one problem, right where nothing is trusted."""
+    ngr = answers_of([problem], networks, scale)[problem.date] if "ngr" in weights else None
+    return blended(answers_by(problem, weights, ngr), weights)
 
 
 @torch.no_grad()
 def integrate(problem: Problem, answer: Tensor) -> Tensor:
     """Return the image (B, h, w) that follows the fields  D(answer)  in the gaps and holds what was seen: a Poisson fill."""
-    image = hold(problem.values, gaps_of(problem.trusted, answer), answer)
+    tether = RIM if len(problem.references) else TETHER
+    image = hold(problem.values, gaps_of(problem.trusted, answer, tether), answer)
     return torch.where(problem.seen, problem.values, image)
 
 
@@ -142,7 +193,8 @@ def problem_of(guide: Any, window: Window, seen: Window, date: int) -> Problem:
     support = torch.stack([clear[0], clear.mean(0)])
     here, others = seen.observed[date], [d for d in range(len(window.observed)) if d != date]
     unseen = ~(here | window.observed[others].any(0)) if others else torch.zeros_like(here)
-    return Problem(date, predicted.image, window.values[date], here, inputs, predicted.trusted, support, unseen)
+    trusted, completed = predicted.trusted, predicted.completed
+    return Problem(date, predicted.image, window.values[date], here, inputs, trusted, support, unseen, completed)
 
 
 def problems_of(
@@ -198,5 +250,5 @@ def example_of(problem: Problem, scale: dict[int, Tensor]) -> Example:
 
 
 def error_of(problem: Problem, networks: Sequence[Small], scale: dict[int, Tensor]) -> Tensor:
-    """Return what is filled in less what was measured (B, h, w)."""
-    return integrate(problem, answer_of(problem, networks, scale)) - problem.values
+    """Return what the networks fill in, without them the guide, less what was measured (B, h, w)."""
+    return integrate(problem, answers_of([problem], networks, scale)[problem.date]) - problem.values

@@ -83,7 +83,7 @@ class Spectra:
 
         from ..raster import deadlines
         from .placement import here_or_on_cpu
-        from .spectral import unjudged
+        from .problem import unjudged
 
         values, observed, gaps, inside = part
         states = np.zeros((len(self.layers), *values.shape), np.float32)
@@ -122,8 +122,7 @@ class Spectra:
             "filled": states[1].sum((1, 2, 3), dtype=np.float64),
             "noise": noise,
             "place": np.array(max(places, key=len, default="")),  # the longest says more than the device
-            "verdicts": np.array(json.dumps([[note, judgement.method] for note, judgement in judged])),
-            "errors": np.array([judgement[1:] for _, judgement in judged], float),  # (time, 8, band)
+            "verdicts": np.array(json.dumps([[note, judgement._asdict()] for note, judgement in judged])),
         }
         if self.settings.uncertainty and (states[2] != 0).any():
             stats["uncertainty"] = states[2][states[2] != 0].mean(dtype=np.float64)
@@ -164,58 +163,42 @@ class Spectra:
                 row: Row = {"date": name, "method": "+".join(sorted({j.method for _, j, _ in found})) or "none"}
                 row["kind"] = "+".join(sorted({kind for kind, _, _ in found}))
                 row["filled"] = round(sum(float(s["filled"][index]) for s in stats) / size, 6)
-                row |= _expected_of([(j, count) for _, j, count in found], scale, self.bands)
-                rows.append(row | _choice_of([j for _, j, _ in found], self.settings.method))
+                if found:
+                    judgement = _of_tiles([(j, count) for _, j, count in found])
+                    row |= expected.of_judgement(judgement, scale, self.bands)
+                    row |= expected.choice(judgement, self.settings.method)
+                rows.append(row)
             noise: NDArray[np.float64] = np.nanmean([s["noise"] for s in stats], axis=(0, 1))
         return Summary(rows, [], scale, self.settings, noise)
 
 
 def _judgements(stats: Mapping[str, NDArray[Any]]) -> list[tuple[str, Judgement]]:
     """Return which fault a tile found on each date, and the errors expected there."""
-    from .problem import Judgement
-
-    verdicts = json.loads(str(stats["verdicts"]))
-    tables = zip(verdicts, stats["errors"], strict=True)
-    return [(kind, Judgement(method, *map(tuple, table.tolist()))) for (kind, method), table in tables]
+    return [(kind, Judgement(**table)) for kind, table in json.loads(str(stats["verdicts"]))]
 
 
-def _expected_of(found: Sequence[tuple[Judgement, float]], peak: float, bands: Sequence[str]) -> dict[str, Any]:
-    """Return what is expected of a date by the judgements of its tiles, and how many values of each are filled."""
-    if not any(j.method in ("guide", "ngr") for j, _ in found):
-        return {"guide_rmse": None, "ngr_rmse": None}
-    weights = np.array([count for _, count in found])
-    weights = weights if weights.any() else np.ones(len(found))
+def _of_tiles(found: Sequence[tuple[Judgement, float]]) -> Judgement:
+    """Return the judgement of a date from those of its tiles, which count by how many values of each are filled."""
+    count = np.array([count for _, count in found])
+    count = count if count.any() else np.ones(len(found))
+    blocks = np.nan_to_num(np.array([j.blocks for j, _ in found]))  # (tiles, bands)
 
-    def mean(values: Any, power: int = 1) -> NDArray[np.float64]:
-        table = np.asarray(values, float) ** power  # (tiles, bands)
-        known = np.isfinite(table) * weights[:, None]
-        average: NDArray[np.float64] = (np.where(known > 0, table, 0) * known).sum(0) / known.sum(0)
-        return average ** (1 / power)
+    def mean(values: Any, weights: NDArray[np.float64], power: int = 1) -> tuple[float, ...]:
+        table = np.array(values, float) ** power
+        known = np.isfinite(table) * weights
+        average = (np.where(known > 0, table, 0) * known).sum(0) / known.sum(0)
+        return tuple((average ** (1 / power)).tolist())
 
-    def errors(name: str) -> dict[str, NDArray[np.float64]]:
-        methods = [j.method if name == "kept" else name for j, _ in found]
-        rmse, bias = (
-            [getattr(j, f"{m}_{k}") for (j, _), m in zip(found, methods, strict=True)] for k in ("rmse", "bias")
-        )
-        return {"rmse": mean(rmse, 2), "bias": mean(bias)}
-
-    kept = errors("kept") | {"doubt": mean([j.doubt for j, _ in found])}
-    return expected.expectation({m: errors(m) for m in ("guide", "ngr")}, kept, peak, bands)
-
-
-def _choice_of(found: Sequence[Judgement], asked: str) -> dict[str, Any]:
-    """Return the figures that tiles kept guide or NGR by: of all tiles that hid something, which count by their blocks."""
-    some = [j for j in found if np.nansum(j.blocks) > 0]
-    if not some:
-        return {}
-    blocks = np.nan_to_num(np.array([j.blocks for j in some]))  # (tiles, bands)
-    hidden: dict[str, Any] = {}
-    for name in ("guide_hidden", "ngr_hidden"):
-        square = np.array([getattr(j, name) for j in some], float) ** 2
-        weight = np.where(np.isfinite(square), blocks, 0)
-        with np.errstate(invalid="ignore"):
-            hidden[name] = tuple(np.sqrt((np.nan_to_num(square) * weight).sum(0) / weight.sum(0)).tolist())
-    return expected.choice(some[0]._replace(blocks=tuple(blocks.sum(0).tolist()), **hidden), asked)
+    hidden = {}
+    for name in dict.fromkeys(name for j, _ in found for name in j.hidden):
+        measured = [i for i, (j, _) in enumerate(found) if name in j.hidden]
+        weights = blocks[measured] if blocks[measured].any() else np.ones_like(blocks[measured])
+        hidden[name] = mean([found[i][0].hidden[name] for i in measured], weights, 2)
+    rmse, bias, doubt = (
+        mean([getattr(j, name) for j, _ in found], count[:, None], 1 + (name == "rmse"))
+        for name in ("rmse", "bias", "doubt")
+    )
+    return Judgement(found[0][0].method, {}, rmse, bias, doubt, hidden, tuple(blocks.sum(0).tolist()))
 
 
 def nothing_usable(sizes: Mapping[Any, int]) -> InputError:

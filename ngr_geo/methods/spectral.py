@@ -117,12 +117,6 @@ class Subspace(NamedTuple):
         return self.unit * torch.einsum("br,rhw->bhw", self.vectors, coefficients)
 
 
-def unjudged(method: str, bands: int) -> Judgement:
-    """Return the record of a method whose errors are not known."""
-    nothing = (float("nan"),) * bands
-    return Judgement(method, *(nothing,) * (len(Judgement._fields) - 1))
-
-
 def error_of(image: Tensor, truth: Tensor, where: Tensor, noise: Tensor) -> float:
     """Return the RMSE on hidden data, bands weighted by their noise; beyond `FAR` deviations it is cut: an impulse is none."""
     if not where.any():

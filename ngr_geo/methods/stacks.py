@@ -56,7 +56,7 @@ class Stack:
     @property
     def entries(self) -> tuple[str, ...]:
         """What a row of the record holds."""
-        return ("missing", *records.COMMON, *(["unseen"] if len(self.dates) > 1 else []))
+        return ("missing", *records.COMMON, *((*records.BLENDED, "unseen") if len(self.dates) > 1 else ()))
 
     def fit(self, sample: Sample, progress: Progress | None = None) -> StackModel:
         """Return what there is to learn of the scene.
@@ -98,7 +98,7 @@ class Stack:
         model = replace(model, place=place if "," in place else "")
         if model.bands is None:
             return model
-        return replace(model, judgement={d: _for_all(j, model.bands) for d, j in model.judgement.items()})
+        return replace(model, judgement={d: j.for_all(model.bands) for d, j in model.judgement.items()})
 
     def kept(self, folder: work.Work, learn: Callable[[], StackModel]) -> tuple[StackModel, Any]:
         """Return the model that a work folder keeps, learnt where it has none or a damaged one; and as tasks are to load it."""
@@ -236,16 +236,6 @@ def missing_in(observed: Any, take_part: Any) -> Any:
 def _seen_on_no_date(missing: Any, fill: Any) -> Any:
     """Return what is filled (time, y, x) though it is `missing` (time, y, x) on all dates; nowhere with one date alone."""
     return fill.any(axis=1) & missing.all(axis=0) & (len(missing) > 1)
-
-
-def _for_all(judgement: Any, bands: NDArray[np.bool_]) -> Any:
-    """Return a judgement with NaN for the bands that took no part."""
-    wide = {}
-    for name in judgement._fields[1:]:
-        column = np.full(len(bands), np.nan)
-        column[bands] = getattr(judgement, name)
-        wide[name] = tuple(column.tolist())
-    return judgement._replace(**wide)
 
 
 def _scaling(

@@ -16,7 +16,7 @@ from ..errors import InputError
 from ..raster.cube import SPECTRAL_BANDS
 from ..record import number
 from . import views
-from .facts import hidden_rmse
+from .facts import MEMBERS, hidden_rmse
 from .pictures import SOFT, blank
 
 _LINES = ("#2563a8", "#d9622b", "#3a8f5c", "#8a4fa3", "#b3892b", "#4aa3b8", "#c0447c")
@@ -74,7 +74,7 @@ def _expected_of_dates(
     days: list[str],
     bands: list[str],
 ) -> Figure:
-    both = any(np.isfinite(hidden_rmse(row, "ngr")) for row in rows)
+    both = any(np.isfinite(hidden_rmse(row, name)) for row in rows for name in MEMBERS if name != "guide")
     figure = blank(5.0, 4.6 if both else 3.2, layout="constrained")
     axes = figure.subplots(2 if both else 1, 1, sharex=True, squeeze=False, height_ratios=(3, 2) if both else None)[
         :, 0
@@ -100,14 +100,15 @@ def _expected_of_dates(
 
 
 def _compared(axis: Any, places: NDArray[np.float64], rows: Sequence[Mapping[str, Any]]) -> None:
-    """Draw the errors of guide and NGR that one was chosen by; hollow where the other one was kept."""
-    for method, name, shift, colour in (("guide", "guide", -0.1, _LINES[0]), ("ngr", "NGR", 0.1, _LINES[1])):
-        errors = np.array([hidden_rmse(row, method) for row in rows])
-        kept = np.array([row.get("method") == method for row in rows])
-        style: dict[str, Any] = {"ls": "", "ms": 6, "color": colour, "marker": "o"}
-        axis.plot([], [], label=name, **style)
+    """Draw the errors on hidden pixels of the members and of their blend; hollow where another one was kept."""
+    shown = [name for name in MEMBERS if any(np.isfinite(hidden_rmse(row, name)) for row in rows)]
+    for index, name in enumerate(shown):
+        errors = np.array([hidden_rmse(row, name) for row in rows])
+        kept = np.array([row.get("method") == name for row in rows])
+        style: dict[str, Any] = {"ls": "", "ms": 6, "color": _LINES[index % len(_LINES)], "marker": "o"}
+        axis.plot([], [], label=MEMBERS[name], **style)
         for where, how in ((kept, "full"), (~kept, "none")):
-            axis.plot(places[where] + shift, errors[where], fillstyle=how, **style)
+            axis.plot(places[where] + 0.15 * (index - (len(shown) - 1) / 2), errors[where], fillstyle=how, **style)
     axis.set_ylabel("RMSE on hidden pixels")
 
 

@@ -6,7 +6,7 @@ The record may have gone through other hands, as tags of a file: what is not as 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -19,6 +19,8 @@ from ..wording import counted, percent
 
 LETTERS, ROWS = 2000, 400
 """Of a text, and of a table, at most."""
+MEMBERS = {"guide": "guide", "ngr": "NGR", "local": "local", "kriging": "kriging", "blend": "blend"}
+"""What a date can be filled by, as a reader sees it."""
 TITLES = {
     "decloud": "Clouds removed",
     "inpaint": "Gaps filled",
@@ -85,13 +87,24 @@ def _choice(row: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def hidden_rmse(row: Mapping[str, Any], method: str) -> float:
-    """Return the error on hidden pixels of guide or NGR that one of them was chosen by; NaN where none is recorded."""
+    """Return the error on hidden pixels of a member, or of a "blend", that the choice was made by; NaN where none is recorded."""
     return number(_choice(row).get(method))
 
 
-def _hidden(row: Mapping[str, Any], method: str) -> float:
-    """Return the error on hidden pixels of a date of a stack, or of a spectral cube, which records it apart."""
-    return hidden_rmse(row, method) if _choice(row) else number(row.get(f"{method}_rmse"))
+def _hidden_of(name: str) -> Callable[[Mapping[str, Any]], str]:
+    """Return the function of a row that gives the error of a member on hidden pixels as text."""
+    return lambda row: figure(hidden_rmse(row, name))
+
+
+def _weights(row: Mapping[str, Any]) -> str:
+    """Return the weights of the members that a date is blended from, as text."""
+    weights = _choice(row).get("weights")
+    table = (
+        {MEMBERS.get(str(n), short(str(n))): number(w) for n, w in weights.items()}
+        if isinstance(weights, Mapping)
+        else {}
+    )
+    return short(", ".join(f"{name} {weight:.2f}" for name, weight in table.items()), 80)
 
 
 def expected(row: Mapping[str, Any]) -> float:
@@ -150,8 +163,8 @@ def dates_table(cube: Cube, rows: Sequence[Mapping[str, Any]]) -> Table | None:
         "Filled": lambda row: _percent(row.get("filled")),
         "Kept": _method,
         "Chosen by": lambda row: short(_choice(row).get("by", ""), 80),
-        "Hidden RMSE, guide": lambda row: figure(_hidden(row, "guide")),
-        "Hidden RMSE, NGR": lambda row: figure(_hidden(row, "ngr")),
+        **{f"Hidden RMSE, {word}": _hidden_of(name) for name, word in MEMBERS.items()},
+        "Weights": _weights,
         "Seen on no date": lambda row: _percent(row.get("unseen")) if number(row.get("unseen")) > 0 else "",
         "Expected RMSE": lambda row: figure(expected(row)),
     }

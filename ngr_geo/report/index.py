@@ -132,14 +132,13 @@ def _row(file: store.Record, cube: Cube, model: StackModel | None) -> dict[str, 
         row |= {"outcome": str(file["outcome"])} | _from_model(filled.tolist(), cube, model)
     else:
         verdicts = json.loads(str(file["verdicts"]))
-        methods = [v[1] for v in verdicts]
+        judged = [judgement for _, judgement in verdicts]
         row |= {
             "filled": float(np.mean(file["filled"]) / max(int(file["pixels"]), 1)),
-            "method": "+".join(dict.fromkeys(methods)),
+            "method": "+".join(dict.fromkeys(j["method"] for j in judged)),
             "steps": np.nan,
         }
-        errors = [t[1 if m == "ngr" else 0] for m, t in zip(methods, file["errors"], strict=True)]
-        errors = [float(np.nanmean(e)) for e in errors if np.isfinite(e).any()]
+        errors = [float(np.nanmean(j["rmse"])) for j in judged if np.isfinite(j["rmse"]).any()]
         row |= {"expected_rmse": float(np.sqrt(np.mean(np.square(errors)))) if errors else np.nan}
     return row | {key: file.notes.get(key) for key in ("seconds", "worker", "device")}
 
@@ -151,14 +150,13 @@ def _from_model(filled: Sequence[int], cube: Cube, model: StackModel | None) -> 
     dates = [d for d in np.flatnonzero(filled).tolist() if d in model.judgement]
     judged = [model.judgement[d] for d in dates]
     errors = [
-        float(np.nanmean(np.asarray(j.ngr_rmse if j.method == "ngr" else j.guide_rmse) * model.deviation[d, :, 0, 0]))
-        for d, j in zip(dates, judged, strict=True)
+        float(np.nanmean(np.asarray(j.rmse) * model.deviation[d, :, 0, 0])) for d, j in zip(dates, judged, strict=True)
     ]
     weights = np.asarray(filled)[dates]
     mean = float(np.sqrt(np.average(np.square(errors), weights=weights))) if dates else np.nan
     return {
         "method": "+".join(dict.fromkeys(j.method for j in judged)),
-        "steps": model.steps if any(j.method == "ngr" for j in judged) else 0,
+        "steps": model.steps if any("ngr" in j.weights for j in judged) else 0,
         "expected_rmse": mean,
     }
 

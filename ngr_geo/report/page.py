@@ -219,7 +219,9 @@ def _charts(result: Result, rows: Sequence[Mapping[str, Any]], found: Spectra | 
             any(isinstance(row.get("choice"), Mapping) and "ngr" in row["choice"] for row in rows)
             and result.before.shape[1] < SPECTRAL_BANDS
         ):
-            caption += " Below: guide and NGR on the hidden pixels that one was chosen by, full where it was kept."
+            caption += (
+                " Below: members and blend on the hidden pixels that weights were fitted on; full: what was kept."
+            )
         drawn.append(_chart(charts.expected(rows, result.after.raster), "Expected error per band", caption))
     if found is not None:
         noise = read_json(result.after.raster.attrs.get("ngr_noise"))

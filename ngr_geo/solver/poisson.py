@@ -89,10 +89,13 @@ class Gaps(NamedTuple):
         return cycle(self.levels, rhs).mul_(self.missing)
 
 
-def gaps_of(observed: Tensor, like: Tensor) -> Gaps:
-    """Return the gaps where images such as `like` (..., h, w) are not `observed`, which broadcasts to them."""
+def gaps_of(observed: Tensor, like: Tensor, tether: float = TETHER) -> Gaps:
+    """Return the gaps where images such as `like` (..., h, w) are not `observed`, which broadcasts to them.
+
+    `tether`: ε of `hold`, a power of two.
+    """
     missing = ~observed.to(like.device)
-    return Gaps(missing.to(like.dtype), levels_of(missing, TETHER, like.dtype))
+    return Gaps(missing.to(like.dtype), levels_of(missing, tether, like.dtype))
 
 
 @torch.no_grad()

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from ngr_geo import sample
-from ngr_geo.guides.base import Member, Prediction, Window
+from ngr_geo.guides.base import Guide, Prediction, Window
 
 
 class Mean:
@@ -27,7 +27,7 @@ class Mean:
         others = [d for d in range(len(window.values)) if d != date]
         known = window.observed[others].to(window.values)[:, None]
         image = (window.values[others] * known).sum(0) / known.sum(0).clamp(min=1) + 0 * fitted[:, None, None]
-        return Prediction(image, known[:, 0], seen.observed[date], tuple(others))
+        return Prediction(image, known[:, 0], seen.observed[date], tuple(others), window.values[others].flatten(0, 1))
 
     def packed(self, fitted: Any) -> tuple[dict[str, Tensor], dict[str, Any]]:
         return {"mean": fitted}, {"name": "mean"}
@@ -37,11 +37,11 @@ class Mean:
         return tensors["mean"]
 
 
-def test_another_member_takes_the_place_of_the_regression(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_another_guide_takes_the_place_of_the_regression(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     stack = sample("slovenia").isel(time=slice(1, 4), y=slice(20, 68), x=slice(10, 58))
     keywords: dict[str, Any] = {"method": "guide", "dates": "2023-08-15", "tile": 48, "overlap": 8}
     usual = stack.ngr.decloud(**keywords)
-    other: Member = Mean()
+    other: Guide = Mean()
     for module in ("guides.members", "methods.problem", "methods.filling"):
         monkeypatch.setattr(f"ngr_geo.{module}.GUIDE", other)
     here, kept = stack.ngr.decloud(**keywords), stack.ngr.decloud(work=tmp_path, **keywords)

@@ -20,7 +20,8 @@ def _table(gains: list[float]) -> judge.Table:
     """A table of two members whose gain in dB differs from block to block: one band, blocks of 100 pixels."""
     first = np.full((len(gains), 1), 100.0)
     second = first * 10 ** (-np.array(gains)[:, None] / 10)
-    return judge.Table(np.stack([first, second]), np.full((len(gains), 1), 100.0))
+    products = np.stack([np.stack([first, np.sqrt(first * second)]), np.stack([np.sqrt(first * second), second])])
+    return judge.Table(products, np.full((len(gains), 1), 100.0))
 
 
 def test_blocks_are_blobs_cut_by_cells() -> None:
@@ -63,7 +64,47 @@ def test_the_gain_is_sure_where_blocks_agree() -> None:
     ],
 )
 def test_the_tie_rule(gains: list[float], kept: bool) -> None:
-    assert judge.keeps(_table(gains)) is kept
+    assert judge.keeps(_table(gains), usual=0.1) is kept
+
+
+def _errors(blocks: int, scale: list[float], shared: float = 0.0, seed: int = 0) -> judge.Table:
+    """The table of members whose errors have these deviations, and in common this share of their variance."""
+    random = np.random.default_rng(seed)
+    common = random.standard_normal((blocks, 1, 1))
+    own = random.standard_normal((blocks, len(scale), 50))
+    error = (np.sqrt(shared) * common + np.sqrt(1 - shared) * own) * np.array(scale)[None, :, None]
+    return judge.Table(np.einsum("kmn,kpn->mpk", error, error)[..., None], np.full((blocks, 1), 50.0))
+
+
+def test_weights_are_equal_without_evidence() -> None:
+    np.testing.assert_allclose(judge.weights(None, 4), 0.25)
+    np.testing.assert_allclose(judge.weights(_table([]), 2), 0.5)
+
+
+def test_weights_are_those_of_least_error_where_there_is_evidence() -> None:
+    """Of independent errors these are the inverse variances; and more blocks lead nearer to them."""
+    scale = [1.0, 1.5, 2.0]
+    ideal = np.array(scale) ** -2.0 / np.sum(np.array(scale) ** -2.0)
+    far = [np.abs(judge.weights(_errors(blocks, scale), 3) - ideal).max() for blocks in (1, 2000)]
+    assert far[1] < 0.02
+    assert far[0] < np.abs(1 / 3 - ideal).max()
+
+
+def test_a_member_that_is_plainly_worse_gets_no_weight() -> None:
+    found = judge.weights(_errors(30, [1.0, 1.1, 5.0], shared=0.7), 3)
+    assert found[2] == 0
+    assert found.sum() == pytest.approx(1)
+    assert (found >= 0).all()
+    assert judge.weights(_errors(3, [1.0, 20.0]), 2)[1] < 0.05
+
+
+def test_the_error_of_a_blend_is_that_of_its_weights() -> None:
+    table = _errors(40, [1.0, 1.2, 1.4], shared=0.3)
+    best = judge.weights(table, 3)
+    found = float(table.rmse_of(best)[0])
+    assert found < float(table.rmse().min())
+    for other in np.random.default_rng(1).dirichlet([1, 1, 1], 200):
+        assert found < 1.02 * float(table.rmse_of(other)[0])
 
 
 def test_the_record_has_the_figures_of_the_choice() -> None:
@@ -71,10 +112,11 @@ def test_the_record_has_the_figures_of_the_choice() -> None:
     clear = stack.ngr.decloud(clouds="SCL", dates="2023-08-18")
     row = json.loads(clear.attrs["ngr_dates"])[2]
     choice = row["choice"]
-    assert "blocks of hidden pixels" in choice["by"] or choice["by"].startswith("guide kept")
-    assert 0 < choice["guide"] < 2000
-    if "ngr" in choice and row["method"] == "guide":
-        assert choice["guide"] < 1.2 * choice["ngr"]
+    assert choice["by"] == f"weights fitted on {choice['blocks']} blocks of hidden pixels"
+    assert all(0 < choice[name] < 2000 for name in ("guide", "local", "kriging"))
+    if row["method"] == "blend":
+        assert sum(choice["weights"].values()) == pytest.approx(1, abs=1e-3)
+        assert choice["blend"] < 1.05 * min(choice[name] for name in choice["weights"])
     table = facts.dates_table(cubes.read(clear), json.loads(clear.attrs["ngr_dates"]))
     assert table is not None
     assert {"Chosen by", "Hidden RMSE, guide", "Expected RMSE"} <= set(table["head"])

@@ -185,8 +185,6 @@ def test_expected_errors_of_a_cube_are_a_line(cube: xr.DataArray, tmp_path: Path
             "method": "guide",
             "kind": "gaussian",
             "filled": 0.0,
-            "guide_rmse": 0.01,
-            "ngr_rmse": None,
             "expected": table,
         }
     ]
