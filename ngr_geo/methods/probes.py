@@ -25,6 +25,7 @@ from .problem import (
     answers_by,
     answers_of,
     cells_of,
+    cropped,
     integrate,
     problem_of,
     unjudged,
@@ -34,6 +35,8 @@ PROBES = 4
 """Cells of the scene, for each date, in which errors are measured; twice in each."""
 LEAST_SHARE = 0.05
 """Share of a cell's pixels that has to be observed for more of them to be hidden."""
+GAP_CELLS = 8
+"""Cells with gaps of a date in which the error expected there is worked out, about."""
 PROBE_SHARE = 0.2
 PROBE_WIDEST = 1 / 4
 """So much of what is seen is hidden in each, in blobs up to so much of the cell: as wide as the gaps, as far as that goes."""
@@ -257,8 +260,9 @@ def expecting(
     if not known:
         return judgement
     squares, counts = np.zeros((2, len(known[0].rms))), np.zeros(2)
-    some = [(problem, gap) for problem, gap in gaps if gap.any()]
-    for problem, gap in some[:: max(1, len(some) // PROBES)]:
+    cells = [(whole, gap, cell) for whole, gap in gaps for cell in cells_of(tuple(gap.shape)) if gap[cell].any()]
+    for whole, all_gaps, cell in cells[:: max(1, len(cells) // GAP_CELLS)]:
+        problem, gap = cropped(whole, *cell), all_gaps[cell]
         answer = answer_of(problem, judgement.weights, networks, scale)
         for where, kind, columns in _situations(problem, answer, gap):
             counts[kind] += int(where.sum())

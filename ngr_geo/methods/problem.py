@@ -242,6 +242,11 @@ def cells_of(shape: tuple[int, ...]) -> Iterator[tuple[slice, slice]]:
             yield slice(top, bottom), slice(left, right)
 
 
+def cropped(problem: Problem, rows: slice, columns: slice) -> Problem:
+    """Return a part of a problem."""
+    return Problem(problem.date, *(part[..., rows, columns] for part in problem[1:]))
+
+
 def example_of(problem: Problem, scale: dict[int, Tensor]) -> Example:
     """Return a problem as an example; those with much to fill are drawn more often, as long as they can teach it."""
     weight = min(float((~problem.seen).sum()), 4.0 * float(problem.seen.sum()))

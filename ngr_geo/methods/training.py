@@ -19,7 +19,7 @@ from ..progress import Progress
 from ..solver import Small
 from ..solver.train import Example, Training, train
 from ..tiling.threads import threads
-from .problem import Problem, Settings, Trial, cells_of, error_of, example_of, hidden_from, problems_of
+from .problem import Problem, Settings, Trial, cells_of, cropped, error_of, example_of, hidden_from, problems_of
 
 CHECK_EVERY = 10
 PATIENCE = 4
@@ -56,8 +56,7 @@ def trials_of(problems: Sequence[Problem], stop: Sequence[Tensor], score: Sequen
             a, b = stop[number // per_window][date], score[number // per_window][date]
             for rows, columns in cells_of(tuple(a.shape)):
                 x, y = a[rows, columns], b[rows, columns]
-                part = Problem(date, *(t[..., rows, columns] for t in problem[1:]))
-                found.append((min(int(x.sum()), int(y.sum())), Trial(part, x, y)))
+                found.append((min(int(x.sum()), int(y.sum())), Trial(cropped(problem, rows, columns), x, y)))
         found.sort(key=lambda pair: -pair[0])
         trials += [trial for count, trial in found[:each] if count]
     return trials
