@@ -318,7 +318,7 @@ def test_plan_tells_what_would_be_done(sample: xr.Dataset) -> None:
 @pytest.mark.parametrize(
     ("keywords", "error", "says"),
     [
-        ({"method": "magic"}, InputError, "auto, ngr, guide, paper"),
+        ({"method": "magic"}, InputError, "auto, guide, ngr, local, kriging, paper"),
         ({"steps": 0}, InputError, "steps 0, expected a whole number from 1"),
         ({"tile": 32, "overlap": 16}, InputError, "tiles of 32 pixels"),
         ({"device": "cuda:99"}, InputError, "cuda:99"),

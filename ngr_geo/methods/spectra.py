@@ -174,11 +174,15 @@ class Spectra:
 
 def _judgements(stats: Mapping[str, NDArray[Any]]) -> list[tuple[str, Judgement]]:
     """Return which fault a tile found on each date, and the errors expected there."""
+    from .problem import Judgement
+
     return [(kind, Judgement(**table)) for kind, table in json.loads(str(stats["verdicts"]))]
 
 
 def _of_tiles(found: Sequence[tuple[Judgement, float]]) -> Judgement:
     """Return the judgement of a date from those of its tiles, which count by how many values of each are filled."""
+    from .problem import Judgement
+
     count = np.array([count for _, count in found])
     count = count if count.any() else np.ones(len(found))
     blocks = np.nan_to_num(np.array([j.blocks for j, _ in found]))  # (tiles, bands)
