@@ -215,7 +215,12 @@ def with_(change: Callable[[xr.DataArray], xr.DataArray]) -> Callable[[], xr.Dat
         (with_(lambda d: d), lambda d: d.ngr.denoise(bad_bands=list(range(BANDS))), InputError, "flagged bad"),
         (with_(lambda d: d), lambda d: d.ngr.fill_deadlines(lines=[999]), MaskError, "pixel indices"),
         (with_(lambda d: d), lambda d: d.ngr.fill_deadlines(lines={"diagonals": [1]}), MaskError, "columns"),
-        (with_(lambda d: d), lambda d: d.ngr.denoise(method="best"), InputError, "auto, guide, ngr, local, kriging, paper"),
+        (
+            with_(lambda d: d),
+            lambda d: d.ngr.denoise(method="best"),
+            InputError,
+            "auto, guide, ngr, local, kriging, paper",
+        ),
         (with_(lambda d: d.where(False)), lambda d: d.ngr.denoise(), InputError, "all are nodata"),
         (with_(lambda d: d.astype(complex)), lambda d: d.ngr.denoise(), InputError, "complex"),
         (with_(lambda d: d.assign_attrs(bbl=[1, 0])), lambda d: d.ngr.denoise(), InputError, "2 entries"),
