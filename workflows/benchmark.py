@@ -1,6 +1,6 @@
 """Measures quality and speed of ngr_geo beside simple methods.
 
-python workflows/benchmark.py {country,decloud,equal-time,hyperspectral,scale,trust} [options]
+python workflows/benchmark.py {country,decloud,equal-time,gpu,hyperspectral,scale,trust} [options]
 
 It needs the development data: the folder that NGR_GEO_DATA names, by default ../shared/data. Tables are printed; `decloud` and
 `hyperspectral` also write them below --out. `python workflows/benchmark.py decloud --help` lists the options of one benchmark.
@@ -12,7 +12,7 @@ import argparse
 import os
 from pathlib import Path
 
-from benchmarks import against, common, country, decloud, hyperspectral, scale, trust
+from benchmarks import against, common, country, decloud, gpu, hyperspectral, scale, trust
 from benchmarks.cases import PROTOCOLS
 from benchmarks.common import OURS
 from benchmarks.faults import CUBES, TASKS
@@ -27,6 +27,8 @@ def main() -> None:
     if chosen.benchmark == "country":
         country.run(chosen.tiles, chosen.sleep, chosen.workers, chosen.threads, chosen.out)
         return
+    if chosen.benchmark == "gpu":
+        gpu.check()
     if not common.DATA.is_dir():
         parser.error(f"the development data is not at {common.DATA}: set NGR_GEO_DATA")
     if chosen.benchmark == "decloud":
@@ -39,6 +41,8 @@ def main() -> None:
         against.run(chosen.against, chosen.repeats)
     elif chosen.benchmark == "scale":
         scale.run(chosen.parts, chosen.sizes, chosen.method, chosen.out)
+    elif chosen.benchmark == "gpu":
+        gpu.run(chosen.parts, chosen.size, chosen.tiles, chosen.steps)
     else:
         trust.of_dates(chosen.cases)
         trust.of_cubes(chosen.cubes, chosen.tasks, chosen.method, chosen.seeds)
@@ -52,6 +56,9 @@ def _parser() -> argparse.ArgumentParser:
     of_faults = each.add_parser("hyperspectral", help="simulated faults on clean cubes: PSNR, SSIM, SAM and ERGAS")
     of_scenes = each.add_parser("scale", help="how time and memory grow with the scene")
     of_country = each.add_parser("country", help="what a scheduler costs for a great many tiles; needs no data")
+    of_gpus = each.add_parser(
+        "gpu", help="tiles a second, share of peak and memory of a GPU, beside the CPU; paper in full"
+    )
     of_errors = each.add_parser("trust", help="expected errors and intervals against the true errors")
 
     for one in (of_clouds, of_errors):
@@ -76,6 +83,10 @@ def _parser() -> argparse.ArgumentParser:
     of_time.add_argument("--seconds", type=float, default=0.0, help="the budget; default: what `auto` takes")
     of_scenes.add_argument("--sizes", nargs="+", type=int, default=[1000, 2000, 4000, 8000], help="sides of the scenes")
     of_scenes.add_argument("--parts", nargs="+", default=list(scale.PARTS), choices=scale.PARTS, help="what to measure")
+    of_gpus.add_argument("--parts", nargs="+", default=list(gpu.PARTS), choices=gpu.PARTS, help="what to measure")
+    of_gpus.add_argument("--size", type=int, default=2048, help="side of the scene")
+    of_gpus.add_argument("--tiles", nargs="+", type=int, default=[256, 512, 1024], help="sides of its tiles")
+    of_gpus.add_argument("--steps", type=int, help="of the published algorithm; default: all 15 000")
     of_country.add_argument("--tiles", type=int, default=100_000, help="how many tiles")
     of_country.add_argument("--sleep", type=float, default=0.1, help="seconds that each takes")
     of_country.add_argument("--workers", type=int, default=2, help="processes")
