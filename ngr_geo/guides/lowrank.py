@@ -39,23 +39,29 @@ def fit(values: Tensor, observed: Tensor, rank: int, sweeps: int = 15) -> Factor
     patterns, group = _patterns(observed.T)
     sizes = torch.bincount(group, minlength=len(patterns))
     flat, one, rows = _condensed(precise(values * observed[..., None]).flatten(1), group, sizes.tolist())
-    seen = torch.repeat_interleave(patterns, torch.tensor(rows, device=values.device), dim=0).T.to(flat)  # (T, N')
+    kind = torch.arange(len(rows), device=values.device).repeat_interleave(
+        torch.tensor(rows, device=values.device)
+    )  # (N',)
+    seen = patterns[kind].T.to(flat)  # (T, N')
+    each = seen.repeat_interleave(bands, 0).T
     share, known = sizes * patterns.T.to(flat), observed.any(0)  # (T, G)
     count = share.sum(1).clamp(min=1)[:, None]
     mean = (one.T @ flat).reshape(dates, bands) / count
     square = flat.square().sum(0).reshape(dates, bands)
     variance = square / count - mean.square()
-    centred = (flat - one * mean.flatten()) * seen.repeat_interleave(bands, 0).T
+    centred = (flat - one * mean.flatten()) * each
     loading = principal(centred.T)[1][:, :rank].flip(1).reshape(dates, bands, rank) * 0.5
     model, least = Factors(loading, mean, variance.clamp(min=FLOOR), known), FLOOR * variance.clamp(min=FLOOR)
     unit = torch.eye(rank + 1, dtype=flat.dtype, device=flat.device)
     target = flat.unflatten(1, (dates, bands)).transpose(0, 1)  # (T, N', B), 0 where not observed
     for _ in range(sweeps):
-        projection, covariance = _posterior(model, patterns)
-        parts = (flat - one * model.mean.flatten()).split(rows)
-        score = torch.cat([part @ p.T for part, p in zip(parts, projection, strict=True)])
+        scaled, covariance = _posterior(model, patterns)
+        evidence = ((flat - one * model.mean.flatten()) * each) @ scaled.flatten(0, 1)  # (N', R)
+        score = (covariance[kind] @ evidence[..., None])[..., 0]
         basis = torch.cat([score, one], dim=1)  # (N', R+1): the last column carries the mean
-        moment, cross = (seen[..., None] * basis).mT @ basis, basis.T @ target  # (T, R+1, R+1), (T, R+1, B)
+        squares = (basis[:, :, None] * basis[:, None]).flatten(1)
+        moment = (seen @ squares).unflatten(1, (rank + 1, rank + 1))  # (T, R+1, R+1)
+        cross = basis.T @ target  # (T, R+1, B)
         moment[:, :-1, :-1] += torch.einsum("tg,grs->trs", share, covariance)
         moment += (1e-9 * moment.diagonal(dim1=1, dim2=2).mean(1) + ~known)[:, None, None] * unit
         solution = torch.linalg.solve(moment, cross)
@@ -72,7 +78,12 @@ def complete(model: Factors, values: Tensor, observed: Tensor) -> Tensor:
     """
     patterns, group = _patterns(observed.flatten(1))
     order, sizes = torch.argsort(group, stable=True), torch.bincount(group, minlength=len(patterns)).tolist()
-    projection = _posterior(model, patterns)[0].to(values)
+    scaled, covariance = _posterior(model, patterns)
+    scores = (covariance.flatten(0, 1) @ scaled.flatten(0, 1).T).unflatten(
+        0, covariance.shape[:2]
+    )  # (G, R, T·B), of all dates
+    observable = (patterns & model.known.to(patterns.device)).repeat_interleave(values.shape[1], 1)  # (G, T·B)
+    projection = (scores * observable[:, None]).to(values)
     loading, mean = (part.to(values).flatten(0, 1) for part in (model.loading, model.mean[..., None]))
     parts = (values.flatten(0, 1).flatten(1) - mean).index_select(1, order).split(sizes, dim=1)
     score = torch.cat([p @ part for p, part in zip(projection, parts, strict=True)], dim=1)  # (R, n)
@@ -81,14 +92,16 @@ def complete(model: Factors, values: Tensor, observed: Tensor) -> Tensor:
 
 
 def _posterior(model: Factors, patterns: Tensor) -> tuple[Tensor, Tensor]:
-    """Return, for each pattern of dates (G, T), what makes scores (G, R, T·B) of centred values, and their covariance (G, R, R)."""
+    """Return the weight  Ψ⁻¹W  of each channel (T, B, R), and the covariance of scores for each pattern of dates (G, T), (G, R, R).
+
+    Scores are the covariance times the weighted sum of what is observed of a centred pixel.
+    """
     loading = model.loading.to(patterns.device)
     seen = (patterns & model.known.to(patterns.device)).to(loading)
-    scaled = loading / model.noise.to(loading)[..., None]  # Ψ⁻¹W, (T, B, R)
+    scaled = loading / model.noise.to(loading)[..., None]
     information = torch.einsum("tbr,tbs->trs", scaled, loading)
     unit = torch.eye(loading.shape[-1], dtype=loading.dtype, device=loading.device)
-    covariance = torch.linalg.inv(torch.einsum("gt,trs->grs", seen, information) + unit)
-    return torch.einsum("grs,gt,tbs->grtb", covariance, seen, scaled).flatten(2), covariance
+    return scaled, torch.linalg.inv(torch.einsum("gt,trs->grs", seen, information) + unit)
 
 
 def _condensed(flat: Tensor, group: Tensor, sizes: Sequence[int]) -> tuple[Tensor, Tensor, list[int]]:
