@@ -141,7 +141,7 @@ def _step(cube: Cube) -> float:
     """Return the time of one step of training."""
     import torch
 
-    from .guides.dates import REFERENCES
+    from .guides.choice import REFERENCES
     from .solver.network import Small
     from .solver.train import Example, Training, train
     from .tiling.threads import threads

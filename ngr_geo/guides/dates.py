@@ -1,8 +1,9 @@
 """The guide for cloud removal: each date predicted from the others that predict it best.
 
-A low-rank model fills the gaps of the references, a ridge regression on their 3x3 neighbourhoods predicts the date, a local
-regression corrects what varies over the scene. One date alone is interpolated from its own clear pixels. The edges of clouds
-are closed afterwards, by the X step that holds the observed pixels (a Poisson fill of the guide's gradients).
+A low-rank model fills the gaps of the others. A ridge regression on the 3x3 neighbourhoods of some of them and the pixels of more
+predicts the date, and a local regression corrects what varies over the scene. One date alone is interpolated from its own clear
+pixels. The edges of clouds are closed afterwards, by the X step that holds the observed pixels (a Poisson fill of the guide's
+gradients).
 """
 
 from __future__ import annotations
@@ -18,12 +19,11 @@ from torch.nn import functional
 
 from . import lowrank, regression, spatial
 from .base import Prediction, Window
-from .covariance import precise
+from .choice import REFERENCES, Choice, choose, weights_of
 
-REFERENCES = 4
-"""Dates that a date is predicted from: each costs 36 features of four bands."""
 RANK = 8
-FACTOR_PIXELS = 30_000
+FACTOR_PIXELS, FACTOR_VALUES = 30_000, 150_000
+"""Pixels that the low-rank model is fitted on, and pixels times dates, at most."""
 OUTLIER = 6.0
 """Robust standard deviations beyond which a residual is an outlier."""
 EDGE = 3
@@ -31,15 +31,17 @@ EDGE = 3
 _FACTORS = ("loading", "mean", "noise", "known")
 FIT_PIXELS = 100_000
 """Pixels that one regression is fitted on, at most."""
-
-
+PATCHES = 4_000
+"""Pixels that the choice of references is made by, at most."""
+LEAST = 20
+"""Pixels of the sample that two dates have to show both for one to be predicted from the other."""
 DEVIATION_PIXELS = 10_000
 """Pixels that the standard deviation of a residual is taken from, about."""
 
 
 @dataclass(frozen=True)
 class DateGuide:
-    """What predicts each date. `regressions` has the dates with clear pixels, `nearest` (references, weights) the rest."""
+    """What predicts each date. `nearest` (references, weights) has those that share hardly a pixel with another date."""
 
     factors: lowrank.Factors | None
     regressions: dict[int, regression.Regression]
@@ -69,10 +71,10 @@ def fit(windows: Sequence[Window], seen: Sequence[Window], dates: Sequence[int],
     factors = lowrank.fit(pixels, clear, RANK)
     regressions, nearest = {}, {}
     for date in dates:
-        references = choose(pixels, clear, date)
-        if references:
-            landmarks = _landmarks(factors, pixels, clear, date, references)
-            regressions[date] = _regress(factors, windows, seen, date, references, landmarks)
+        choice = _choose(factors, seen, clear, date, _by_time(days, date))
+        if choice.references:
+            landmarks = _landmarks(factors, pixels, clear, date, choice.references)
+            regressions[date] = _regress(factors, windows, seen, date, choice, landmarks)
         else:
             nearest[date] = _in_time(days, factors.known.tolist(), date)
     return DateGuide(factors, regressions, nearest, 1.0, min(REFERENCES, total - 1))
@@ -95,13 +97,13 @@ def predict(guide: DateGuide, window: Window, seen: Window, date: int) -> Predic
         mean = sum((w * filled[r] for r, w in zip(references, weights, strict=True)), torch.zeros_like(filled[date]))
         return Prediction(mean, nothing, seen.observed[date], references, values[:0, 0])
     model = guide.regressions[date]
-    case = regression.problem(filled, window.observed, date, model.references, model.landmarks)
+    case = regression.problem(filled, window.observed, date, model.references, model.extras, model.landmarks)
     estimate = regression.predict(model, case)
     chosen = list(model.references)
     completed = filled[chosen].flatten(0, 1)
     trusted = _trusted(values[date] - estimate, seen.observed[date])
     if trusted.any():
-        estimate = estimate + regression.local(completed, values[date] - estimate, trusted)
+        estimate = estimate + regression.checked(completed, values[date] - estimate, trusted)
     context = torch.cat([completed, window.observed[chosen].to(values.dtype)])
     empty = values.new_zeros((guide.width - len(chosen)) * (bands + 1), *context.shape[1:])
     return Prediction(estimate, torch.cat([context, empty]), trusted, model.references, completed)
@@ -117,7 +119,7 @@ def packed(guide: DateGuide) -> tuple[dict[str, Tensor], dict[str, Any]]:
         "power": guide.power,
         "width": guide.width,
         "factors": guide.factors is not None,
-        "references": {date: list(r.references) for date, r in guide.regressions.items()},
+        "references": {date: [list(r.references), list(r.extras)] for date, r in guide.regressions.items()},
         "nearest": {date: [list(part) for part in pair] for date, pair in guide.nearest.items()},
     }
 
@@ -127,8 +129,8 @@ def unpacked(tensors: Mapping[str, Tensor], notes: Mapping[str, Any]) -> DateGui
     return DateGuide(
         lowrank.Factors(*(tensors[f"factors.{name}"] for name in _FACTORS)) if notes["factors"] else None,
         {
-            int(d): regression.Regression(tuple(r), tensors[f"regression.{d}"], tensors[f"landmarks.{d}"])
-            for d, r in notes["references"].items()
+            int(d): regression.Regression(tuple(r), tuple(e), tensors[f"regression.{d}"], tensors[f"landmarks.{d}"])
+            for d, (r, e) in notes["references"].items()
         },
         {int(d): (tuple(pair[0]), tuple(pair[1])) for d, pair in notes["nearest"].items()},
         notes["power"],
@@ -157,39 +159,39 @@ def _trusted(residual: Tensor, seen: Tensor) -> Tensor:
     return seen & ~(outlier & edge) if at_edge > 2 * elsewhere + 0.005 else seen
 
 
-def choose(pixels: Tensor, clear: Tensor, date: int) -> tuple[int, ...]:
-    """Return the dates that predict a date best, the best first; empty if nothing is known of it.
+def _choose(factors: lowrank.Factors, seen: Sequence[Window], clear: Tensor, date: int, order: Sequence[int]) -> Choice:
+    """Return what a date is predicted from: see `choice`. `clear` (N, T) is a sample, `order` the dates, nearest in time first."""
+    both = (clear & clear[:, [date]]).sum(0).tolist()
+    dates = [d for d in order if both[d] >= LEAST]
+    if not dates:
+        return Choice((), ())
+    patches, target = _patches(factors, seen, date, int(len(dates) > REFERENCES))  # all of a few are picked
+    return choose(patches, target, dates, weights_of(clear, date, dates))
 
-    Each other date is scored by the share of variance that a linear regression on its bands explains where both are clear,
-    times the share of the date's gaps in which it is clear.
 
-    Args:
-        pixels: (N, T, B) standardised.
-        clear: (N, T).
-        date: the one to be predicted.
+def _patches(factors: lowrank.Factors, seen: Sequence[Window], date: int, reach: int) -> tuple[Tensor, Tensor]:
+    """Return neighbourhoods (T, B, k, n) completed without a date, and what it shows (B, n), at some of its clear pixels.
+
+    They reach by so many pixels to each side.
     """
-    bands = pixels.shape[-1]
-    gaps = ~clear[:, date]
-    scores = {}
-    for other in range(pixels.shape[1]):
-        both = clear[:, date] & clear[:, other]
-        count = int(both.sum())
-        if other == date or count < regression.SAMPLES_PER_FEATURE * (9 * bands + bands + 1):
-            continue
-        x, y = precise(pixels[both, other]), precise(pixels[both, date])
-        x, y = x - x.mean(0), y - y.mean(0)
-        ridge = 1e-6 * count * torch.eye(bands, dtype=x.dtype, device=x.device)
-        left = y - x @ torch.linalg.solve(x.T @ x + ridge, x.T @ y)
-        explained = 1 - float(left.square().sum() / y.square().sum().clamp(min=1e-12))
-        cover = float(clear[gaps, other].float().mean()) if gaps.any() else 1.0
-        scores[other] = max(explained, 1e-3) * (cover + 1e-3)
-    return tuple(sorted(scores, key=lambda d: -scores[d])[:REFERENCES])
+    step = max(1, math.ceil(sum(int(w.observed[date].sum()) for w in seen) / PATCHES)) | 1
+    parts, shows = [], []
+    for window in seen:
+        (height, width), places = window.observed.shape[1:], window.observed[date].nonzero()[::step]  # (n, 2)
+        shift = torch.arange(-reach, reach + 1, device=places.device)
+        rows = (places[:, 0] + shift[:, None]).clamp(0, height - 1)  # (1 or 3, n)
+        columns = (places[:, 1] + shift[:, None]).clamp(0, width - 1)
+        flat = (rows[:, None] * width + columns).flatten(0, 1)  # (k, n)
+        near = Window(window.values.flatten(2)[:, :, flat], window.observed.flatten(1)[:, flat])
+        parts.append(_without(factors, near, date))
+        shows.append(window.values[date][:, places[:, 0], places[:, 1]])
+    return torch.cat(parts, -1), torch.cat(shows, -1)
 
 
 def _sample(windows: Sequence[Window]) -> tuple[Tensor, Tensor]:
-    """Return up to FACTOR_PIXELS pixels (N, T, B) and whether they are observed (N, T), evenly over the windows."""
-    total = sum(w.observed[0].numel() for w in windows)
-    step = max(1, math.ceil(total / FACTOR_PIXELS))
+    """Return pixels (N, T, B) for the low-rank model and whether they are observed (N, T), evenly over the windows."""
+    total, dates = sum(w.observed[0].numel() for w in windows), len(windows[0].observed)
+    step = max(1, math.ceil(total / min(FACTOR_PIXELS, FACTOR_VALUES / dates)))
     step += step % 2 == 0  # odd: never a whole number of rows of an even width
     pixels = torch.cat([w.values.flatten(2).permute(2, 0, 1)[::step] for w in windows])
     return pixels, torch.cat([w.observed.flatten(1).T[::step] for w in windows])
@@ -207,19 +209,24 @@ def _regress(
     windows: Sequence[Window],
     seen: Sequence[Window],
     date: int,
-    references: tuple[int, ...],
+    choice: Choice,
     landmarks: Tensor,
 ) -> regression.Regression:
     """Return the regression of a date on its references, over all windows."""
-    moments = regression.Moments(references, landmarks, windows[0].values[date])
-    share = FIT_PIXELS / max(1, sum(int(s.observed[date].sum()) for s in seen))
+    moments = regression.Moments(*choice, landmarks, windows[0].values[date])
+    count = sum(int(s.observed[date].sum()) for s in seen)
+    others = _crossed(seen, date) if count < regression.SAMPLES_PER_FEATURE * moments.linear else []
+    share = FIT_PIXELS / max(1, count)
     generator = torch.Generator().manual_seed(date)
     for window, part in zip(windows, seen, strict=True):
         filled = _without(factors, window, date)
+        fold = regression.folds_of(filled)
+        for number, other in enumerate(others):
+            filled[date] = torch.where(fold == number, _without(other, window, date)[date], filled[date])
         use = part.observed[date]
         if share < 1:
             use = use & (torch.rand(use.shape, generator=generator) < share).to(use.device)
-        moments.add(regression.problem(filled, window.observed, date, references, landmarks), window.values[date], use)
+        moments.add(regression.problem(filled, window.observed, date, *choice, landmarks), window.values[date], use)
     return moments.solve()
 
 
@@ -233,10 +240,35 @@ def _landmarks(
     return _without(factors, sample, date)[list(references), ..., 0].flatten(0, 1).T.contiguous()
 
 
+def _crossed(seen: Sequence[Window], date: int) -> list[lowrank.Factors]:
+    """Return the low-rank model without what a date shows in each fold.
+
+    From few pixels the model learns them by heart: what it expects of a date there is no evidence.
+    """
+    models = []
+    for fold in range(regression.FOLDS):
+        parts = [Window(s.values, s.observed.clone()) for s in seen]
+        for part in parts:
+            part.observed[date] &= regression.folds_of(part.observed) != fold
+        models.append(lowrank.fit(*_sample(parts), RANK))
+    return models
+
+
+def _apart(days: Sequence[float], date: int, other: int) -> float:
+    """Return by how much another date is later, in days; in dates if the days are unknown."""
+    return days[other] - days[date] if math.isfinite(days[other] - days[date]) else float(other - date)
+
+
+def _by_time(days: Sequence[float], date: int) -> list[int]:
+    """Return the other dates, nearest in time first."""
+    others = [d for d in range(len(days)) if d != date]
+    return sorted(others, key=lambda d: abs(_apart(days, date, d)))
+
+
 def _in_time(days: Sequence[float], known: Sequence[bool], date: int) -> tuple[tuple[int, ...], tuple[float, ...]]:
     """Return the dates and weights of an interpolation in time, for a date of which nothing is known."""
     others = [d for d in range(len(days)) if d != date and known[d]]
-    gap = {d: days[d] - days[date] if math.isfinite(days[d] - days[date]) else float(d - date) for d in others}
+    gap = {d: _apart(days, date, d) for d in others}
     before = max((d for d in others if gap[d] <= 0), key=lambda d: gap[d], default=None)
     after = min((d for d in others if gap[d] > 0), key=lambda d: gap[d], default=None)
     if before is None or after is None:

@@ -1,7 +1,8 @@
 """Regression of one date on the neighbourhoods of the others: scene-wide, by pattern of clouds, then local.
 
 The 3x3 neighbourhoods absorb sub-pixel shifts between dates. Where some reference dates are cloudy too, a pixel is predicted
-from those that are clear there, by a ridge regression fitted on all pixels where at least these are clear.
+from those that are clear there, by a ridge regression fitted on all pixels where at least these are clear. Where such pixels are
+few, evidence decides what a pattern is predicted by: errors in cells that were left out, in closed form from sums of products.
 
 What a linear map of the references cannot say, since fields, forests and roofs change in their own ways, radial functions of the
 references' bands add: a Gaussian process with the kernel  v·exp(-|z - z'|² / 2q)  of the q bands of all references at a pixel, seen
@@ -10,7 +11,7 @@ through some landmarks (the subset of regressors, Rasmussen & Williams 2006, ch.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -22,10 +23,15 @@ from .covariance import precise
 
 RIDGE = 3e-3
 """Penalty on standardised coefficients. Flat between 1e-4 and 1e-2 on the Romanian and Slovenian stacks."""
-SAMPLES_PER_FEATURE = 10
-"""A pattern of clear references seen in fewer pixels than this per feature is predicted from fewer references."""
+SAMPLES_PER_FEATURE = 12
+"""Where a pattern of clear references was seen in fewer pixels than this per feature, evidence decides: see `Moments`."""
+PENALTIES = (3e-4, 3e-3, 3e-2, 3e-1)
+FOLDS, CELL = 5, 6
+"""Parts of the evidence, and the side in pixels of the cells that a part is made of."""
 FEW = 0.05
 """Share of a Gaussian's weight on clear pixels below which the local regression fades: about 125 of 2500 pixels."""
+LOCAL_PIXELS = 2_500
+"""Pixels below which the local regression is checked: as many as its Gaussian covers."""
 PIXELS = 32_768
 """Pixels whose features are held in memory at a time."""
 LANDMARKS = 128
@@ -39,37 +45,47 @@ RADIAL = 0.1
 class Regression:
     """Coefficients for each pattern of clear references.
 
-    `references` (K,) indices of dates, best first; `coefficients` (2^K, F, B): rows of features that a pattern may not use
-    are zero, the last row is the constant. Bit k of a pattern is set where reference k is clear. `landmarks` (M, K·B): the bands
-    of all references at the pixels that the radial functions are centred on.
+    `references` (K,) indices of dates, best first; `extras` (E,) more of them, of which the pixel alone is used;
+    `coefficients` (2^K, F, B): rows of features that a pattern may not use are zero, the last row is the constant. Bit k of a
+    pattern is set where reference k is clear. `landmarks` (M, K·B): the bands of all references at the pixels that the radial
+    functions are centred on.
     """
 
     references: tuple[int, ...]
+    extras: tuple[int, ...]
     coefficients: Tensor
     landmarks: Tensor
 
 
 class Problem(NamedTuple):
-    """A date to be predicted: the stack completed without it (T, B, h, w), the date, its references, which of them are clear.
+    """A date to be predicted: the stack completed without it (T, B, h, w), the date, what it is predicted from, what is clear.
 
     `code` (h, w) has bit k where reference k is clear. The features of a pixel are, in this order, the 3x3 neighbourhoods of the
-    references (edges repeated), what the low-rank model expects of the date, the radial functions about M `landmarks`, and one:
-    F = 9·K·B + B + M + 1.
+    references (edges repeated), the extras, what the low-rank model expects of the date, the radial functions about M `landmarks`,
+    and one: F = 9·K·B + E·B + B + M + 1.
     """
 
     filled: Tensor
     date: int
     references: tuple[int, ...]
+    extras: tuple[int, ...]
     code: Tensor
     landmarks: Tensor
 
 
-def problem(filled: Tensor, observed: Tensor, date: int, references: tuple[int, ...], landmarks: Tensor) -> Problem:
+def problem(
+    filled: Tensor,
+    observed: Tensor,
+    date: int,
+    references: tuple[int, ...],
+    extras: tuple[int, ...],
+    landmarks: Tensor,
+) -> Problem:
     """Return a date of a stack (T, B, h, w), of which `observed` (T, h, w) was measured, as a problem."""
     code = torch.zeros_like(observed[0], dtype=torch.long)
     for bit, reference in enumerate(references):
         code.add_(observed[reference], alpha=1 << bit)
-    return Problem(filled, date, references, code, landmarks.to(filled))
+    return Problem(filled, date, references, extras, code, landmarks.to(filled))
 
 
 def radial(bands: Tensor, landmarks: Tensor) -> Tensor:
@@ -82,92 +98,141 @@ def radial(bands: Tensor, landmarks: Tensor) -> Tensor:
 def _by_pattern(case: Problem, places: Tensor) -> Iterator[tuple[int, Tensor, list[Tensor]]]:
     """Yield the pattern of some of the pixels at the flat `places` of an image, these n pixels, and their features.
 
-    The features come in parts: nine of (K·B, n), the neighbours of all references in one direction; then (B, n), (M, n) and (1, n).
+    The features come in parts: nine of (K·B, n), the neighbours of all references in one direction; then (E·B + B, n),
+    (M, n) and (1, n).
     """
-    filled, date, references, code, landmarks = case
+    filled, date, references, extras, code, landmarks = case
     width = filled.shape[-1] + 2
     padded = functional.pad(filled[list(references)].flatten(0, 1)[None], (1, 1, 1, 1), mode="replicate")[0].flatten(1)
-    expected = filled[date].flatten(1)
+    rest = filled[[*extras, date]].flatten(0, 1).flatten(1)
     codes, order = torch.sort(code.flatten()[places], stable=True)
     counts = torch.bincount(codes, minlength=2 ** len(references)).tolist()
     for pattern, group in enumerate(torch.split(places[order], counts)):
         for part in torch.split(group, PIXELS) if len(group) else ():
             corner = part + part.div(width - 2, rounding_mode="floor") * 2  # the upper left neighbour, in `padded`
             near = [padded.index_select(1, corner + (i * width + j)) for i in range(3) for j in range(3)]
-            rest = [expected.index_select(1, part), radial(near[4], landmarks), expected.new_ones(1, len(part))]
-            yield pattern, part, [*near, *rest]
+            others = [rest.index_select(1, part), radial(near[4], landmarks), rest.new_ones(1, len(part))]
+            yield pattern, part, [*near, *others]
 
 
-def _channel_major(features: Tensor, channels: int, dim: int) -> Tensor:
-    """Return features along an axis of a tensor, as `_by_pattern` orders them, in the order of `Regression`; `channels` is K·B."""
-    order = torch.arange(features.shape[dim], device=features.device)
-    order[: 9 * channels] = order[: 9 * channels].reshape(9, channels).T.flatten()
-    return features.index_select(dim, order)
+def folds_of(image: Tensor) -> Tensor:
+    """Return the fold (h, w) of each pixel of an image (..., h, w): every fifth cell, so that no two cells of a fold touch."""
+    down, across = (torch.arange(side, device=image.device) // CELL for side in image.shape[-2:])
+    return (2 * down[:, None] + across) % FOLDS
 
 
 class Moments:
-    """Running sums, per pattern, of the products a regression needs: windows of the scene are added one after another."""
+    """Running sums, per fold and pattern, of the products a regression needs: windows of the scene are added one after another.
 
-    def __init__(self, references: tuple[int, ...], landmarks: Tensor, like: Tensor) -> None:
+    What fits the products of all folds but one is judged by those of that one: the squared error of any coefficients is a
+    quadratic form of them (leave-one-fold-out in closed form).
+    """
+
+    def __init__(self, references: tuple[int, ...], extras: tuple[int, ...], landmarks: Tensor, like: Tensor) -> None:
         """Start with nothing seen of a date that is `like` (B, h, w)."""
-        self.references, self.landmarks, self.bands = references, landmarks, len(like)
-        self.linear = 9 * len(references) * self.bands + self.bands
+        self.references, self.extras, self.landmarks, self.bands = references, extras, landmarks, len(like)
+        self.linear = (9 * len(references) + len(extras) + 1) * self.bands
         self.features = self.linear + len(landmarks) + 1
-        patterns, size = 2 ** len(references), self.features + self.bands
-        self.products = precise(like.new_zeros(patterns, size, size))  # of features and target with themselves
-        self.count = torch.zeros(patterns, dtype=torch.float64)
+        self.patterns, self.size = 2 ** len(references), self.features + self.bands
+        self.products: dict[int, Tensor] = {}  # of features and target with themselves
+        self.count = torch.zeros(FOLDS * self.patterns, dtype=torch.float64)
 
     def add(self, case: Problem, target: Tensor, use: Tensor) -> None:
         """Add the pixels of a window where `use` (h, w); `target` (B, h, w) is what the date shows.
 
         In float64: in float32 rounding exceeds the smallest eigenvalues of the kernel, and the solution is wrong by decibels.
         """
-        for pattern, places, parts in _by_pattern(case, use.flatten().nonzero()[:, 0]):
+        case = case._replace(code=case.code + self.patterns * folds_of(use))
+        for place, places, parts in _by_pattern(case, use.flatten().nonzero()[:, 0]):
             both = precise(torch.cat([*parts, target.flatten(1).index_select(1, places)]))
-            self.products[pattern] += both @ both.T
-            self.count[pattern] += len(places)
+            self.products[place] = self.products.get(place, 0) + both @ both.T
+            self.count[place] += len(places)
 
     def solve(self) -> Regression:
-        """Return the coefficients of every pattern; one with too few pixels takes those of its best sub-pattern."""
-        codes, every = range(2 ** len(self.references)), self.products.cpu().double()  # small systems, solved there
-        for dim in (1, 2):
-            every = _channel_major(every, len(self.references) * self.bands, dim)
-        coefficients = torch.zeros(len(codes), self.features, self.bands, dtype=torch.float64)
+        """Return the coefficients of every pattern; see `_by_evidence` for one with few pixels."""
+        every = {place: p.cpu().double() for place, p in self.products.items()}  # small systems, solved there
         marks = self.landmarks.cpu().double()
-        smooth = torch.zeros(self.features, self.features, dtype=torch.float64)
-        smooth[self.linear : -1, self.linear : -1] = RADIAL * radial(marks.T, marks)
-        error = torch.full((len(codes),), torch.inf, dtype=torch.float64)
-        for code in codes:
-            holders = [c for c in codes if c & code == code]  # pixels where at least these references are clear
-            use = self._columns(code)
-            count = self.count[holders].sum()
-            if count < SAMPLES_PER_FEATURE * (len(use) - len(marks)) and code:
-                continue
-            products = every[holders].sum(0)
-            gram, cross = products[use][:, use], products[use, self.features :]
-            penalty = RIDGE * gram.diagonal() + 1e-9 * count + 1e-12
-            penalty[-1 - len(marks) :] = (
-                1e-12 + 1e-9 * count
-            )  # the constant is free, the radial functions have their own
-            solution = torch.linalg.solve(gram + torch.diag(penalty) + smooth[use][:, use], cross)
-            coefficients[code, use] = solution
-            square = products.diagonal()[self.features :]
-            left = square - (2 * cross * solution - solution * (gram @ solution)).sum(0)
-            error[code] = left.clamp(min=0).mean() / max(float(count) - len(use), 1.0)
-        for code in codes:
-            if not torch.isfinite(error[code]):
-                best = min(
-                    (c for c in codes if c & code == c and torch.isfinite(error[c])), key=lambda c: float(error[c])
-                )
-                coefficients[code] = coefficients[best]
-        return Regression(self.references, coefficients.float(), self.landmarks)
+        self.smooth = RADIAL * radial(marks.T, marks)
+        solved: list[_Solved] = []
+        for code in range(self.patterns):
+            folds, counts = torch.zeros(FOLDS, self.size, self.size, dtype=torch.float64), torch.zeros(FOLDS)
+            for place, products in every.items():
+                if place % self.patterns & code == code:  # pixels where at least these references are clear
+                    folds[place // self.patterns] += products
+                    counts[place // self.patterns] += self.count[place]
+            use, count = self._choices(code)[0], float(counts.sum())
+            if count >= SAMPLES_PER_FEATURE * len(use):
+                solved.append(self._own(folds, use, count))
+            else:
+                solved.append(self._by_evidence(folds, code, counts, solved))
+        coefficients = torch.stack([s.coefficients for s in solved]).float()
+        near, rest = coefficients.tensor_split([9 * len(self.references) * self.bands], dim=1)
+        near = near.unflatten(1, (9, -1)).transpose(1, 2).flatten(1, 2)
+        return Regression(self.references, self.extras, torch.cat([near, rest], 1), self.landmarks)
 
-    def _columns(self, code: int) -> Tensor:
-        """Return the features that a pattern may use: neighbourhoods of its clear references, expectation, constant."""
-        width = 9 * self.bands
-        use = [torch.arange(k * width, (k + 1) * width) for k in range(len(self.references)) if code >> k & 1]
-        tail = torch.arange(len(self.references) * width, self.features)
-        return torch.cat([*use, tail])
+    def _own(self, folds: Tensor, use: Tensor, count: float) -> _Solved:
+        """Return the regression on many pixels: the usual penalty."""
+        whole = folds.sum(0)[None]
+        found = self._ridge(whole, use, RIDGE)
+        left = self._errors(whole, found).sum()
+        return _Solved(found[0], found.expand(FOLDS, -1, -1), float(left) / max(count - len(use), 1.0))
+
+    def _by_evidence(self, folds: Tensor, code: int, counts: Tensor, solved: Sequence[_Solved]) -> _Solved:
+        """Return what predicts the few pixels of a pattern best, of a set of regressions.
+
+        These are its own, with any of the penalties and sets of features, and those with fewer references, which have more pixels.
+        """
+        total, count = folds.sum(0), float(counts.sum())
+        fewer = [solved[c] for c in range(code) if c & code == c]
+        if (counts > 0).sum() < 2:
+            return min(fewer, key=lambda s: s.error) if fewer else self._own(folds, self._choices(0)[-1], count)
+        own: list[_Solved] = []
+        whole, others = total[None], total - folds  # for each fold what it does not have
+        for use in self._choices(code)[1:]:
+            for penalty in PENALTIES:
+                found, held = (self._ridge(some, use, penalty) for some in (whole, others))
+                own.append(_Solved(found[0], held, 0.0))
+        errors = [float(self._errors(folds, s.held).sum()) / count for s in (*own, *fewer)]
+        best = errors.index(min(errors))
+        return (*own, *fewer)[best]._replace(error=errors[best])
+
+    def _errors(self, folds: Tensor, coefficients: Tensor) -> Tensor:
+        """Return the mean over the bands of the squared errors (F,) that coefficients (F, P, B) make in folds."""
+        gram, cross = folds[:, : self.features, : self.features], folds[:, : self.features, self.features :]
+        square = folds.diagonal(dim1=1, dim2=2)[:, self.features :]
+        left = square - (2 * cross * coefficients - coefficients * (gram @ coefficients)).sum(1)
+        return left.clamp(min=0).mean(1)
+
+    def _ridge(self, products: Tensor, use: Tensor, penalty: float) -> Tensor:
+        """Return the coefficients (F, P, B) that follow from products, 0 where a feature is not in use; the penalty is relative."""
+        gram, cross = products[:, use][:, :, use], products[:, use, self.features :]
+        diagonal = gram.diagonal(dim1=1, dim2=2)
+        free = use >= self.linear  # the constant; the radial functions have a penalty of their own
+        added = torch.diag_embed(penalty * diagonal * ~free + 1e-9 * diagonal[:, -1:] + 1e-12)
+        marks = use[free][:-1] - self.linear
+        added[:, len(use) - len(marks) - 1 : -1, len(use) - len(marks) - 1 : -1] += self.smooth[marks][:, marks]
+        out = products.new_zeros(len(products), self.features, self.bands)
+        out[:, use] = torch.linalg.solve(gram + added, cross)
+        return out
+
+    def _choices(self, code: int) -> list[Tensor]:
+        """Return sets of features that a pattern may use: all; no radial functions; no neighbours either; no extras either."""
+        clear = [k for k in range(len(self.references)) if code >> k & 1]
+        neighbours = torch.arange(9 * len(self.references) * self.bands).reshape(9, len(self.references), self.bands)
+        both, alone = neighbours[:, clear].flatten(), neighbours[4, clear].flatten()
+        extras, expected, marks, one = torch.arange(neighbours.numel(), self.features).split(
+            [len(self.extras) * self.bands, self.bands, len(self.landmarks), 1]
+        )
+        plain = (torch.cat([both, extras]), torch.cat([alone, extras]), alone)
+        return [torch.cat([both, extras, expected, marks, one]), *(torch.cat([p, expected, one]) for p in plain)]
+
+
+class _Solved(NamedTuple):
+    """Coefficients (P, B), those from all but each fold (F, P, B), and their squared error, mean over pixels and bands."""
+
+    coefficients: Tensor
+    held: Tensor
+    error: float
 
 
 def predict(model: Regression, case: Problem) -> Tensor:
@@ -175,7 +240,7 @@ def predict(model: Regression, case: Problem) -> Tensor:
     channels = len(model.references) * case.filled.shape[1]
     coefficients = model.coefficients.to(case.filled).mT  # (2^K, B, F)
     near, rest = coefficients.split([9 * channels, coefficients.shape[-1] - 9 * channels], dim=-1)
-    some = [case.filled.shape[1], len(case.landmarks), 1]
+    some = [rest.shape[-1] - len(case.landmarks) - 1, len(case.landmarks), 1]
     weights = [*near.unflatten(-1, (channels, 9)).unbind(-1), *rest.split(some, dim=-1)]
     out = case.filled.new_empty(coefficients.shape[1], case.code.numel())
     for pattern, places, parts in _by_pattern(case, torch.arange(case.code.numel(), device=out.device)):
@@ -215,6 +280,19 @@ def local(
         fine = functional.interpolate(coefficient[None], (height, width), mode="bilinear", align_corners=False)[0]
         correction.addcmul_(column, fine)
     return correction
+
+
+def checked(regressors: Tensor, residual: Tensor, use: Tensor) -> Tensor:
+    """Return `local` (B, h, w), where few pixels are in use times what predicts the residual best where it was left out."""
+    correction = local(regressors, residual, use)
+    if use.sum() >= LOCAL_PIXELS:
+        return correction
+    folds, held = folds_of(use), torch.zeros_like(residual)
+    for number in range(FOLDS):
+        here = use & (folds == number)
+        if here.any():
+            held = torch.where(here, local(regressors, residual, use & ~here), held)
+    return correction * ((held * residual * use).sum() / held.square().sum().clamp(min=1e-12)).clamp(0, 1)
 
 
 def _spread(side: int, step: int, sigma: float, like: Tensor) -> Tensor:

@@ -278,7 +278,7 @@ def networks_of(given: Any) -> tuple[Any, ...]:
 
 def _check_networks(networks: Sequence[Any], dates: int, bands: int) -> None:
     """Raise where networks learnt elsewhere do not fit a stack of so many dates and bands."""
-    from ..guides.dates import REFERENCES
+    from ..guides.choice import REFERENCES
 
     width = min(REFERENCES, dates - 1)
     for network in networks:

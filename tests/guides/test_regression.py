@@ -23,10 +23,10 @@ def fitted(stack: Tensor, landmarks: Tensor, observed: Tensor, parts: int = 1) -
     """Return the regression of the first date on the others, learnt from the upper half, and what it predicts of the lower."""
     bare = stack.clone()
     bare[0] = 0  # what the low-rank model expects: nothing
-    problem = regression.problem(bare, observed, 0, (1, 2), landmarks)
+    problem = regression.problem(bare, observed, 0, (1, 2), (), landmarks)
     use = torch.zeros_like(observed[0])
     use[: len(use) // 2] = True
-    moments = regression.Moments((1, 2), landmarks, stack[0])
+    moments = regression.Moments((1, 2), (), landmarks, stack[0])
     for part in range(parts):
         mine = use & (torch.arange(len(use)) % parts == part)[:, None]
         moments.add(problem, stack[0], mine)
