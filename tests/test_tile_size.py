@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import xarray as xr
 from fake_device import fake_device
+from running import invoke
 
 import ngr_geo
 from ngr_geo.methods.problem import Settings
@@ -79,3 +80,14 @@ def test_it_is_recorded_on_a_cpu_too(stack: xr.Dataset) -> None:
     found = stack.ngr.decloud(device="cpu", **HOW)
     assert tile_of(found) == 256
     assert json.loads(found.attrs["ngr_call"])["tile"] is None
+
+
+def test_the_command_line_calls_it_auto(stack: xr.Dataset, tmp_path: Path) -> None:
+    source = tmp_path / "in.nc"
+    stack.drop_encoding().to_netcdf(source)
+    done = invoke("decloud", source, "-o", tmp_path / "out.nc", "--method", "guide", "--tile", "auto", "--json")
+    assert done.exit_code == 0, done.output
+    with xr.open_dataset(tmp_path / "out.nc") as found:
+        assert tile_of(found) == 256
+        assert json.loads(found.attrs["ngr_call"])["tile"] is None
+    assert "'--tile'" in invoke("decloud", source, "-o", tmp_path / "out.nc", "--tile", "7").output
