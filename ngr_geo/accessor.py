@@ -50,6 +50,7 @@ class _Verbs(Generic[Raster]):
         classes: Sequence[int] | None = None,
         dilate: int | None = None,
         probability: float = 0.5,
+        refine: bool | None = None,
         **shared: Unpack[Gaps],
     ) -> Raster:
         """Return the stack with its clouds removed.
@@ -84,8 +85,8 @@ class _Verbs(Generic[Raster]):
         """
         from . import restore
 
-        options = _options(**shared)
-        return cast(Raster, restore.decloud(self._raster, clouds, dates, classes, dilate, probability, options))
+        how = restore.Masking(clouds, classes, dilate, probability, refine)
+        return cast(Raster, restore.decloud(self._raster, how, dates, _options(**shared)))
 
     @recorded
     @described(Gaps)
@@ -296,11 +297,12 @@ class _Verbs(Generic[Raster]):
         classes: Sequence[int] | None = None,
         dilate: int | None = None,
         probability: float = 0.5,
+        refine: bool | None = None,
     ) -> xr.DataArray:
         """Return what `decloud` takes for cloud, with the same arguments: boolean (time, y, x), True = not clear."""
-        from .raster import masks
+        from .methods import leaks
 
-        return masks.cloud_mask(self._raster, clouds, classes, dilate, probability)
+        return leaks.mask(self._raster, leaks.Masking(clouds, classes, dilate, probability, refine))
 
     def prior(
         self,
@@ -309,6 +311,7 @@ class _Verbs(Generic[Raster]):
         classes: Sequence[int] | None = None,
         dilate: int | None = None,
         probability: float = 0.5,
+        refine: bool | None = None,
         method: Method = "auto",
         device: str | None = None,
         seed: int = 0,
@@ -324,7 +327,7 @@ class _Verbs(Generic[Raster]):
         from . import restore
 
         options = _options(progress=progress, method=method, device=device, seed=seed, steps=steps, prior=prior)
-        return restore.learn(self._raster, clouds, classes, dilate, probability, options)
+        return restore.learn(self._raster, restore.Masking(clouds, classes, dilate, probability, refine), options)
 
     def plan(
         self,
@@ -334,6 +337,7 @@ class _Verbs(Generic[Raster]):
         classes: Sequence[int] | None = None,
         dilate: int | None = None,
         probability: float = 0.5,
+        refine: bool | None = None,
         method: Method = "auto",
         tile: int | None = 256,
         overlap: int = 32,
@@ -341,14 +345,15 @@ class _Verbs(Generic[Raster]):
     ) -> Plan:
         """Return what `decloud` would do with the same arguments: dates, cloud shares, tiles, memory, time."""
         from . import record, settings
+        from .methods.leaks import Masking, clouded
         from .plan import plan
-        from .raster.missing import clouded
 
         begun = time.perf_counter()
         options = _options(method=method, tile=tile, overlap=overlap, aoi=aoi)
         settings.check(options)
         record.check(self._raster)
-        return plan(clouded(self._raster, clouds, classes, dilate, probability, now=True), dates, options, begun)
+        how = Masking(clouds, classes, dilate, probability, refine)
+        return plan(clouded(self._raster, how, now=True), dates, options, begun)
 
 
 @xr.register_dataarray_accessor("ngr")

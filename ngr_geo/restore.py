@@ -19,9 +19,10 @@ import xarray as xr
 
 from . import rows as records
 from .errors import InputError, warn
-from .methods import expected
+from .methods import expected, leaks
 from .methods.base import Method, Part, Summary
 from .methods.checkpoint import StackModel
+from .methods.leaks import Masking as Masking
 from .methods.spectra import Spectra, nothing_usable
 from .methods.stacks import Stack, missing_in, networks_of
 from .progress import silent
@@ -30,7 +31,7 @@ from .raster import bands as bands_of
 from .raster import cube as cubes
 from .raster import footprint, plausible, selection
 from .raster.cube import SPECTRAL_BANDS, Cube, regions
-from .raster.missing import clouded, gaps, line_mask, mask_record, nothing_clear
+from .raster.missing import gaps, line_mask, mask_record, nothing_clear
 from .raster.selection import Dates
 from .record import Row, short_of_memory, stamped, warned
 from .settings import Options, identity, settings_of, sized
@@ -47,35 +48,23 @@ DIRECTIONS = (None, "columns", "rows")
 
 
 def decloud(
-    raster: xr.DataArray | xr.Dataset,
-    clouds: Any,
-    dates: Dates,
-    classes: Sequence[int] | None,
-    dilate: int | None,
-    probability: float,
-    options: Options,
+    raster: xr.DataArray | xr.Dataset, masking: Masking, dates: Dates, options: Options
 ) -> xr.DataArray | xr.Dataset:
     """Return the raster with its clouds, and its nodata where another date has data, filled; see `accessor`."""
-    found = clouded(raster, clouds, classes, dilate, probability, now=options.work is not None)
+    found = leaks.clouded(raster, masking, now=options.work is not None)
     cube, notes = found.cube, found.notes
     cloudy = found.mask[:, None]  # (time, 1, y, x)
     for note in notes:
         warn(note)
     inside = cube.valid.any(axis=0, keepdims=True)  # beyond the footprint of all dates nothing is invented
     result = _fill_stack(cube, cube.valid & ~cloudy, inside, dates, "decloud", options)
-    return warned(result, notes).assign_attrs(ngr_mask=json.dumps(found.record))
+    result = leaks.counted(warned(result, notes), cube, found.shares)
+    return result.assign_attrs(ngr_mask=json.dumps(found.record))
 
 
-def learn(
-    raster: xr.DataArray | xr.Dataset,
-    clouds: Any,
-    classes: Sequence[int] | None,
-    dilate: int | None,
-    probability: float,
-    options: Options,
-) -> StackModel:
+def learn(raster: xr.DataArray | xr.Dataset, masking: Masking, options: Options) -> StackModel:
     """Return what `decloud` would learn of the scene before it solves tiles; see `accessor`."""
-    cube, mask, *_ = clouded(raster, clouds, classes, dilate, probability)
+    cube, mask, *_ = leaks.clouded(raster, masking)
     observed = cube.valid & ~mask[:, None]
     fill = ~observed & cube.valid.any(axis=0, keepdims=True)
     (sample,) = dask.compute(executors.sample(Part(cube.values, observed, fill, None), regions(cube.shape)))

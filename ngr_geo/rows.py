@@ -38,7 +38,7 @@ COMMON = ("method", "filled", *(f"choice_{name}" for name in ("guide", "ngr", "b
 """The entries of a row that all verbs write."""
 BLENDED = (*(f"choice_{name}" for name in ("local", "kriging", "blend")), *(f"weight_{name}" for name in MEMBERS))
 """Those of a stack of dates."""
-NUMBERS = ("missing", "unseen", *COMMON[1:], *BLENDED)
+NUMBERS = ("missing", "haze", "shadow", "taken_off", "unseen", *COMMON[1:], *BLENDED)
 
 
 def written(result: Raster, cube: Cube, rows: Any, names: Sequence[str]) -> Raster:

@@ -116,6 +116,6 @@ _OUT = click.Option(
 _add(
     "demo",
     _demo,
-    [_OUT, *parameters(*SOLVING, "overwrite")],
+    [_OUT, *parameters("refine", *SOLVING, "overwrite")],
     "Remove the clouds from the Sentinel-2 sample in the package, and show where the results are.",
 )

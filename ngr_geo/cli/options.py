@@ -37,6 +37,11 @@ def _option(text: str, default: Any = None, **click_option: Any) -> Any:
     return field(default=default, metadata={"help": text, **click_option})
 
 
+def _switch(text: str) -> Any:
+    """Return a field of `Job` that --NAME sets to True, --no-NAME to False, and neither leaves at None."""
+    return _option(text, switch=True)
+
+
 def _flag(text: str) -> Any:
     return _option(text, False, is_flag=True)
 
@@ -122,6 +127,7 @@ class Job:
     probability: float = _option(
         first_sentence("probability"), 0.5, type=click.FloatRange(0, 1, min_open=True), show_default=True
     )
+    refine: bool | None = _switch(f"{first_sentence('refine')}  [default: where the mask is a product's]")
     mask_rule: str | None = _option(
         f"The product of the mask, where its name does not say so: {', '.join(MASK_RULES)}.",
         type=click.Choice(MASK_RULES, case_sensitive=False),
@@ -163,7 +169,7 @@ class Job:
 FILES = ("bands", "date_pattern", "band_pattern", "resolution", "nodata", "aoi")
 STACK = ("output", "dates", "all_dates", *FILES, "uncertainty")
 CUBE = ("output", "bad_bands", *FILES, "uncertainty")
-MASKING = ("classes", "dilate", "probability", "mask_rule")
+MASKING = ("classes", "dilate", "probability", "mask_rule", "refine")
 SOLVING = ("method", "tile", "overlap", "steps")
 NETWORKS = ("tune", "prior", "save_prior")
 RUNNING = ("work", "restart", "workers", "scheduler", "index", "device", "seed")
@@ -180,6 +186,8 @@ def parameters(*names: str) -> list[click.Parameter]:
 def _parameter(name: str, default: Any, **click_option: Any) -> click.Parameter:
     if name == "output":
         return click.Option(["-o", "--output"], required=True, **click_option)
+    if click_option.pop("switch", False):
+        return click.Option([f"--{name}/--no-{name}", name], default=default, **click_option)
     given = {} if default is None or default == () else {"default": default}
     return click.Option([f"--{name.replace('_', '-')}", name], **given, **click_option)
 

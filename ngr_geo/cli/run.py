@@ -13,6 +13,7 @@ import xarray as xr
 from .. import record, settings
 from ..errors import InputError, MaskError, OutputError
 from ..io import Files, Written, only, read_back, read_stack, remote, write_stack
+from ..methods import leaks
 from ..plan import Plan
 from ..plan import plan as plan_of
 from ..raster import cube as cubes
@@ -145,7 +146,8 @@ def _solving(job: Job) -> dict[str, Any]:
 
 
 def _masking(job: Job) -> dict[str, Any]:
-    return {"classes": job.classes or None, "dilate": job.dilate, "probability": job.probability}
+    names = ("dilate", "probability", "refine")
+    return {"classes": job.classes or None, **{name: getattr(job, name) for name in names}}
 
 
 def _prepared(verb: str, job: Job, stack: Files, mask: Any) -> Any:
@@ -153,7 +155,7 @@ def _prepared(verb: str, job: Job, stack: Files, mask: Any) -> Any:
     settings.check(settings.Options(**_solving(job)))
     record.check(stack.raster)
     if verb == "decloud":
-        return gaps_of.clouded(stack.raster, mask, **_masking(job), now=True)
+        return leaks.clouded(stack.raster, leaks.Masking(mask, **_masking(job)), now=True)
     return gaps_of.gaps(stack.raster, mask if job.missing else None, job.extent, now=True)
 
 

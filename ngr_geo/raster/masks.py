@@ -7,7 +7,7 @@ rule that a mask is read by, after all its values were counted.
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Hashable, Mapping
+from collections.abc import Callable, Collection, Hashable, Mapping
 from typing import Any, NamedTuple
 
 import dask.array as da
@@ -49,12 +49,16 @@ class Masked(NamedTuple):
         record: as JSON can hold it; see `with_record`.
         notes: what a user should know of it.
         plain: the mask before it was grown.
+        snow: where the product says snow, which counts as clear; None where it says nothing of that.
+        own: True for a mask that the user made.
     """
 
     mask: xr.DataArray
     record: dict[str, Any]
     notes: list[str]
     plain: xr.DataArray
+    snow: xr.DataArray | None
+    own: bool
 
 
 def find(raster: xr.DataArray | xr.Dataset) -> str:
@@ -122,7 +126,12 @@ def _by_date(mask: xr.DataArray) -> Any:
 
 def _decoded(mask: xr.DataArray, reading: Reading) -> xr.DataArray:
     """Return True where a reading says that a pixel is not clear."""
-    plain = xr.apply_ufunc(reading.not_clear, mask, dask="parallelized", output_dtypes=[bool], keep_attrs=True)
+    return _where(reading.not_clear, mask)
+
+
+def _where(told: Callable[[NDArray[Any]], NDArray[np.bool_]], mask: xr.DataArray) -> xr.DataArray:
+    """Return what is told of the values of a mask, as booleans."""
+    plain = xr.apply_ufunc(told, mask, dask="parallelized", output_dtypes=[bool], keep_attrs=True)
     return plain.drop_attrs(deep=False)  # nodata of the codes is not nodata of the mask
 
 
@@ -213,7 +222,8 @@ def with_record(
         )
     time = time_dim(grown)
     order = space if time is None else (time, *space)
-    return Masked(grown.transpose(*order).rename("cloud"), record, notes, plain.transpose(*order))
+    snow = _where(reading.is_snow, layer).transpose(*order) if reading.snow else None
+    return Masked(grown.transpose(*order).rename("cloud"), record, notes, plain.transpose(*order), snow, reading.own)
 
 
 def _layer(raster: xr.DataArray | xr.Dataset, clouds: Any) -> xr.DataArray:
@@ -288,6 +298,13 @@ def in_words(record: Mapping[str, Any]) -> list[str]:
             continue
         grown += f"{row['grown']:.1%}" if record["dilate"] else ""
         found.append(f"{row['date']}: {row['masked']:.1%} masked by the rule {record['rule']}{grown}")
+    refine = record.get("refine", {})
+    if refine.get("on"):
+        found.append(
+            "Refined: haze and shadow that it misses are added, and flags that stay in one place though values agree taken off."
+        )
+    elif "why" in refine:
+        found.append(f"Not refined: {refine['why']}.")
     return found
 
 

@@ -32,13 +32,21 @@ _VISIBLE = re.compile(r"^(b0?[234]|sr_b[1234]|blue|green|red|band_?0?[1234])(_\w
 
 
 class Clouded(NamedTuple):
-    """A cube and its cloud mask (time, y, x), grown; what that was made of, the warnings about it, and what it was given as."""
+    """A cube and its cloud mask (time, y, x), grown; what that was made of, the warnings about it, and what it was given as.
+
+    `plain` is the mask before it was grown, `snow` where its product says snow that counts as clear, or None; `own`: the user made
+    it. `shares` is how much refining it changed: see `methods.leaks`.
+    """
 
     cube: Cube
     mask: Any
     record: dict[str, Any]
     notes: list[str]
     given: Any
+    plain: Any
+    snow: Any
+    own: bool
+    shares: Any = None
 
 
 class Gaps(NamedTuple):
@@ -68,15 +76,17 @@ def clouded(
     name = masks.find(raster) if clouds is None and isinstance(raster, xr.Dataset) else clouds
     found = masks.with_record(raster, clouds, classes, dilate, probability, now)
     cube = plausible.checked(cubes.read(raster, exclude=[name] if isinstance(name, str) else ()), now)
-    notes, mask = list(found.notes), _on_cube(cube, found.mask)
-    arrays = cube.values, cube.valid, _on_cube(cube, found.plain)[:, None]
+    notes, mask, plain = list(found.notes), _on_cube(cube, found.mask), _on_cube(cube, found.plain)
+    snow = None if found.snow is None else _on_cube(cube, found.snow)
+    arrays = cube.values, cube.valid, plain[:, None]
     windows = [[a[(..., *r)] for r in regions(cube.shape)] for a in arrays]  # that a scene is learnt from
     if now or not cube.lazy:
         values, valid, masked = dask.compute(*windows)
         notes += inverted(values, valid, masked, cube.bands)
     else:  # checked when anything of the mask is computed: it waits for a False
-        mask = mask | da.from_delayed(dask.delayed(_warned_if_inverted)(*windows, cube.bands), (), bool)
-    return Clouded(cube, mask, found.record, notes, clouds)
+        watch = da.from_delayed(dask.delayed(_warned_if_inverted)(*windows, cube.bands), (), bool)
+        mask, plain = mask | watch, plain | watch
+    return Clouded(cube, mask, found.record, notes, clouds, plain, snow, found.own)
 
 
 def _warned_if_inverted(*windows: Any) -> np.bool_:

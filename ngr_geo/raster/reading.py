@@ -135,6 +135,7 @@ class Reading:
         at_least: the value from which on it is not clear, for a probability; None for codes.
         record: which classes, bits or probability that is, as JSON can hold it.
         own: True for a mask of no product, as a user makes it.
+        snow: which flags mean snow or ice that counts as clear: as white as haze is.
     """
 
     rule: str
@@ -143,6 +144,7 @@ class Reading:
     at_least: float | None = None
     record: dict[str, Any] = field(default_factory=dict)
     own: bool = False
+    snow: tuple[Flag, ...] = ()
 
     def not_clear(self, values: NDArray[Any]) -> NDArray[np.bool_]:
         """Return where values say that a pixel is not clear, or are NaN."""
@@ -162,6 +164,10 @@ class Reading:
         for flag in self.flags:
             result |= flag.found(codes)
         return result
+
+    def is_snow(self, values: NDArray[Any]) -> NDArray[np.bool_]:
+        """Return where values say that there is snow, and that it counts as clear."""
+        return Reading(self.rule, self.snow).not_clear(np.nan_to_num(values))
 
     def share(self, found: Found) -> NDArray[np.float64]:
         """Return the share of each date (time,) of a mask that is not clear."""
@@ -197,7 +203,8 @@ def read_by(rule: Rule, chosen: Sequence[int], dtype: np.dtype[Any], fill: tuple
         flags = (*(flag for flag in flags if flag.mask is None), *bits)
     elif chosen:
         flags = flags_of(chosen)
-    return Reading(rule.name, flags, fill, record=described(flags))
+    snow = tuple(flag for flag in rule.flags if "snow" in flag.meaning and not flag.counts)
+    return Reading(rule.name, flags, fill, record=described(flags), snow=snow)
 
 
 def flags_of(chosen: Iterable[int]) -> tuple[Flag, ...]:
