@@ -39,6 +39,12 @@ FAINT, SLOPE = 0.15, 0.15
 """What is fainter is left, however well a date is predicted: this share of the date's own robust deviation of a band counts as one
 robust deviation; and haze, this share of how far a pixel is from the date's median in blue: of bright roofs a regression is less
 sure."""
+WHITE = 0.85
+"""Haze adds to blue at least this share of what it adds to green and red; a dry or bare field adds to blue two thirds, at most."""
+DEEP = 0.15
+"""Shadow takes at least this share of what is usual in the near infrared."""
+SNOWY = 0.1
+"""Share of a date that its product calls snow from which on it is left as it was: snow that the product misses is as white."""
 AGREES = 4.0
 """Robust deviations within which values agree."""
 PERSISTENT, LEAST, APART = 0.75, 3, 2
@@ -66,14 +72,14 @@ class Pair:
         weights: (colour, band + 1), the last is the constant; in the raster's units.
         smooth: center and robust deviation of the smoothed residual (colour, 2).
         near: the same of the mean of 3 x 3 pixels.
-        usual: the date's median in blue.
+        usual: the date's median of each band.
     """
 
     reference: int
     weights: tuple[tuple[float, ...], ...]
     smooth: tuple[tuple[float, float], ...]
     near: tuple[tuple[float, float], ...]
-    usual: float
+    usual: tuple[float, ...]
 
 
 @dataclass(frozen=True)
@@ -127,7 +133,8 @@ def learn(windows: Sequence[Window], days: Sequence[float], dilate: int) -> Reci
     usable = tuple(t for t in dates if seen[t] and seen[t] >= NEARLY_CLEAR * pixels[t])
     pairs, found = [], []
     for t in dates:
-        here = [_pair(windows, clear, t, r) for r in nearest(t, usable, days)] if seen[t] else []
+        snowy = sum(int(w.snow[t].sum()) for w in windows) > SNOWY * pixels[t]
+        here = [_pair(windows, clear, t, r) for r in nearest(t, usable, days)] if seen[t] and not snowy else []
         kept = tuple(p for p in here if p is not None)
         marked = sum(int((weather(w, c, t, kept) != 0).sum()) for w, c in zip(windows, clear, strict=True))
         found.append(marked / max(seen[t], 1))
@@ -179,7 +186,7 @@ def _pair(windows: Sequence[Window], clear: Sequence[Tensor], date: int, referen
         low = (scale[NIR][0] - z[NIR]) / scale[NIR][1]  # shadow, in the near infrared
         weight = (CLIP / torch.maximum(high, low).clamp(min=CLIP)) ** 2
     near = [mean3(residual(w, date, reference, table))[:, u] for w, u in zip(windows, both, strict=True)]
-    return Pair(reference, table, scale, _scales(torch.cat(near, dim=1), least, sided=False), own[BLUE][0])
+    return Pair(reference, table, scale, _scales(torch.cat(near, dim=1), least, sided=False), tuple(m for m, _ in own))
 
 
 def _joined(parts: Sequence[Tensor], where: Sequence[Tensor], step: int) -> Tensor:
@@ -302,13 +309,13 @@ def weather(window: Window, clear: Tensor, date: int, pairs: Sequence[Pair]) -> 
         use = clear[date] & clear[pair.reference]
         excess = smoothed(residual(window, date, pair.reference, pair.weights), use)
         z = torch.stack([(e - c) / s for e, (c, s) in zip(excess, pair.smooth, strict=True)])
-        blue, _, red, nir = (e - c for e, (c, _) in zip(excess, pair.smooth, strict=True))
-        around = smoothed(window.values[date, BLUE] - pair.usual, use) - excess[BLUE]  # as it is without haze
-        white = (blue > 0.6 * red) & (nir > -1.0 * blue) & (blue > SLOPE * around.abs())
-        dark = (z < -WEAK).all(dim=0)
+        blue, green, red, nir = (e - c for e, (c, _) in zip(excess, pair.smooth, strict=True))
+        around = smoothed(window.values[date, BLUE] - pair.usual[BLUE], use) - excess[BLUE]  # as it is without haze
+        white = (blue > WHITE * torch.maximum(green, red)) & (nir > -blue) & (blue > SLOPE * around.abs())
+        dark = (z < -WEAK).all(dim=0) & (nir < -DEEP * pair.usual[NIR])
         known = known | use
         strong_haze = strong_haze & ~(use & ~((z[BLUE] > STRONG) & white))
-        weak_haze = weak_haze & ~(use & ~(z[BLUE] > WEAK))
+        weak_haze = weak_haze & ~(use & ~((z[BLUE] > WEAK) & (blue > 0.5 * red)))
         strong_dark = strong_dark & ~(use & ~(dark & (z[NIR] < -STRONG)))
         weak_dark = weak_dark & ~(use & ~dark)
     haze = _followed(known & strong_haze, known & weak_haze) & clear[date]
