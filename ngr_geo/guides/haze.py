@@ -32,8 +32,8 @@ FOLLOWED = 16
 """Pixels that it is followed over, at most."""
 GROWN = 2
 CORE = 5
-"""Pixels of a 5 x 5 square that are strong, at least, for one of them to count."""
-MOST = 1 / 3
+"""Pixels of a 5 x 5 square that are strong, at least, for one of them to count; or half of those that are clear."""
+MOST = 0.5
 """Share of a date's clear pixels that may be found. More is no leak but another season: the date is left as it was."""
 FAINT, SLOPE = 0.15, 0.15
 """What is fainter is left, however well a date is predicted: this share of the date's own robust deviation of a band counts as one
@@ -49,7 +49,7 @@ AGREES = 4.0
 """Robust deviations within which values agree."""
 PERSISTENT, LEAST, APART = 0.75, 3, 2
 """Share of the nearly clear dates, and number of them at least, on which a flag is persistent, within so many pixels."""
-ROUNDS, RIDGE, CLIP = 4, 1e-3, 2.0
+ROUNDS, CLIPPED, RIDGE, CLIP = 4, 6, 1e-3, 2.0
 CELL, CELLS = 128, 16
 """Side of the squares that a scene is learnt from, and how many of them, at most."""
 PIXELS, ENOUGH = 40_000, 400
@@ -214,12 +214,21 @@ def _scales(values: Tensor, least: Sequence[float] = (0.0,) * 4, sided: bool = T
     """
     found = []
     for index, (row, floor) in enumerate(zip(values.double(), least, strict=True)):
-        middle = row.median()
-        away = row - middle
-        if sided:
-            away = away[away >= 0] if index == NIR else away[away <= 0]
-        found.append((float(middle), max(1.4826 * float(away.abs().median()), floor)))
+        sign = -1.0 if index == NIR else 1.0
+        middle, spread = _middle(sign * row, sided)
+        found.append((sign * middle, max(spread, floor)))
     return tuple(found)
+
+
+def _middle(values: Tensor, sided: bool) -> tuple[float, float]:
+    """Return median and robust deviation; with `sided` of what is left without an upper tail, as far as that can be told."""
+    kept = values
+    for _ in range(CLIPPED if sided else 1):
+        middle = kept.median()
+        away = (kept - middle).abs()
+        spread = 1.4826 * float(away[kept <= middle].median() if sided else away.median())
+        kept = values[values <= middle + CLIP * spread]
+    return float(middle), spread
 
 
 def residual(window: Window, date: int, reference: int, table: Sequence[Sequence[float]]) -> Tensor:
@@ -300,32 +309,40 @@ def weather(window: Window, clear: Tensor, date: int, pairs: Sequence[Pair]) -> 
 
     Each of the other dates that are clear at a pixel has to say so; where none is, nothing is found.
     """
-    none = torch.zeros_like(clear[date])
+    found = torch.zeros_like(clear[date], dtype=torch.uint8)
     if not pairs or not bool(clear[date].any()):
-        return none.to(torch.uint8)
-    known = none
-    strong_haze, weak_haze, strong_dark, weak_dark = (~none for _ in range(4))  # as far as every other date says so
+        return found
+    uses, votes = [], []
     for pair in pairs:
         use = clear[date] & clear[pair.reference]
-        excess = smoothed(residual(window, date, pair.reference, pair.weights), use)
-        z = torch.stack([(e - c) / s for e, (c, s) in zip(excess, pair.smooth, strict=True)])
-        blue, green, red, nir = (e - c for e, (c, _) in zip(excess, pair.smooth, strict=True))
-        around = smoothed(window.values[date, BLUE] - pair.usual[BLUE], use) - excess[BLUE]  # as it is without haze
-        white = (blue > WHITE * torch.maximum(green, red)) & (nir > -blue) & (blue > SLOPE * around.abs())
-        dark = (z < -WEAK).all(dim=0) & (nir < -DEEP * pair.usual[NIR])
-        known = known | use
-        strong_haze = strong_haze & ~(use & ~((z[BLUE] > STRONG) & white))
-        weak_haze = weak_haze & ~(use & ~((z[BLUE] > WEAK) & (blue > 0.5 * red)))
-        strong_dark = strong_dark & ~(use & ~(dark & (z[NIR] < -STRONG)))
-        weak_dark = weak_dark & ~(use & ~dark)
-    haze = _followed(known & strong_haze, known & weak_haze) & clear[date]
-    shadow = _followed(known & strong_dark, known & weak_dark) & clear[date] & ~haze
-    return haze.to(torch.uint8) * HAZE + shadow.to(torch.uint8) * SHADOW
+        uses.append(use)
+        votes.append(_vote(window, date, pair, use))
+    blind = ~torch.stack(uses)
+    seen = ~blind.all(dim=0)
+    strong_haze, haze, strong_shadow, shadow = (
+        (blind | torch.stack(v)).all(dim=0) & seen for v in zip(*votes, strict=True)
+    )
+    for kind, strong, weak in ((HAZE, strong_haze, haze), (SHADOW, strong_shadow, shadow)):
+        marked = _followed(strong, weak, seen) & clear[date]
+        found = torch.where((found == 0) & marked, kind, found)
+    return found
 
 
-def _followed(strong: Tensor, weak: Tensor) -> Tensor:
-    """Return strong pixels that are not alone, followed over weak ones and grown."""
-    found = strong & (count(strong, 2) >= CORE)
+def _vote(window: Window, date: int, pair: Pair, use: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Return where another date says that this one is hazy (h, w), strongly and weakly; and that it is in the shadow."""
+    excess = smoothed(residual(window, date, pair.reference, pair.weights), use)
+    z = torch.stack([(e - c) / s for e, (c, s) in zip(excess, pair.smooth, strict=True)])
+    blue, green, red, nir = (e - c for e, (c, _) in zip(excess, pair.smooth, strict=True))
+    around = smoothed(window.values[date, BLUE] - pair.usual[BLUE], use) - excess[BLUE]  # as it is without haze
+    white = (blue > WHITE * torch.maximum(green, red)) & (nir > -blue) & (blue > SLOPE * around.abs())
+    pale = (z[BLUE] > WEAK) & (blue > 0.5 * red)
+    dark = (z < -WEAK).all(dim=0) & (nir < -DEEP * pair.usual[NIR])
+    return (z[BLUE] > STRONG) & white, pale, (z[NIR] < -STRONG) & dark, dark
+
+
+def _followed(strong: Tensor, weak: Tensor, known: Tensor) -> Tensor:
+    """Return strong pixels that are not alone among those that are known, followed over weak ones and grown."""
+    found = strong & (2 * count(strong, 2) >= count(known, 2).clamp(max=2 * CORE))
     if not bool(found.any()):
         return found
     for _ in range(FOLLOWED):
