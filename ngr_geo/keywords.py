@@ -78,7 +78,7 @@ ABOUT = {
         "predicts. Flags are taken off where nearly all nearly clear dates, three at least, have them, and predict each other as "
         "well as clear pixels do. It needs bands whose names or wavelengths say blue, green, red and near infrared. A date of "
         "which more than half of the clear pixels would be haze or shadow is left as its mask has it. None: for masks of "
-        "products, where that is possible, and not for your own: booleans, 0 and 1."
+        "products, where that is possible, and not for your own: booleans, 0 and 1, chosen classes."
     ),
     "bad_bands": "Bands to leave as they are, besides those that the raster flags. Names, or indices from 0.",
     "method": (

@@ -180,13 +180,13 @@ def _pair(windows: Sequence[Window], clear: Sequence[Tensor], date: int, referen
         for w, use in zip(windows, both, strict=True):
             rest = residual(w, date, reference, table)
             smooth.append(smoothed(rest, use))
-        scale = _scales(_joined(smooth, both, 1), least)
         z = _joined(smooth, both, step)
+        scale = _scales(z, least)
         high = (z[BLUE] - scale[BLUE][0]) / scale[BLUE][1]  # haze, in blue
         low = (scale[NIR][0] - z[NIR]) / scale[NIR][1]  # shadow, in the near infrared
         weight = (CLIP / torch.maximum(high, low).clamp(min=CLIP)) ** 2
-    near = [mean3(residual(w, date, reference, table))[:, u] for w, u in zip(windows, both, strict=True)]
-    return Pair(reference, table, scale, _scales(torch.cat(near, dim=1), least, sided=False), tuple(m for m, _ in own))
+    near = _joined([mean3(residual(w, date, reference, table)) for w in windows], both, step)
+    return Pair(reference, table, scale, _scales(near, least, sided=False), tuple(m for m, _ in own))
 
 
 def _joined(parts: Sequence[Tensor], where: Sequence[Tensor], step: int) -> Tensor:

@@ -63,7 +63,7 @@ def clouded(raster: xr.DataArray | xr.Dataset, how: Masking, now: bool = False) 
         msg = f"Found refine={refine!r}, expected True, False or None:"
         raise InputError(msg, call="leave it out.", option="--refine or --no-refine.")
     found = missing.clouded(raster, clouds, classes, dilate, probability, now)
-    why = _why_not(found, refine)
+    why = _why_not(found, how)
     if why:
         return found._replace(record={**found.record, "refine": {"on": False, "why": why}})
     return _refined(found, now)
@@ -73,7 +73,7 @@ def mask(raster: xr.DataArray | xr.Dataset, how: Masking) -> xr.DataArray:
     """Return what `masks.cloud_mask` does, refined as `decloud` has it."""
     *reading, refine = how
     plain = masks.with_record(raster, *reading)
-    if refine is False or (refine is None and (plain.own or not _has_bands(raster, how.clouds))):
+    if refine is False or (refine is None and (plain.own or how.classes or not _has_bands(raster, how.clouds))):
         return plain.mask
     found = clouded(raster, how)
     data = found.mask.reshape(plain.mask.shape)
@@ -93,16 +93,17 @@ def _has_bands(raster: xr.DataArray | xr.Dataset, clouds: Any) -> bool:
     return True
 
 
-def _why_not(found: Clouded, refine: bool | None) -> str:
+def _why_not(found: Clouded, how: Masking) -> str:
     """Return why a mask is not refined, "" where it is.
 
     Raises:
         InputError, MaskError: it was asked for.
     """
+    refine = how.refine
     if refine is False:
-        return "refine=False was asked for"
-    if found.own and refine is None:
-        return "the mask is the user's own"
+        return "that was asked for"
+    if refine is None and (found.own or how.classes):
+        return "the mask is the user's own" if found.own else "its classes were chosen"
     cube = found.cube
     if colours.of(cube) is None:
         if refine:

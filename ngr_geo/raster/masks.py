@@ -290,7 +290,9 @@ def in_words(record: Mapping[str, Any]) -> list[str]:
     if "probability" in record:
         parts.append(f"probability from {record['probability']:g} of {record['scale']:g}")
     how = f" ({'; '.join(parts)})" if parts else ""
-    found = [f"Mask {record['source']}, read by the rule {record['rule']}{how}:"]
+    refine = record.get("refine", {})
+    refined = ", refined" if refine.get("on") else f", not refined, as {refine['why']}" if "why" in refine else ""
+    found = [f"Mask {record['source']}, read by the rule {record['rule']}{how}{refined}:"]
     for row in record.get("dates", ()):
         grown = f", grown by {wording.counted(record['dilate'], 'pixel')} to " if record["dilate"] else ", not grown"
         if row["masked"] is None:
@@ -298,13 +300,6 @@ def in_words(record: Mapping[str, Any]) -> list[str]:
             continue
         grown += f"{row['grown']:.1%}" if record["dilate"] else ""
         found.append(f"{row['date']}: {row['masked']:.1%} masked by the rule {record['rule']}{grown}")
-    refine = record.get("refine", {})
-    if refine.get("on"):
-        found.append(
-            "Refined: haze and shadow that it misses are added, and flags that stay in one place though values agree taken off."
-        )
-    elif "why" in refine:
-        found.append(f"Not refined: {refine['why']}.")
     return found
 
 

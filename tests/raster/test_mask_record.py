@@ -33,7 +33,8 @@ def _told(result: xr.DataArray | xr.Dataset) -> dict[str, Any]:
 
 def _shares(raster: xr.Dataset, clouds: Any = None, dilate: int | None = None, **keywords: Any) -> list[dict[str, Any]]:
     """What the record says of each date, from the masks themselves."""
-    before, after = (raster.ngr.cloud_mask(clouds, dilate=d, **keywords).mean(("y", "x")).values for d in (0, dilate))
+    plain = (raster.ngr.cloud_mask(clouds, dilate=d, refine=False, **keywords) for d in (0, dilate))
+    before, after = (mask.mean(("y", "x")).values for mask in plain)
     dates = [str(time)[:10] for time in raster.time.values]
     rows = zip(dates, before, after, strict=True)
     return [{"date": d, "masked": round(float(m), 6), "grown": round(float(g), 6)} for d, m, g in rows]
@@ -44,15 +45,18 @@ def test_what_was_found_is_told_as_what_was_named(stack: xr.Dataset, lazy: bool)
     raster = stack.chunk(y=24) if lazy else stack
     found = raster.ngr.decloud(method="guide")
     assert _told(found) == _told(raster.ngr.decloud("SCL", method="guide"))
-    assert _told(found) == {"source": "SCL", "rule": "SCL", "classes": SCL, "dilate": 2, "dates": _shares(raster)}
+    rule = {"source": "SCL", "rule": "SCL", "classes": SCL, "dilate": 2, "dates": _shares(raster)}
+    assert _told(found) == {**rule, "refine": {"on": True}}
     own = raster.ngr.decloud(classes=[8, 9], dilate=4, method="guide")
     shares = _shares(raster, classes=[8, 9], dilate=4)
-    assert _told(own) == {"source": "SCL", "rule": "SCL", "classes": [8, 9], "dilate": 4, "dates": shares}
+    rule = {"source": "SCL", "rule": "SCL", "classes": [8, 9], "dilate": 4, "dates": shares}
+    assert _told(own) == {**rule, "refine": {"on": False, "why": "its classes were chosen"}}
 
 
 def test_what_is_told_makes_the_same_mask(stack: xr.Dataset) -> None:
     told = _told(stack.ngr.decloud(method="guide"))
-    again = stack.ngr.cloud_mask(told["source"], classes=told["classes"], dilate=told["dilate"])
+    how = {"classes": told["classes"], "dilate": told["dilate"], "refine": told["refine"]["on"]}
+    again = stack.ngr.cloud_mask(told["source"], **how)
     np.testing.assert_array_equal(again, stack.ngr.cloud_mask())
 
 
@@ -144,7 +148,8 @@ def test_files_tell_it_too(tmp_path: Path) -> None:
     with rasterio.open(next((tmp_path / "out").glob("*[0-9].tif"))) as source:
         tags = source.tags()
     told = json.loads(tags["ngr_mask"])
-    assert [len(told.pop("dates")), told] == [3, {"source": "array SCL", "rule": "SCL", "classes": SCL, "dilate": 1}]
+    rule = {"source": "array SCL", "rule": "SCL", "classes": SCL, "dilate": 1}
+    assert [len(told.pop("dates")), told] == [3, {**rule, "refine": {"on": True}}]
     assert json.loads(tags["ngr_masks"]) == [Path(c).name for c in clouds]
     with xr.open_dataset(tmp_path / "whole.nc") as dataset:
         assert _told(dataset) == {"source": "nodata", "extent": "footprint"}
