@@ -124,7 +124,7 @@ def _why_not(found: Clouded, how: Masking) -> str:
 def _refined(found: Clouded, now: bool) -> Clouded:
     """Return a mask refined, with what was found; lazy where the raster is."""
     cube = found.cube
-    codes = _codes(found, now)
+    codes, notes = _codes(found, now)
     if cube.lazy and now:
         codes, shares = _kept(codes)
     elif cube.lazy:
@@ -133,29 +133,34 @@ def _refined(found: Clouded, now: bool) -> Clouded:
     else:
         (codes,) = dask.compute(codes, scheduler="threads")
         shares = np.stack([((codes & bit) > 0).mean((1, 2)) for bit in COUNTS.values()], axis=1)
-    return found._replace(mask=(codes & NOT_CLEAR) > 0, record={**found.record, "refine": {"on": True}}, shares=shares)
+    record, notes = {**found.record, "refine": {"on": True}}, [*found.notes, *notes]
+    return found._replace(mask=(codes & NOT_CLEAR) > 0, record=record, notes=notes, shares=shares)
 
 
-def _codes(found: Clouded, now: bool) -> Any:
-    """Return the bits of each pixel (time, y, x) as a Dask array."""
+def _codes(found: Clouded, now: bool) -> tuple[Any, list[str]]:
+    """Return the bits of each pixel (time, y, x) as a Dask array, and what to warn of, as far as that is known before."""
     from ..guides import haze
 
     cube, dilate = found.cube, int(found.record["dilate"])
     where, days = colours.of(cube), _days(cube)
     assert where is not None
-    snow = np.zeros((1, 1, 1), bool) if found.snow is None else found.snow
+    snow = found.plain & False if found.snow is None else found.snow
     arrays = cube.values[:, list(where)], cube.valid[:, list(where)].all(axis=1), found.plain, snow
-    windows = [tuple(_cut(a, region) for a in arrays) for region in regions(cube.shape)]
-    recipe: Any = dask.delayed(_learnt)(windows, days, dilate, cube.dates)
-    if now or not cube.lazy:
-        (recipe,) = scheduling.compute([recipe])
+    windows = [tuple(a[(..., *region)] for a in arrays) for region in regions(cube.shape)]
+    recipe: Any = (dask.delayed(_learnt) if cube.lazy else _learnt)(windows, days, dilate)
+    notes: list[str] = []
+    if cube.lazy and not now:
+        recipe = dask.delayed(_warned)(recipe, cube.dates)
+    else:
+        recipe = scheduling.compute([recipe])[0] if cube.lazy else recipe
+        notes = _left(recipe, cube.dates)
     blocks = [_in_blocks(a[:, None] if a.ndim == 3 else a, cube) for a in arrays]
     depth = {0: 0, 1: 0, 2: haze.reach(dilate), 3: haze.reach(dilate)}
-    wide = [b if b.shape[-1] == 1 < cube.shape[-1] else da.overlap.overlap(b, depth, boundary="none") for b in blocks]
+    wide = [da.overlap.overlap(block, depth, boundary="none") for block in blocks]
     codes = da.map_blocks(
         _marked, *wide, recipe=recipe, dilate=dilate, dtype=np.uint8, chunks=(*wide[1].chunks[:2], *wide[0].chunks[2:])
     )
-    return da.overlap.trim_internal(codes, depth, boundary="none")[:, 0]
+    return da.overlap.trim_internal(codes, depth, boundary="none")[:, 0], notes
 
 
 def _days(cube: Cube) -> list[float]:
@@ -164,17 +169,13 @@ def _days(cube: Cube) -> list[float]:
     return cube.days.tolist() if known.all() else list(map(float, range(len(known))))
 
 
-def _cut(array: Any, region: Any) -> Any:
-    return array if array.shape[-1] == 1 else array[(..., *region)]
-
-
 def _in_blocks(array: Any, cube: Cube) -> da.Array:
     """Return an array (time, band, y, x) as a Dask array, all dates and bands in one block."""
     if isinstance(array, da.Array):
         return array.rechunk({0: -1, 1: -1, 2: cube.values.chunks[-2], 3: cube.values.chunks[-1]})
     if cube.lazy:
-        return da.from_array(array, chunks=(-1, -1, *cube.values.chunks[-2:]))
-    return da.from_array(array, chunks=(-1, -1, BLOCK, BLOCK))
+        return da.from_array(array, chunks=(-1, -1, *cube.values.chunks[-2:]), name=False)
+    return da.from_array(array, chunks=(-1, -1, BLOCK, BLOCK), name=False)
 
 
 def _window(values: Any, valid: Any, flagged: Any, snow: Any) -> Window:
@@ -190,16 +191,28 @@ def _window(values: Any, valid: Any, flagged: Any, snow: Any) -> Window:
     return Window(torch.where(known[:, None], clean, 0), known, marked, white)
 
 
-def _learnt(windows: Sequence[tuple[Any, ...]], days: Sequence[float], dilate: int, names: Sequence[str]) -> Recipe:
-    """Return what there is to find, and warn of dates that are left as they were."""
+def _learnt(windows: Sequence[tuple[Any, ...]], days: Sequence[float], dilate: int) -> Recipe:
+    """Return what there is to find."""
     from ..guides import haze
 
-    recipe = haze.learn([_window(*w) for w in windows], days, dilate)
-    for date in recipe.beyond:
-        warn(
-            f"The mask of {names[date]} is not refined: {recipe.found[date]:.0%} of its clear pixels would be haze or shadow, and "
-            f"more than {haze.MOST:.0%} are rather another season. Grow the mask (dilate=) if there is haze."
-        )
+    return haze.learn([_window(*w) for w in windows], days, dilate)
+
+
+def _left(recipe: Recipe, dates: Sequence[str]) -> list[str]:
+    """Return the warnings of dates that are left as they were."""
+    from ..guides import haze
+
+    return [
+        f"The mask of {dates[t]} is not refined: {recipe.found[t]:.0%} of its clear pixels would be haze or shadow, and more than "
+        f"{haze.MOST:.0%} may as well be another season. Where it is haze, mask it."
+        for t in recipe.beyond
+    ]
+
+
+def _warned(recipe: Recipe, dates: Sequence[str]) -> Recipe:
+    """Return what there is to find in a lazy raster, after the warnings."""
+    for note in _left(recipe, dates):
+        warn(note)
     return recipe
 
 
