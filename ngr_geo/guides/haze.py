@@ -375,7 +375,7 @@ def persistent(window: Window, recipe: Recipe) -> Tensor:
     for date in some:
         flagged = window.flagged[date] & window.valid[date] & stays
         pairs = recipe.pairs[date]
-        if len(pairs) < LEAST - 1 or not bool(flagged.any()):
+        if date in recipe.beyond or len(pairs) < LEAST - 1 or not bool(flagged.any()):
             continue
         agree = torch.zeros_like(seen)
         for pair in pairs:
