@@ -12,6 +12,7 @@ changes. So a scene may be cut in any way.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -195,7 +196,10 @@ def _joined(parts: Sequence[Tensor], where: Sequence[Tensor], step: int) -> Tens
 
 
 def _ridge(features: Tensor, wanted: Tensor, weight: Tensor) -> tuple[tuple[float, ...], ...]:
-    """Return the weighted ridge regression of each wanted channel on the features and a constant, in their own units."""
+    """Return the weighted ridge regression of each wanted channel on the features and a constant, in their own units.
+
+    To seven digits, so that the order in which a number of threads adds does not show.
+    """
     total = weight.sum()
     middle, level = (features * weight).sum(1) / total, (wanted * weight).sum(1) / total
     x, y = features - middle[:, None], wanted - level[:, None]
@@ -203,7 +207,8 @@ def _ridge(features: Tensor, wanted: Tensor, weight: Tensor) -> tuple[tuple[floa
     gram += RIDGE * torch.diag(gram.diagonal() + 1e-9 * gram.diagonal().max() + 1e-12)
     table = torch.linalg.solve(gram, (x * weight) @ y.T).T  # (colour, band)
     constant = level - table @ middle
-    return tuple((*row, c) for row, c in zip(table.tolist(), constant.tolist(), strict=True))
+    both = torch.cat([table, constant[:, None]], dim=1).tolist()
+    return tuple(tuple(float(f"{value:.7g}") for value in row) for row in both)
 
 
 def _scales(values: Tensor, least: Sequence[float] = (0.0,) * 4, sided: bool = True) -> tuple[tuple[float, float], ...]:
@@ -284,12 +289,13 @@ def count(mask: Tensor, radius: int) -> Tensor:
 
 
 def grown(mask: Tensor, radius: int) -> Tensor:
-    """Return a mask (..., h, w) grown by a disk, as `masks.grow` does."""
-    found = mask
-    for dy in range(-radius, radius + 1):
-        half = int((radius**2 - dy**2) ** 0.5)
-        for dx in range(-half, half + 1):
-            found = found | _shifted(mask, dy, dx)
+    """Return a mask (..., h, w) grown by a disk, as `masks.grow` does: a row of pixels for each of the disk's heights."""
+    found, wide, width = mask, mask, 0
+    for height in range(radius, -1, -1):  # the rows widen towards the middle of the disk
+        while width < math.isqrt(radius**2 - height**2):
+            width += 1
+            wide = wide | _shifted(mask, 0, width) | _shifted(mask, 0, -width)
+        found = found | _shifted(wide, height, 0) | _shifted(wide, -height, 0)
     return found
 
 

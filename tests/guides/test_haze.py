@@ -5,9 +5,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import xarray as xr
 from numpy.typing import NDArray
 
 from ngr_geo.guides import haze
+from ngr_geo.raster import masks
 from ngr_geo.samples import sample
 
 DAYS = (13.0, 15.0, 18.0, 20.0)
@@ -160,6 +162,13 @@ def test_what_is_found_of_a_pixel_does_not_depend_on_the_window(top: int, left: 
     some_mask, some_found = haze.mark(part, recipe, 2)
     same = (slice(None), slice(top, top + 100), slice(left, left + 60))
     assert torch.equal(some_mask[inner], mask[same]) and torch.equal(some_found[inner], found[same])
+
+
+@pytest.mark.parametrize("radius", [0, 1, 2, 5, 6, 11])
+def test_masks_grow_as_they_do_elsewhere(radius: int) -> None:
+    mask = np.random.default_rng(0).random((3, 40, 30)) > 0.98
+    wanted = masks.grow(xr.DataArray(mask, dims=("time", "y", "x")), radius).values
+    assert np.array_equal(haze.grown(torch.from_numpy(mask), radius).numpy(), wanted)
 
 
 def test_dates_to_compare_with_are_on_both_sides() -> None:
