@@ -155,7 +155,7 @@ def _codes(found: Clouded, now: bool) -> tuple[Any, list[str]]:
         recipe = scheduling.compute([recipe])[0] if cube.lazy else recipe
         notes = _left(recipe, cube.dates)
     blocks = [_in_blocks(a[:, None] if a.ndim == 3 else a, cube) for a in arrays]
-    depth = {0: 0, 1: 0, 2: haze.reach(dilate), 3: haze.reach(dilate)}
+    depth = {0: 0, 1: 0} | {axis: min(haze.reach(dilate), cube.shape[axis]) for axis in (2, 3)}
     wide = [da.overlap.overlap(block, depth, boundary="none") for block in blocks]
     codes = da.map_blocks(
         _marked, *wide, recipe=recipe, dilate=dilate, dtype=np.uint8, chunks=(*wide[1].chunks[:2], *wide[0].chunks[2:])

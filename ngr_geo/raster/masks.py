@@ -149,7 +149,7 @@ def grow(mask: xr.DataArray, pixels: int, rows: Hashable = "y", columns: Hashabl
     ordered = mask.transpose(..., rows, columns)
     data = ordered.data
     if isinstance(data, da.Array):
-        depth = {data.ndim - 2: pixels, data.ndim - 1: pixels}
+        depth = {axis: min(pixels, data.shape[axis]) for axis in (data.ndim - 2, data.ndim - 1)}
         data = da.map_overlap(_grow, data, depth=depth, boundary=False, dtype=bool, radius=pixels)
     else:
         data = _grow(np.asarray(data), pixels)

@@ -148,6 +148,13 @@ def test_a_date_of_which_too_much_would_be_found_is_left_and_warned_of(stack: xr
     assert counts(result.ngr.record())[3] == [0, 0, 0]
 
 
+@pytest.mark.parametrize("size", [1, 2, 9, 24, 40])
+def test_small_rasters(stack: xr.Dataset, size: int) -> None:
+    """Smaller than what a pixel's answer depends on."""
+    small = stack.isel(y=slice(60, 60 + size), x=slice(60, 70))
+    assert np.array_equal(small.ngr.cloud_mask(), small.chunk(y=7, x=4, time=2).ngr.cloud_mask())
+
+
 def test_a_product_without_snow(stack: xr.Dataset) -> None:
     clouds = xr.where(stack.SCL.isin([8, 9]), 1 << 10, 0).astype(np.uint16).rename("QA60")
     raster = stack.drop_vars("SCL").assign(QA60=clouds)
