@@ -28,6 +28,8 @@ STOPPED = 0.4
 CHECKING, SECOND, MEASURED = 0.65, 0.75, 0.4
 """What a network adds: a check of the stop set, and preparing what the second one learns from, as shares of solving these pixels;
 measuring its errors, as a share of learning a date by its guide."""
+WEIGHED, FIXED = 20, 0.65
+"""Windows of a date in which members are weighed and their blend is measured; share of their time that is the same for any window."""
 
 
 class Job(NamedTuple):
@@ -44,14 +46,19 @@ class Job(NamedTuple):
 class Tried(NamedTuple):
     """Seconds of parts of the work: what all dates share, learning one without training, solving a pixel of it, a training step.
 
-    `pixels` is how many were tried.
+    `members` is what the members take that learn from a window alone; `pixels` is how many were tried.
     """
 
     shared: float
     learning: float
     solving: float
     step: float
+    members: float
     pixels: int
+
+    def blending(self, area: float) -> float:
+        """Return what the members take for a window of so many pixels."""
+        return self.members * (FIXED + (1 - FIXED) * area / self.pixels)
 
 
 def seconds(job: Job, options: Any, spent: float) -> float:
@@ -72,19 +79,20 @@ def seconds(job: Job, options: Any, spent: float) -> float:
     sample = sum((r.stop - r.start) * (c.stop - c.start) for r, c in regions(cube.shape))
     dates = len(job.targets)
     learning = tried.shared + dates * (tried.learning + 2 * tried.solving * max(sample - tried.pixels, 0))
-    refined = options.method != "guide" and options.prior is None and len(cube.dates) > 1
-    if refined:
+    cores = max(1, os.cpu_count() or 1)
+    first = regions(cube.shape)[0]
+    (rows, columns), *_ = cells_of((first[0].stop - first[0].start, first[1].stop - first[1].start))
+    cell = (rows.stop - rows.start) * (columns.stop - columns.start)
+    learning += WEIGHED * dates * tried.blending(cell) / cores
+    if options.method in ("auto", "ngr") and options.prior is None and len(cube.dates) > 1:
         most = min(max(60 * (sample * dates / 128**2) ** 0.5, 60), training.MOST_STEPS)
         steps = options.steps or STOPPED * most
         checks = 0 if options.steps else steps / training.CHECK_EVERY
-        first = regions(cube.shape)[0]
-        (rows, columns), *_ = cells_of((first[0].stop - first[0].start, first[1].stop - first[1].start))
-        checked = max(training.MOST_TRIALS, dates) * (rows.stop - rows.start) * (columns.stop - columns.start)
+        checked = max(training.MOST_TRIALS, dates) * cell
         learning += steps * tried.step + checks * CHECKING * tried.solving * checked
         learning += SECOND * tried.solving * sample * dates + MEASURED * dates * tried.learning
-    cores = max(1, min(os.cpu_count() or 1, busy))
-    areas = [(t.row.stop - t.row.start) * (t.column.stop - t.column.start) for t in job.pieces]
-    solving = busy * float(np.mean(areas)) * tried.solving * dates / cores
+    area = float(np.mean([(t.row.stop - t.row.start) * (t.column.stop - t.column.start) for t in job.pieces]))
+    solving = busy * (area * tried.solving + tried.blending(area)) * dates / min(cores, busy)
     return fixed + learning + solving
 
 
@@ -119,9 +127,25 @@ def _tried(job: Job, options: Any) -> Tried | None:
         model, learning = _timed(lambda: method.fit(Sample([values], [seen], [only], None)))
         shared = min(2 * _shared(model, values, seen), 0.9 * learning)
         _, solving = _timed(lambda: method.solve(model, Part(values, seen, only, None), tile))
-    step = 0.0 if options.method == "guide" or len(job.cube.dates) == 1 else _step(job.cube)
+    several = len(job.cube.dates) > 1
+    step = _step(job.cube) if options.method in ("auto", "ngr") and several else 0.0
+    members = _members(model, values, seen, target, options.method) if several else 0.0
     pixels = int(np.prod(values.shape[-2:]))
-    return Tried(shared, learning - shared, solving / pixels, step, pixels)
+    return Tried(shared, learning - shared, solving / pixels, step, members, pixels)
+
+
+def _members(model: Any, values: Any, seen: Any, target: int, method: str) -> float:
+    """Return the time of the members that learn from a window alone, as far as a method takes them."""
+    from .guides.members import MEMBERS
+    from .methods.filling import standardised
+    from .methods.problem import answers_by, problem_of
+    from .tiling.threads import threads
+
+    names = [name for name in MEMBERS if method in ("auto", name)]
+    with threads(1):
+        window = standardised(model, values, seen, "cpu")
+        problem = problem_of(model.guide, window, window, target)
+        return _timed(lambda: answers_by(problem, names, None))[1]
 
 
 def _shared(model: Any, values: Any, seen: Any) -> float:
