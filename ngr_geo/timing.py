@@ -29,7 +29,7 @@ CHECKING, SECOND, MEASURED = 0.65, 0.75, 0.4
 """What a network adds: a check of the stop set, and preparing what the second one learns from, as shares of solving these pixels;
 measuring its errors, as a share of learning a date by its guide."""
 WEIGHED, FIXED = 20, 0.65
-"""Windows of a date in which members are weighed and their blend is measured; share of their time that is the same for any window."""
+"""Windows of a date in which members are weighed and their blend is measured; the share of their time that no window changes."""
 
 
 class Job(NamedTuple):
