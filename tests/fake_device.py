@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import sys
 import threading
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from unittest import mock
 
+import dask.threaded
 import torch
 from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_flatten
@@ -202,6 +203,10 @@ def fake_device(count: int = 1, free: int = 8 * 2**30, **how: Any) -> Iterator[F
     with (
         mock.patch.object(threading.Thread, "run", started),
         mock.patch.object(torch.nn.Parameter, "__new__", parameter),
+        mock.patch.object(
+            dask.threaded, "pools", defaultdict(dict)
+        ),  # Dask keeps its threads: those from before are no use
+        mock.patch.object(dask.threaded, "default_pool", None),
         mock.patch.object(torch, "Generator", _Generator),
         mock.patch.object(torch.cuda, "is_available", lambda: True),
         mock.patch.object(torch.cuda, "device_count", lambda: count),

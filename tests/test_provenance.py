@@ -26,6 +26,7 @@ def stack() -> xr.Dataset:
     return sample("slovenia").isel(time=slice(1, 4), y=slice(0, 70), x=slice(0, 64))
 
 
+@pytest.mark.filterwarnings("ignore:The mask of 2023-08-18 is not refined")
 @pytest.mark.parametrize("how", ["name", "found", "array", "lazy"])
 def test_one_call_repeats_a_result(stack: xr.Dataset, how: str) -> None:
     mask = stack.ngr.cloud_mask("SCL")

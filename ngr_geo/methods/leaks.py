@@ -234,16 +234,30 @@ def _marked(
 def _kept(codes: da.Array) -> tuple[da.Array, NDArray[np.float64]]:
     """Return bits worked out now, kept small in memory, and unpacked where they are asked for; and the shares of the scene.
 
-    A work folder asks for each pixel several times: for a plan, for the shares, for each tile.
+    A work folder asks for each pixel several times: for a plan, for the shares, for each tile. A block that cannot be read stays
+    as it is, and is not counted: only the tiles that need it fail.
     """
     blocks = codes.to_delayed()
-    found = scheduling.compute([dask.delayed(_packed)(block) for block in blocks.ravel()])
+    packing = [dask.delayed(_packed)(block) for block in blocks.ravel()]
+    try:
+        found = list(scheduling.compute(packing))
+    except (InputError, OSError):
+        found = [_tried(one) for one in packing]
     sizes = [[tuple(c[i] for c, i in zip(codes.chunks, at, strict=True))] for at in np.ndindex(blocks.shape)]
     parts = np.empty(blocks.shape, object)
-    for at, size, (packed, _) in zip(np.ndindex(blocks.shape), sizes, found, strict=True):
-        parts[at] = da.from_delayed(dask.delayed(_unpacked)(packed, size[0]), size[0], np.uint8)
-    total = np.sum([counts for _, counts in found], axis=0)
+    for at, size, one in zip(np.ndindex(blocks.shape), sizes, found, strict=True):
+        block = blocks[at] if one is None else dask.delayed(_unpacked)(one[0], size[0])
+        parts[at] = da.from_delayed(block, size[0], np.uint8)
+    total = np.sum([one[1] for one in found if one is not None], axis=0)
     return da.block(parts.tolist()), total / (codes.shape[1] * codes.shape[2])
+
+
+def _tried(packing: Any) -> Any:
+    """Return a packed block, None where it cannot be read."""
+    try:
+        return scheduling.compute([packing])[0]
+    except (InputError, OSError):
+        return None
 
 
 def _packed(block: NDArray[np.uint8]) -> tuple[bytes, NDArray[np.int64]]:

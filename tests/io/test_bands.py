@@ -141,6 +141,7 @@ def test_jpeg2000_per_band_on_the_command_line(tmp_path: Path) -> None:
         "--json",
         "--dilate",
         "0",
+        "--no-refine",
     )
     assert result.exit_code == 0, result.stderr
     assert "SCL is the mask" in result.stderr and "12 files of one band each are 3 dates" in result.stderr

@@ -10,11 +10,13 @@ import numpy as np
 import pytest
 import rasterio
 import xarray as xr
+from numpy.typing import NDArray
 from running import invoke
 from small_stack import sample_files
 
 import ngr_geo
 from ngr_geo.errors import InputError, MaskError
+from ngr_geo.methods import leaks
 from ngr_geo.raster import colours
 from ngr_geo.raster import cube as cubes
 from ngr_geo.raster.missing import Clouded
@@ -239,3 +241,17 @@ def test_a_prepared_mask_is_taken_as_it_is(stack: xr.Dataset) -> None:
     found = leaks.clouded(stack, leaks.Masking(None))
     assert isinstance(found, Clouded)
     assert leaks.clouded(stack, leaks.Masking(found, refine=True)) is found
+
+
+def test_a_block_that_cannot_be_read_spares_the_others() -> None:
+    def block(block_info: Any = None) -> NDArray[np.uint8]:
+        if block_info[None]["chunk-location"] == (0, 1, 1):
+            raise InputError("this block is damaged")
+        return np.full((2, 4, 4), leaks.HAZE | leaks.NOT_CLEAR, np.uint8)
+
+    codes = da.map_blocks(block, chunks=((2,), (4, 4), (4, 4)), dtype=np.uint8, meta=np.empty((0, 0, 0), np.uint8))
+    kept, shares = leaks._kept(codes)
+    np.testing.assert_array_equal(kept[:, :4].compute(), codes[:, :4].compute())
+    np.testing.assert_allclose(shares[:, 0], 0.75)
+    with pytest.raises(InputError, match="damaged"):
+        kept.compute()

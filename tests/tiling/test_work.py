@@ -193,7 +193,7 @@ def test_a_damaged_input_spares_the_other_tiles(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setattr("ngr_geo.io.rasters._CHUNK", 32)
     files, masks = write_crops(tmp_path / "in"), write_masks(tmp_path / "in")
     whole = read_stack(files, masks, lazy=True)
-    keywords: dict[str, Any] = {**QUICK, "tile": 24, "overlap": 4}
+    keywords: dict[str, Any] = {**QUICK, "tile": 24, "overlap": 4, "refine": False}
     assert whole.raster.ngr.plan(whole.clouds, tile=24, overlap=4).tiles == 16
     sound = files[1].read_bytes()
     damage(files[1])
