@@ -18,6 +18,9 @@ from . import console as terminal
 from .console import Console
 from .options import Job
 
+NOT_SHOWN = ("Chosen by", "Hidden RMSE, local", "Hidden RMSE, kriging")
+"""Columns of the table of dates that the report has and a terminal is too narrow for."""
+
 
 @dataclass(frozen=True)
 class Outcome:
@@ -109,7 +112,7 @@ def _spectral(outcome: Outcome, console: Console) -> dict[str, Any]:
 def _say_dates(cube: Cube, rows: list[dict[str, Any]], console: Console) -> None:
     """Print the table of dates, as a report has it too."""
     table = facts.dates_table(cube, rows)
-    for line in facts.text(table, without=("Chosen by",)) if table else ():
+    for line in facts.text(table, without=NOT_SHOWN) if table else ():
         console.say(line)
 
 
