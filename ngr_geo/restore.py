@@ -219,7 +219,7 @@ def _clean_cube(
         found: the footprint, where that limits what is filled.
     """
     settings = _placed(cube, options)
-    if settings.method in ("local", "kriging"):
+    if settings.method in records.OF_STACKS:
         msg = f"Found the method {settings.method!r} for a spectral cube; it predicts a date from other dates, expected another:"
         raise InputError(msg, call='method="auto", "guide" or "ngr".', option="--method auto, guide or ngr.")
     good = bands_of.good(cube, bad_bands)

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 import dask
 import dask.array as da
 import numpy as np
 from numpy.typing import NDArray
 
+from .keywords import Method
 from .raster import cube as cubes
 from .raster.cube import Cube
 from .record import EXPECTED, SHORT, Raster, Row, dates_of, mark, short_flags, table_of
@@ -25,10 +26,12 @@ from .wording import counted
 if TYPE_CHECKING:
     from .methods.problem import Settings
 
-MEMBERS = ("guide", "ngr", "local", "kriging")
+MEMBERS = tuple(name for name in get_args(Method) if name not in ("auto", "paper"))
 """What a date can be filled by, alone or blended."""
+OF_STACKS = tuple(name for name in MEMBERS if name not in ("guide", "ngr"))
+"""Those of a stack of dates, which predict a date from other dates."""
 WORDS = {
-    "method": (("guide", "ngr", "paper", "local", "kriging", "blend"), "method that was kept"),
+    "method": (("guide", "ngr", "paper", *OF_STACKS, "blend"), "method that was kept"),
     "kind": (("gaussian", "mixed", "stripes", "gaps"), "fault that was found"),
 }
 """The entries of a row that are words, each with all words that it can be, and its long name."""
@@ -36,7 +39,7 @@ CHOICE = (*MEMBERS, "blend", "blocks")
 """The figures of a row's `choice`: RMSE of members and of their blend on hidden blocks, and how many of these there are."""
 COMMON = ("method", "filled", *(f"choice_{name}" for name in ("guide", "ngr", "blocks")))
 """The entries of a row that all verbs write."""
-BLENDED = (*(f"choice_{name}" for name in ("local", "kriging", "blend")), *(f"weight_{name}" for name in MEMBERS))
+BLENDED = (*(f"choice_{name}" for name in (*OF_STACKS, "blend")), *(f"weight_{name}" for name in MEMBERS))
 """Those of a stack of dates."""
 NUMBERS = ("missing", "haze", "shadow", "taken_off", "unseen", *COMMON[1:], *BLENDED)
 
@@ -227,7 +230,7 @@ def choice(figures: Mapping[str, float], weights: Mapping[str, float], asked: st
     by = f"paired test on {blocks}"
     if asked not in ("auto", None):
         by = f"method={asked!r} was asked for"
-    elif len(weights) > 1 or "local" in figures:
+    elif len(weights) > 1 or {*OF_STACKS} & set(figures):
         by = f"weights fitted on {blocks}"
     elif "ngr" not in figures:
         by = "guide kept: no network did better on the pixels that stop its training"

@@ -103,6 +103,7 @@ def _imports() -> float:
 
 def _tried(job: Job, options: Any) -> Tried | None:
     """Return the time of the parts of the work on a window of the raster; None where nothing of it is observed."""
+    from .guides.members import MEMBERS
     from .methods.base import Part, Sample
     from .methods.stacks import Stack
 
@@ -129,19 +130,18 @@ def _tried(job: Job, options: Any) -> Tried | None:
         _, solving = _timed(lambda: method.solve(model, Part(values, seen, only, None), tile))
     several = len(job.cube.dates) > 1
     step = _step(job.cube) if options.method in ("auto", "ngr") and several else 0.0
-    members = _members(model, values, seen, target, options.method) if several else 0.0
+    names = [name for name in MEMBERS if several and options.method in ("auto", name)]
+    members = _members(model, values, seen, target, names) if names else 0.0
     pixels = int(np.prod(values.shape[-2:]))
     return Tried(shared, learning - shared, solving / pixels, step, members, pixels)
 
 
-def _members(model: Any, values: Any, seen: Any, target: int, method: str) -> float:
-    """Return the time of the members that learn from a window alone, as far as a method takes them."""
-    from .guides.members import MEMBERS
+def _members(model: Any, values: Any, seen: Any, target: int, names: Sequence[str]) -> float:
+    """Return the time of some members that learn from a window alone."""
     from .methods.filling import standardised
     from .methods.problem import answers_by, problem_of
     from .tiling.threads import threads
 
-    names = [name for name in MEMBERS if method in ("auto", name)]
     with threads(1):
         window = standardised(model, values, seen, "cpu")
         problem = problem_of(model.guide, window, window, target)

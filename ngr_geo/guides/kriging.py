@@ -58,7 +58,8 @@ def kriging(references: Tensor, values: Tensor, known: Tensor, where: Tensor) ->
     points, wanted = _points(known, where), where.flatten().nonzero()[:, 0]
     target = values.flatten(1)[:, points].T  # (n, B)
     mean = target.mean(0)
-    near, bands, place = _described(references, points)
+    wide = regression.padded(references, REACH)
+    near, bands, place = _described(references, wide, points)
     linear = LINEAR / len(near)
     kernel = torch.addmm(_varying(bands, place, bands, place), near.T, near, alpha=linear).add_(LEVEL)
     kernel.diagonal().add_(NOISE)
@@ -66,7 +67,7 @@ def kriging(references: Tensor, values: Tensor, known: Tensor, where: Tensor) ->
     slope, level = linear * (near @ weights), LEVEL * weights.sum(0) + mean  # the linear part, seen as a regression
     out = values.clone().flatten(1)
     for some in wanted.split(AT_ONCE):
-        near_there, bands_there, place_there = _described(references, some)
+        near_there, bands_there, place_there = _described(references, wide, some)
         varying = _varying(bands_there, place_there, bands, place)
         out[:, some] = torch.addmm(near_there.T @ slope + level, varying, weights).T
     return out.reshape(values.shape)
@@ -83,7 +84,8 @@ def local(references: Tensor, values: Tensor, known: Tensor, where: Tensor) -> T
     places = known.flatten().nonzero()[:, 0]
     points = places[torch.randperm(len(places), generator=generator)[:LOCAL_POINTS].to(places.device)]
     landmarks = references.flatten(1)[:, points[:LANDMARKS]].T.contiguous()
-    design = precise(_columns(references, points, landmarks))  # (F, n)
+    wide = regression.padded(references, REACH)
+    design = precise(_columns(references, wide, points, landmarks))  # (F, n)
     target = precise(values.flatten(1)[:, points])
     size = len(design) - len(landmarks) - 1
     penalty = torch.zeros(len(design), len(design), dtype=design.dtype, device=design.device)
@@ -93,7 +95,9 @@ def local(references: Tensor, values: Tensor, known: Tensor, where: Tensor) -> T
     penalty.diagonal()[size:] += 1e-6 * len(points)
     weights = torch.linalg.solve(design @ design.T + penalty, design @ target.T).to(values).T  # (B, F)
     everywhere = torch.arange(known.numel(), device=known.device)
-    image = torch.cat([weights @ _columns(references, part, landmarks) for part in everywhere.split(8 * AT_ONCE)], 1)
+    image = torch.cat(
+        [weights @ _columns(references, wide, part, landmarks) for part in everywhere.split(8 * AT_ONCE)], 1
+    )
     image = image.reshape(values.shape)
     image = image + regression.local(references, values - image, known)
     return torch.where(where, image, values)
@@ -112,25 +116,18 @@ def _points(known: Tensor, where: Tensor) -> Tensor:
     return places[torch.topk(race, POINTS, largest=False, sorted=True).indices]
 
 
-def _described(references: Tensor, places: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Return the neighbourhoods (d, n) of some places, the bands at them (n, k), and where they are (n, 2)."""
+def _described(references: Tensor, wide: Tensor, places: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the 5x5 neighbourhoods (d, n) of some flat places, the bands at them (n, k), and where they are (n, 2)."""
     width = references.shape[-1]
     row = places.div(width, rounding_mode="floor")
     position = torch.stack([row, places - row * width], dim=1).to(references.dtype)
-    return _neighbourhoods(references, places), references.flatten(1)[:, places].T.contiguous(), position
+    near = torch.cat(regression.neighbours(wide, places, REACH))
+    return near, references.flatten(1)[:, places].T.contiguous(), position
 
 
-def _neighbourhoods(references: Tensor, places: Tensor) -> Tensor:
-    """Return the 5x5 neighbourhoods (25 k, n) of the bands at some flat places; edges are repeated."""
-    width, side = references.shape[-1] + 2 * REACH, 2 * REACH + 1
-    padded = functional.pad(references[None], (REACH,) * 4, mode="replicate")[0].flatten(1)
-    corner = places + places.div(width - 2 * REACH, rounding_mode="floor") * 2 * REACH
-    return torch.cat([padded.index_select(1, corner + i * width + j) for i in range(side) for j in range(side)])
-
-
-def _columns(references: Tensor, places: Tensor, landmarks: Tensor) -> Tensor:
-    """Return the features (F, n) of `local` at some flat places: neighbourhoods, radial functions, one."""
-    near = _neighbourhoods(references, places)
+def _columns(references: Tensor, wide: Tensor, places: Tensor, landmarks: Tensor) -> Tensor:
+    """Return the features (F, n) of `local` at some flat places: 5x5 neighbourhoods, radial functions, one."""
+    near = torch.cat(regression.neighbours(wide, places, REACH))
     bands = references.flatten(1).index_select(1, places)
     return torch.cat([near, regression.radial(bands, landmarks), torch.ones_like(near[:1])])
 

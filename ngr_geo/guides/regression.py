@@ -95,6 +95,19 @@ def radial(bands: Tensor, landmarks: Tensor) -> Tensor:
     return apart.clamp_(min=0).mul_(-0.5 / landmarks.shape[1]).exp_()
 
 
+def padded(bands: Tensor, reach: int) -> Tensor:
+    """Return bands (C, h, w) with a margin of so many pixels, in which the edges are repeated."""
+    return functional.pad(bands[None], (reach,) * 4, mode="replicate")[0]
+
+
+def neighbours(wide: Tensor, places: Tensor, reach: int) -> list[Tensor]:
+    """Return the neighbours (C, n) in each direction, up to `reach` away, of some flat places of an image that is `padded`."""
+    width, side = wide.shape[-1], 2 * reach + 1
+    flat = wide.flatten(1)
+    corner = places + places.div(width - 2 * reach, rounding_mode="floor") * 2 * reach  # the upper left neighbour
+    return [flat.index_select(1, corner + i * width + j) for i in range(side) for j in range(side)]
+
+
 def _by_pattern(case: Problem, places: Tensor) -> Iterator[tuple[int, Tensor, list[Tensor]]]:
     """Yield the pattern of some of the pixels at the flat `places` of an image, these n pixels, and their features.
 
@@ -102,15 +115,13 @@ def _by_pattern(case: Problem, places: Tensor) -> Iterator[tuple[int, Tensor, li
     (M, n) and (1, n).
     """
     filled, date, references, extras, code, landmarks = case
-    width = filled.shape[-1] + 2
-    padded = functional.pad(filled[list(references)].flatten(0, 1)[None], (1, 1, 1, 1), mode="replicate")[0].flatten(1)
+    wide = padded(filled[list(references)].flatten(0, 1), 1)
     rest = filled[[*extras, date]].flatten(0, 1).flatten(1)
     codes, order = torch.sort(code.flatten()[places], stable=True)
     counts = torch.bincount(codes, minlength=2 ** len(references)).tolist()
     for pattern, group in enumerate(torch.split(places[order], counts)):
         for part in torch.split(group, PIXELS) if len(group) else ():
-            corner = part + part.div(width - 2, rounding_mode="floor") * 2  # the upper left neighbour, in `padded`
-            near = [padded.index_select(1, corner + (i * width + j)) for i in range(3) for j in range(3)]
+            near = neighbours(wide, part, 1)
             others = [rest.index_select(1, part), radial(near[4], landmarks), rest.new_ones(1, len(part))]
             yield pattern, part, [*near, *others]
 

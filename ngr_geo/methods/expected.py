@@ -59,15 +59,18 @@ def of_scene(rows: Sequence[dict[str, Any]], peak: float, bands: Sequence[str]) 
         k: np.array([[np.nan if (v := row["expected"][k][b]) is None else v for b in bands] for row in known], float)
         for k in ("rmse", "bias")
     }
-    used = np.where(np.isfinite(tables["rmse"]), weights[:, None], 0)
-    with np.errstate(invalid="ignore"):  # bands that took no part
-        mean = {
-            k: (np.nan_to_num(t**p) * used).sum(0) / used.sum(0)
-            for (k, t), p in zip(tables.items(), (2, 1), strict=True)
-        }
-    rmse = np.sqrt(mean["rmse"])
-    described = {"rmse": rmse, "bias": mean["bias"], "psnr": 20 * np.log10(peak / np.maximum(rmse, 1e-12))}
+    rmse, bias = mean(tables["rmse"], weights[:, None], 2), mean(tables["bias"], weights[:, None])
+    described = {"rmse": rmse, "bias": bias, "psnr": 20 * np.log10(peak / np.maximum(rmse, 1e-12))}
     return {name: _by_band(values, bands) for name, values in described.items()}
+
+
+def mean(values: Any, weights: NDArray[np.float64], power: int = 1) -> NDArray[np.float64]:
+    """Return the power mean of the rows of a table (n, B) that are known, with weights that broadcast to it; NaN without any."""
+    table = np.array(values, float) ** power
+    used = np.isfinite(table) * weights
+    with np.errstate(invalid="ignore"):  # bands that took no part
+        average: NDArray[np.float64] = (np.nan_to_num(table) * used).sum(0) / used.sum(0)
+    return average ** (1 / power)
 
 
 def _by_band(values: NDArray[np.float64], bands: Sequence[str]) -> dict[str, float | None]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -17,12 +17,12 @@ from torch import Tensor
 from ..guides.base import Window
 from ..guides.covariance import precise
 from ..guides.members import GUIDE, MEMBERS
+from ..keywords import Method
 from ..solver import TETHER, Small, gaps_of, hold
 from ..solver.train import Example
 from ..tiling.threads import side_by_side
 from . import hiding
 
-Method = Literal["auto", "guide", "ngr", "local", "kriging", "paper"]
 TRIAL_SIZE = 192
 RIM = 2.0**-6
 """Tether of the fill where other dates show the ground: what the edge of a gap shows, haze often, is followed some eight pixels."""

@@ -187,19 +187,13 @@ def _of_tiles(found: Sequence[tuple[Judgement, float]]) -> Judgement:
     count = count if count.any() else np.ones(len(found))
     blocks = np.nan_to_num(np.array([j.blocks for j, _ in found]))  # (tiles, bands)
 
-    def mean(values: Any, weights: NDArray[np.float64], power: int = 1) -> tuple[float, ...]:
-        table = np.array(values, float) ** power
-        known = np.isfinite(table) * weights
-        average = (np.where(known > 0, table, 0) * known).sum(0) / known.sum(0)
-        return tuple((average ** (1 / power)).tolist())
-
     hidden = {}
     for name in dict.fromkeys(name for j, _ in found for name in j.hidden):
         measured = [i for i, (j, _) in enumerate(found) if name in j.hidden]
         weights = blocks[measured] if blocks[measured].any() else np.ones_like(blocks[measured])
-        hidden[name] = mean([found[i][0].hidden[name] for i in measured], weights, 2)
+        hidden[name] = tuple(expected.mean([found[i][0].hidden[name] for i in measured], weights, 2).tolist())
     rmse, bias, doubt = (
-        mean([getattr(j, name) for j, _ in found], count[:, None], 1 + (name == "rmse"))
+        tuple(expected.mean([getattr(j, name) for j, _ in found], count[:, None], 1 + (name == "rmse")).tolist())
         for name in ("rmse", "bias", "doubt")
     )
     return Judgement(found[0][0].method, {}, rmse, bias, doubt, hidden, tuple(blocks.sum(0).tolist()))

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from .. import rows as records
 from ..raster import cube as cubes
 from ..raster.cube import Cube
 from ..record import BEFORE, history, number, read_json, table_of
@@ -19,7 +20,7 @@ from ..wording import counted, percent
 
 LETTERS, ROWS = 2000, 400
 """Of a text, and of a table, at most."""
-MEMBERS = {"guide": "guide", "ngr": "NGR", "local": "local", "kriging": "kriging", "blend": "blend"}
+MEMBERS = {name: "NGR" if name == "ngr" else name for name in (*records.MEMBERS, "blend")}
 """What a date can be filled by, as a reader sees it."""
 TITLES = {
     "decloud": "Clouds removed",

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from ngr_geo import rows
 from ngr_geo.guides import kriging
 from ngr_geo.guides.members import MEMBERS
 
@@ -52,6 +53,10 @@ def test_kriging_is_the_conditional_mean_of_its_kernel() -> None:
     found = kriging.kriging(references, values, ~gap, gap)
     assert found is not None
     torch.testing.assert_close(found[:, gap].double(), dense(references, values, ~gap, gap), atol=2e-3, rtol=0)
+
+
+def test_members_are_those_that_a_user_can_choose() -> None:
+    assert tuple(MEMBERS) == rows.OF_STACKS
 
 
 @pytest.mark.parametrize("name", list(MEMBERS))
