@@ -1,0 +1,95 @@
+"""Groups of similar patches: where they are, and images put together of estimates of all patches that hold a pixel.
+
+Ref.: Buades, Coll & Morel 2005 (non-local means), Dabov et al. 2007 (groups of similar patches, weighted means of estimates).
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+BLOCK = 2**24
+"""Distances that are in memory at a time."""
+
+
+def count_of(shape: torch.Size | tuple[int, ...], side: int) -> tuple[int, int]:
+    """Return how many rows and columns of patches of a side an image (..., h, w) has; a patch is named by its first pixel."""
+    return shape[-2] - side + 1, shape[-1] - side + 1
+
+
+def similar(images: Tensor, side: int, step: int, reach: int, count: int) -> Tensor:
+    """Return the patches most similar to each of a grid of patches, itself first: (patches of the grid, count), int64.
+
+    Args:
+        images: (n, h, w), finite, at least `side` rows and columns; distances are sums of squares over all of them.
+        side: of a patch, in pixels.
+        step: between the patches of the grid, which has the last row and column of patches, too.
+        reach: how far similar patches are looked for, in pixels along each axis.
+        count: of patches in a group, fewer where the image does not have so many within reach.
+
+    Patches are numbered row by row, see `count_of`.
+    """
+    rows, columns = count_of(images.shape, side)
+    down, right = (_grid(size, step, images.device) for size in (rows, columns))
+    count = min(count, min(rows, reach + 1) * min(columns, reach + 1))
+    together = max(1, BLOCK // ((2 * reach + 1) ** 2 * len(right)))
+    return torch.cat([_similar(images, side, reach, count, part, right) for part in down.split(together)])
+
+
+def _grid(size: int, step: int, device: torch.device) -> Tensor:
+    """Return every step-th index below a size, and the last one."""
+    last = torch.tensor([size - 1], device=device)
+    return torch.unique(torch.cat([torch.arange(0, size, step, device=device), last]))
+
+
+def _similar(images: Tensor, side: int, reach: int, count: int, down: Tensor, right: Tensor) -> Tensor:
+    """Return the groups of the patches in some rows and columns of the grid, (len(down) · len(right), count)."""
+    (rows, columns), span = count_of(images.shape, side), range(-reach, reach + 1)
+    first, last = int(down[0]), int(down[-1]) + side
+    strip = images[:, first:last]
+    padded = functional.pad(images, (reach, reach, reach, reach))[:, first : last + 2 * reach]
+    distances, places = [], []
+    for dy in span:
+        row = down + dy
+        for dx in span:
+            moved = padded.narrow(1, reach + dy, last - first).narrow(2, reach + dx, images.shape[2])
+            square = (strip - moved).square_().sum(0)[None]
+            means = functional.avg_pool2d(functional.avg_pool2d(square, (side, 1), 1)[:, down - first], (1, side), 1)
+            column = right + dx
+            there = ((row >= 0) & (row < rows))[:, None] & ((column >= 0) & (column < columns))
+            found = means[0][:, right]
+            # The patch itself is first, whatever else is as near.
+            distances.append(torch.where(there, found - float(dy == dx == 0), torch.inf).flatten())
+            places.append((row[:, None] * columns + column).flatten())
+    near = torch.stack(distances, 1).topk(count, largest=False, sorted=True).indices
+    return torch.stack(places, 1).gather(1, near)
+
+
+def windows(images: Tensor, side: int) -> Tensor:
+    """Return all patches of images (n, h, w): (patches, n · side²), an image after another and rows within it."""
+    return functional.unfold(images[None], side)[0].T.contiguous()
+
+
+class Mean:
+    """The weighted mean of estimates of patches of images (n, h, w), of all that hold a pixel."""
+
+    def __init__(self, images: Tensor, side: int) -> None:
+        """Take images that give shape, type and device, and the side of a patch."""
+        self.shape, self.side = images.shape, side
+        rows, columns = count_of(self.shape, side)
+        self.total = images.new_zeros(rows * columns, len(images) * side**2)
+        self.weight = images.new_zeros(rows * columns, 1)
+
+    def add(self, places: Tensor, estimates: Tensor, weights: Tensor) -> None:
+        """Add estimates (..., n · side²) of patches, `places` (...), with `weights` (...)."""
+        at, weights = places.flatten(), weights.flatten()[:, None]
+        self.total.index_add_(0, at, estimates.reshape(len(at), -1) * weights)
+        self.weight.index_add_(0, at, weights)
+
+    def images(self) -> tuple[Tensor, Tensor]:
+        """Return the mean (n, h, w), 0 where no estimate is, and the sum of the weights (h, w)."""
+        size, side = self.shape[1:], self.side
+        total = functional.fold(self.total.T[None], size, side)[0]
+        weight = functional.fold(self.weight.T.expand(side**2, -1)[None], size, side)[0, 0]
+        return torch.where(weight > 0, total / torch.where(weight > 0, weight, 1), 0), weight
