@@ -7,6 +7,7 @@ from types import ModuleType
 from . import accessor as accessor
 from .accessor import verbs
 from .errors import GridError, InputError, MaskError, NgrError, OutputError
+from .opening import open
 from .samples import sample, sample_path
 
 __version__ = version("ngr_geo")
@@ -19,6 +20,7 @@ __all__ = [
     "OutputError",
     "__version__",
     "masks",
+    "open",
     "sample",
     "sample_path",
     "stac",

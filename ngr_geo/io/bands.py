@@ -33,6 +33,13 @@ _NO_BAND = re.compile(
     r"(?:ATB|CLM|EDG|SAT|MG2|IAO|DFP|USI|DTF)_R[12]|CMASK)$",
     re.IGNORECASE,
 )
+NUMBERING = {
+    **dict.fromkeys(("S30",), "Sentinel-2"),
+    **dict.fromkeys(("L30", "LC08", "LC09", "LO08", "LO09"), "Landsat 8 and 9"),
+    **dict.fromkeys(("LT04", "LT05", "LE07"), "Landsat 4 to 7"),
+}
+"""How sensors of one family of products number their bands: those of one numbering can be stacked."""
+_SENSOR = re.compile(r"^(?:HLS\.([SL]30)\.|(L[COTE]0[4-9])_)", re.IGNORECASE)
 HELP = "--band-pattern '_(B\\d+)' (band_pattern= in Python; a group around the band, or '*_{band}_*')"
 
 
@@ -74,6 +81,13 @@ def in_name(file: str, pattern: str | None = None) -> Named | None:
         if match is not None:
             return _named(stem, match, "band")
     return None
+
+
+def sensor(file: str) -> str | None:
+    """Return the sensor in the name of a band file of HLS or Landsat, None in any other."""
+    match = _SENSOR.match(file)
+    found = match and (match[1] or match[2]).upper()
+    return found if found in NUMBERING else None
 
 
 def in_order(band: str) -> tuple[tuple[str, int], ...]:

@@ -126,15 +126,25 @@ def choose(
         cube = dataset[deep[0]].assign_attrs(noted)
         if not bands:
             return cube
-        rest = set(map(str, cube.dims)) - _SPATIAL - {"time"}
-        band = next(iter(rest)) if len(rest) == 1 else "band"
-        rasters.check_known(path, bands, [str(value) for value in cube[band].values])
-        return cube.isel({band: [[str(value) for value in cube[band].values].index(name) for name in bands]})
+        return with_bands(cube, path, bands)
     if not bands:
         return dataset
     rasters.check_known(path, bands, [str(name) for name in images])
     keep = {*bands, *([clouds] if clouds else []), *map(str, _masks(images))}
     return dataset.drop_vars([name for name in images if str(name) not in keep])
+
+
+def with_bands(cube: xr.DataArray, path: str, bands: Sequence[str]) -> xr.DataArray:
+    """Return a cube with some of its bands, by their names.
+
+    Raises:
+        InputError: a band that is not there.
+    """
+    rest = set(map(str, cube.dims)) - _SPATIAL - {"time"}
+    band = next(iter(rest)) if len(rest) == 1 else "band"
+    known = [str(value) for value in cube[band].values]
+    rasters.check_known(path, bands, known)
+    return cube.isel({band: [known.index(name) for name in bands]})
 
 
 def _is_cube(variable: xr.DataArray) -> bool:
@@ -169,6 +179,16 @@ def mask_variable(dataset: xr.Dataset, path: str) -> xr.DataArray:
     return dataset[names[0]] if mask is None else mask
 
 
+def by_band(raster: xr.DataArray) -> dict[str, xr.DataArray]:
+    """Return the bands of a raster by their names; numbers that it has for every band become attributes of each."""
+    numbers = [name for name, part in raster.coords.items() if part.dims == ("band",) and name != "band"]
+    parts = {str(name): raster.sel(band=name) for name in raster["band"].values}
+    return {
+        name: part.drop_vars(["band", *numbers]).assign_attrs({str(key): part[key].item() for key in numbers})
+        for name, part in parts.items()
+    }
+
+
 def assemble(result: xr.Dataset | xr.DataArray, dataset: xr.Dataset | None) -> xr.Dataset:
     """Return the result of a verb as the Dataset to be written.
 
@@ -201,8 +221,7 @@ def assemble(result: xr.Dataset | xr.DataArray, dataset: xr.Dataset | None) -> x
     filled = result.coords["filled"]
     if "band" in filled.dims:
         filled = filled.any("band")
-    bare = result.drop_vars(["filled", *LAYERS], errors="ignore")
-    bands = {str(name): bare.sel(band=name, drop=True) for name in result["band"].values}
+    bands = by_band(result.drop_vars(["filled", *LAYERS], errors="ignore"))
     if record.FILLED in bands:
         msg = "Found a band named 'filled', and a NetCDF file or Zarr store has a variable of that name for what was filled."
         raise InputError(msg, call="Write to GeoTIFFs, or rename the band.")
@@ -210,6 +229,4 @@ def assemble(result: xr.Dataset | xr.DataArray, dataset: xr.Dataset | None) -> x
     for kind in (layer for layer in LAYERS if layer in result.coords):
         parts = {name: result.coords[kind].sel(band=name).variable for name in bands}
         out = out.assign_coords({f"{name}_{kind}": part for name, part in parts.items()})
-    for name in bands:
-        out[name].attrs = dict(kept)
     return (out if result.rio.crs is None else out.rio.write_crs(result.rio.crs)).assign_attrs(notes)

@@ -69,6 +69,7 @@ def gather(headers: Sequence[Header], wanted: Wanted) -> Gathered:
         InputError: files of one time that cannot be told apart, bands that some dates lack, several resolutions.
     """
     headers, masks = _without_masks(headers)
+    _check_sensors(headers)
     files, notes = _dated(headers, wanted)
     by_time: dict[Time, list[_File]] = defaultdict(list)
     for file in sorted(files, key=lambda file: str(file.time)):
@@ -101,6 +102,22 @@ def _without_masks(headers: Sequence[Header]) -> tuple[list[Header], list[Header
     masks = [h for h in headers if maskfiles.searched_kind(h.name) and (h.count == 1 or "udm" in h.name.lower())]
     images = [header for header in headers if header not in masks]
     return (images, masks) if images else (list(headers), [])
+
+
+def _check_sensors(headers: Sequence[Header]) -> None:
+    """Raise where files are of sensors that give one band number to several bands, or one band several numbers."""
+    by_sensor: dict[str, str] = {}
+    for header in headers:
+        found = naming.sensor(header.name)
+        if found is not None:
+            by_sensor.setdefault(found, header.path)
+    if len({naming.NUMBERING[sensor] for sensor in by_sensor}) > 1:
+        one, other = sorted(by_sensor)[0], sorted(by_sensor)[-1]
+        msg = (
+            f"{by_sensor[other]} and {by_sensor[one]} are of {one} and {other}, whose bands of one number are not the same "
+            "(band 4 is red in one and near infrared in the other, or band 5 is). Expected one sensor: give each by itself."
+        )
+        raise InputError(msg)
 
 
 def _dated(headers: Sequence[Header], wanted: Wanted) -> tuple[list[_File], list[str]]:

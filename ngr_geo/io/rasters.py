@@ -232,6 +232,7 @@ def read_raster(
         units = first.bands[0].tags.get("wavelength_units", first.tags.get("ENVI", {}).get("wavelength_units"))
         if units and name != "bbl":
             raster[name].attrs["units"] = units
+    raster = _with_scales(raster, headers, numbers)
     if first.transform.b == first.transform.d == 0:  # a rotated grid has no x and y of its own
         rows, columns = first.shape
         x = first.transform.c + first.transform.a * (np.arange(columns) + 0.5)
@@ -243,6 +244,19 @@ def read_raster(
     if first.nodata is not None:
         raster = raster.rio.write_nodata(first.nodata)
     return raster if times is not None else raster.isel(time=0, drop=True)
+
+
+def _with_scales(raster: xr.DataArray, headers: Sequence[Header], numbers: tuple[int, ...]) -> xr.DataArray:
+    """Return the raster with what its stored numbers mean: attributes, or coordinates where bands or dates differ."""
+    for name, key, neutral in (("scale_factor", "scale", 1.0), ("add_offset", "offset", 0.0)):
+        table = np.array([[getattr(header.bands[n - 1], key) for n in numbers] for header in headers])  # (time, band)
+        if (table == table[0, 0]).all():
+            raster = raster if table[0, 0] == neutral else raster.assign_attrs({name: float(table[0, 0])})
+        elif (table == table[:1]).all():
+            raster = raster.assign_coords({name: ("band", table[0])})
+        else:
+            raster = raster.assign_coords({name: (("time", "band"), table)})
+    return raster
 
 
 def _blocks(header: Header, numbers: tuple[int, ...], dates: int) -> dask.array.Array:

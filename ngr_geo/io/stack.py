@@ -5,14 +5,17 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import xarray as xr
 
 from ..errors import InputError, MaskError
 from ..raster import products
 from . import containers, earlier, formats, maskfiles, rasters
+from . import products as readers
 from .gather import Wanted, gather
 from .nodata import NoData, settle, settle_dataset
+from .products import Content
 from .rasterfile import Header, read_header
 
 PathLike = str | os.PathLike[str]
@@ -76,14 +79,16 @@ def read_stack(
     band_pattern: str | None = None,
     resolution: str | float | None = None,
     nodata: NoData = None,
+    product: str | None = None,
 ) -> Files:
-    """Return dated rasters and their cloud masks as one stack, sorted by date.
+    """Return dated rasters and their cloud masks as one stack, sorted by date; or a product, as its reader finds it.
 
     All headers are checked before any pixel is read. Stacks above 64 MiB, and where `lazy` smaller ones, become Dask arrays.
 
     Args:
         paths: GeoTIFFs (or other files that GDAL reads), one per date, or one per date and band as agencies deliver them; or
-            one NetCDF file or Zarr store. "*" and "?" are expanded. Masks among them are known by their names and set aside.
+            one NetCDF file or Zarr store; or products of one kind (see `ngr_geo.io.products`): folders, archives or files. "*" and
+            "?" are expanded. Masks among them are known by their names and set aside.
         clouds: mask files, matched to the rasters by date, on this or another grid; or the name of a band of the
             GeoTIFFs or of a variable of the NetCDF file or Zarr store. By default one with a well-known name.
         bands: names of the bands (or variables) to work on; the others are left out. By default all.
@@ -93,6 +98,7 @@ def read_stack(
             with a group, or "*_{band}_*".
         resolution: "finest", "coarsest" or the size of a pixel, where bands have pixels of several sizes: bilinear, or averages.
         nodata: the number that means missing, whatever is declared; "none" where all numbers are data.
+        product: the name of a product, where it is not to be found out.
 
     Raises:
         InputError: no such file, not a raster, truncated, complex or mixed dtypes, unknown band, no or unclear dates.
@@ -104,6 +110,10 @@ def read_stack(
     if not files:
         msg = "No input was given. Expected GeoTIFFs, one per date, or one NetCDF file or Zarr store."
         raise InputError(msg)
+    wanted = Wanted(bands, date_pattern, band_pattern, resolution, nodata)
+    reader = readers.find(files, product)
+    if reader is not None:
+        return _read_product(reader.read(files, wanted, lazy), files, masks, wanted, lazy)
     packed = [path for path in files if formats.container(path)]
     if packed and len(files) > 1:
         msg = (
@@ -113,7 +123,9 @@ def read_stack(
         raise InputError(msg, call="with xarray.concat.", option="(cdo mergetime IN... OUT.nc).")
     if packed:
         return _read_container(files[0], masks, bands, lazy, nodata)
-    return _read_rasters(files, masks, Wanted(bands, date_pattern, band_pattern, resolution, nodata), lazy)
+    masks = masks if _is_one_name(masks) else expand(masks)
+    images = [path for path in files if path not in masks]
+    return _read_rasters(Content(tuple(map(read_header, images or files)), inputs=files), masks, wanted, lazy)
 
 
 def expand(paths: PathLike | Sequence[PathLike]) -> tuple[str, ...]:
@@ -159,10 +171,36 @@ def _names(paths: PathLike | Sequence[PathLike] | None) -> tuple[str, ...]:
     return (os.fspath(paths),) if isinstance(paths, str | os.PathLike) else tuple(os.fspath(path) for path in paths)
 
 
-def _read_rasters(files: tuple[str, ...], masks: tuple[str, ...], wanted: Wanted, lazy: bool) -> Files:
-    masks = masks if _is_one_name(masks) else expand(masks)
-    images = [path for path in files if path not in masks]
-    found = [read_header(path) for path in images or files]
+def _read_product(
+    content: Content, paths: tuple[str, ...], masks: tuple[str, ...], wanted: Wanted, lazy: bool
+) -> Files:
+    """Return a product as its reader found it, with the masks that the user gave in place of its own."""
+    if content.headers:
+        return _read_rasters(content, masks if _is_one_name(masks) else expand(masks), wanted, lazy)
+    assert content.raster is not None
+    whole, clouds, inputs = content.dataset, content.clouds, (*paths, *content.inputs)
+    if masks:
+        layers: Any = content.raster if whole is None else whole
+        if len(masks) == 1 and masks[0] in {**layers.coords, **getattr(layers, "data_vars", {})}:
+            clouds = layers[masks[0]]
+        elif _is_one_name(masks):
+            names = ", ".join(map(str, (*getattr(layers, "data_vars", ()), *layers.coords)))
+            msg = f"{paths[0]} has no layer {masks[0]!r}; it has {names}. Give one of these, or mask files, with --clouds."
+            raise MaskError(msg)
+        else:
+            clouds = maskfiles.read_mask(maskfiles.match_masks(expand(masks), None, None, None), None, lazy=False)
+            inputs += expand(masks)
+    raster = content.raster
+    if wanted.bands and isinstance(raster, xr.DataArray):
+        raster = containers.with_bands(raster, paths[0], wanted.bands)
+    elif wanted.bands and isinstance(raster, xr.Dataset):
+        raster = containers.choose(raster, paths[0], wanted.bands, clouds if isinstance(clouds, str) else None)
+    return Files(raster, clouds, tuple(dict.fromkeys(inputs)), dataset=whole, notes=content.notes)
+
+
+def _read_rasters(content: Content, masks: tuple[str, ...], wanted: Wanted, lazy: bool) -> Files:
+    """Return raster files put together by date."""
+    found = content.headers
     for header in found:
         rasters.check_image(header)
     kinds = {products.kind(header.name) for header in found}
@@ -187,15 +225,17 @@ def _read_rasters(files: tuple[str, ...], masks: tuple[str, ...], wanted: Wanted
         mask = maskfiles.read_band(headers, mask_band, times, lazy)
     carried = tuple(number for number in range(1, len(names) + 1) if number not in numbers)
     raster = earlier.with_history(rasters.read_raster(headers, names, numbers, times, lazy), headers)
+    if content.finish is not None:
+        raster = content.finish(raster, headers, lazy)
     raster, sidecars = earlier.with_filled(raster, headers, names, numbers)
     return Files(
         raster=raster,
         clouds=mask,
-        inputs=tuple(dict.fromkeys(files + mask_files + sidecars)),
+        inputs=tuple(dict.fromkeys((*content.inputs, *mask_files, *sidecars))),
         headers=tuple(headers),
         bands=numbers,
         carried=() if wanted.bands else carried,
-        notes=gathered.notes,
+        notes=(*content.notes, *gathered.notes),
     )
 
 

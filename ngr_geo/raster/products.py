@@ -125,12 +125,14 @@ BY_CODES = ("BQA", "Fmask", "UDM2", "CLP")
 """Names that several rules go by: the codes choose. Any other name says one rule, which the codes must not contradict."""
 UDM2_BANDS = ("clear", "snow", "shadow", "haze_light", "haze_heavy", "cloud", "confidence", "udm1")
 SEARCHED = tuple(
-    "SCL QA_PIXEL pixel_qa BQA Fmask state_1km state_1km_1 l2_flags OmniCloudMask UDM2 CLM "
+    "SCL QA_PIXEL pixel_qa BQA Fmask HLS_Fmask state_1km state_1km_1 l2_flags OmniCloudMask UDM2 CLM "
     "cloud_mask clouds cloud MSK_CLDPRB CLP s2cloudless cloud_probability QA60".split()
 )
 """Names under which a mask is looked for, whatever their case; the first that is there is taken."""
+BAD_PIXELS = "bad_pixels"
+"""The coordinate by which readers of products pass on the bad pixels that a product ships: boolean, over y, x and perhaps bands."""
 OWN_NAMES = ("cloud_mask", "clouds", "cloud", "mask", "filled")
-PLAIN = ("scl", "qa_pixel", "pixel_qa", "fmask", *OWN_NAMES)
+PLAIN = ("scl", "qa_pixel", "pixel_qa", "fmask", "hls_fmask", *OWN_NAMES)
 """Names that nobody takes for a band's: no warning says that these layers are left out."""
 _QUALITY = re.compile(r"(?<![a-z])([a-z]*masks?|qa|qc|quality|flags?|msk|probability|clouds?_prob\w*)(?![a-z])")
 

@@ -1,0 +1,128 @@
+"""What a reader of a product is, and what it gives: raster files with their headers, or arrays.
+
+A reader is thin: it knows how one product lies in its folder, archive or file, and which of its numbers mean what. How bands are
+put together, masks matched to dates and results written is the same for all products, and is not done here.
+"""
+
+import importlib.util
+import os
+import re
+import zipfile
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from types import ModuleType
+
+import xarray as xr
+
+from ...errors import InputError
+from ...raster.products import BAD_PIXELS as BAD_PIXELS
+from ..gather import Wanted
+from ..rasterfile import Header, read_header
+
+Finish = Callable[[xr.DataArray, Sequence[Header], bool], xr.DataArray]
+"""Takes the raster, the headers of its dates and whether it is lazy; returns it with what the product says of its pixels."""
+
+
+@dataclass(frozen=True)
+class Content:
+    """What a reader finds: either the headers of raster files, or a raster in memory or lazy.
+
+    Attributes:
+        headers: of raster files, images and masks; bands know the product's nodata, scale and offset.
+        finish: adds to the raster of these files what the product says of its pixels, such as saturation.
+        raster: the cube, where it is no raster file.
+        dataset: the Dataset that the cube is a part of, with layers beside it.
+        clouds: the name of the layer that is the mask, or the mask itself; None for none.
+        inputs: all files that are read.
+        notes: for the user.
+    """
+
+    headers: tuple[Header, ...] = ()
+    finish: Finish | None = None
+    raster: xr.DataArray | xr.Dataset | None = None
+    dataset: xr.Dataset | None = None
+    clouds: xr.DataArray | str | None = None
+    inputs: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Reader:
+    """How one product is known and read.
+
+    Attributes:
+        name: short, as `product=` takes it.
+        about: the product in words.
+        looked_for: what `recognise` looks for, in words.
+        recognise: whether a path is such a product, by what lies in it.
+        read: what is in one or several such paths; `lazy` asks for arrays that are not in memory.
+    """
+
+    name: str
+    about: str
+    looked_for: str
+    recognise: Callable[[str], bool]
+    read: Callable[[Sequence[str], Wanted, bool], Content]
+
+
+def listed(path: str, depth: int = 1) -> list[str]:
+    """Return the files in a folder and in so many levels of folders below it, or in a zip archive, as GDAL's paths; sorted."""
+    if os.path.isdir(path):
+        found: list[str] = []
+        for entry in sorted(os.scandir(path), key=lambda entry: entry.name):
+            if entry.is_dir() and depth:
+                found += listed(entry.path, depth - 1)
+            elif entry.is_file():
+                found.append(entry.path)
+        return found
+    if path.lower().endswith(".zip") and zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            return sorted(f"/vsizip/{path}/{name}" for name in archive.namelist() if not name.endswith("/"))
+    return []
+
+
+def text_of(path: str) -> bytes:
+    """Return the bytes of a small file, also of one that `listed` found in a zip archive."""
+    if path.startswith("/vsizip/"):
+        outer, _, inner = path.removeprefix("/vsizip/").partition(".zip/")
+        with zipfile.ZipFile(f"{outer}.zip") as archive:
+            return archive.read(inner)
+    with open(path, "rb") as file:
+        return file.read()
+
+
+def fitting(paths: Iterable[str], pattern: str) -> list[str]:
+    """Return the paths whose names, without folder, fit a regular expression from the start."""
+    return [path for path in paths if re.match(pattern, os.path.basename(path), re.IGNORECASE)]
+
+
+def headers_of(paths: Iterable[str]) -> tuple[Header, ...]:
+    """Return the headers of raster files."""
+    return tuple(read_header(path) for path in paths)
+
+
+def declared(
+    header: Header,
+    scale: float = 1.0,
+    offset: float = 0.0,
+    nodata: float | None = None,
+    tags: Mapping[str, str] | None = None,
+) -> Header:
+    """Return a header with the product's scale and offset, and its nodata where the file declares none."""
+    bands = tuple(
+        replace(band, scale=scale, offset=offset, nodata=nodata if band.nodata is None else band.nodata)
+        for band in header.bands
+    )
+    return replace(header, bands=bands, tags={**header.tags, "": {**header.tags[""], **(tags or {})}})
+
+
+def needed(package: str, path: str) -> ModuleType:
+    """Return a package of the extra `products`.
+
+    Raises:
+        InputError: it is not installed.
+    """
+    if importlib.util.find_spec(package) is None:
+        msg = f"{path} takes the package {package}, which is not installed:"
+        raise InputError(msg, call="pip install 'ngr_geo[products]'")
+    return importlib.import_module(package)
