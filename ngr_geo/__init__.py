@@ -2,7 +2,7 @@
 
 from importlib import import_module
 from importlib.metadata import version
-from types import ModuleType
+from typing import Any
 
 from . import accessor as accessor
 from .accessor import verbs
@@ -21,6 +21,7 @@ __all__ = [
     "__version__",
     "masks",
     "open",
+    "orthorectify",
     "sample",
     "sample_path",
     "stac",
@@ -28,10 +29,11 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> ModuleType:
-    """Import `ngr_geo.masks` and `ngr_geo.stac` when they are first asked for."""
-    places = {"masks": ".raster.masks", "stac": ".report.stac"}
+def __getattr__(name: str) -> Any:
+    """Import `ngr_geo.masks`, `ngr_geo.stac` and `ngr_geo.orthorectify` when they are first asked for."""
+    places = {"masks": ".raster.masks", "orthorectify": ".raster.ortho", "stac": ".report.stac"}
     if name not in places:
         msg = f"module 'ngr_geo' has no attribute {name!r}"
         raise AttributeError(msg)
-    return import_module(places[name], __name__)
+    module = import_module(places[name], __name__)
+    return getattr(module, name, module)

@@ -161,7 +161,10 @@ def check(raster: Raster, layers: Collection[str] = ()) -> None:
     if isinstance(raster, xr.DataArray):
         wanted, taken = [FILLED, *layers], taken | {raster.name}
     else:
-        wanted = [FILLED, *(f"{name}_{kind}" for name in raster.data_vars for kind in layers)]
+        from .raster import picking
+
+        whole = picking.cube_name(raster) is not None
+        wanted = [FILLED, *(layers if whole else (f"{name}_{kind}" for name in raster.data_vars for kind in layers))]
         taken |= set(raster.data_vars)
     ours = own(raster)
     for name in wanted:
@@ -190,6 +193,8 @@ def recorded(verb: Callable[P, R]) -> Callable[P, R]:
     files (SOURCE_DATE_EPOCH: reproducible-builds.org): nothing else distinguishes a call that was interrupted and went on in a work
     folder from one that was not.
     """
+    from .raster import picking
+
     signature = inspect.signature(verb)
 
     @wraps(verb)
@@ -205,7 +210,10 @@ def recorded(verb: Callable[P, R]) -> Callable[P, R]:
         made = {}
         if "SOURCE_DATE_EPOCH" not in os.environ:
             made["ngr_made"] = datetime.now(UTC).isoformat(timespec="seconds")
-        return cast(R, result.assign_attrs(ngr_call=json.dumps(given), **made))
+        result = result.assign_attrs(ngr_call=json.dumps(given), **made)
+        if isinstance(raster, xr.Dataset) and isinstance(result, xr.DataArray):  # its only cube was meant
+            result = picking.put_back(result, raster)
+        return cast(R, result)
 
     return call
 

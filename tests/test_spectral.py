@@ -156,6 +156,20 @@ def test_lines_may_be_given_by_hand() -> None:
     assert filled.mean() == pytest.approx((3 * SIZE - 2) / SIZE**2)
 
 
+@pytest.mark.parametrize("lazy", [False, True])
+def test_what_is_stored_below_a_mask_changes_nothing(lazy: bool) -> None:
+    truth = clean_cube()[:12]
+    bad = np.zeros(truth.shape, bool)
+    bad[3:6, 20:40, 30] = True
+    mask = xr.DataArray(bad, dims=("band", "y", "x"))
+    wrong, none = (raster(np.where(bad, value, truth)) for value in (0.5, np.nan))
+    for verb, keyword in (("inpaint", "missing"), ("fill_deadlines", "lines")):
+        parts = [da.chunk() if lazy else da for da in (wrong, none)]
+        one, other = (getattr(da.ngr, verb)(**{keyword: mask}, method="guide").values for da in parts)
+        np.testing.assert_array_equal(one, other)
+        assert abs(one - truth)[bad].mean() < 0.02
+
+
 def test_dead_lines_alone_come_as_a_mask_and_a_table() -> None:
     da = raster(dead())
     mask, table = masks.dead_lines(da.transpose("y", "band", "x"))

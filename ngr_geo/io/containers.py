@@ -12,7 +12,7 @@ import xarray as xr
 
 from .. import record
 from ..errors import InputError, MaskError
-from ..raster import products
+from ..raster import picking, products
 from ..raster.grid import COLUMN_NAMES, ROW_NAMES
 from ..record import LAYERS
 from . import rasters, remote
@@ -205,17 +205,12 @@ def assemble(result: xr.Dataset | xr.DataArray, dataset: xr.Dataset | None) -> x
         if dataset is None:
             return result
         return result.assign({name: dataset[name] for name in dataset.data_vars if name not in result.variables})
+    if dataset is not None:
+        return picking.put_back(result, dataset)
     notes = {key: value for key, value in result.attrs.items() if key.startswith("ngr_")}
     kept = {key: value for key, value in result.attrs.items() if key not in notes}
     result = result.copy(deep=False)
     result.attrs = kept
-    if dataset is not None:
-        rest = dataset.drop_vars([name for name in dataset.variables if name in result.coords or name == result.name])
-        strangers = [name for name, variable in rest.variables.items() if any(
-            dim in result.sizes and result.sizes[dim] != size for dim, size in variable.sizes.items()
-        )]  # fmt: skip
-        out = result.to_dataset(name=result.name).assign(rest.drop_vars(strangers).variables)
-        return out.assign_attrs({**record.fresh(dataset.attrs), **notes})
     if "time" not in result.dims and "wavelength" in result.coords:  # a spectrometer's cube: one variable
         return result.to_dataset(name=result.name or "image").assign_attrs(notes)
     filled = result.coords["filled"]

@@ -28,8 +28,8 @@ def headers_of(raster: xr.DataArray | xr.Dataset, files: Files) -> list[Header]:
 
 def _new_headers(raster: xr.DataArray | xr.Dataset, source: str) -> list[Header]:
     cube = cubes.read(raster)
-    one = raster[cube.names[0]] if isinstance(raster, xr.Dataset) else raster
-    dtypes = {str(raster[name].dtype) for name in cube.names} or {str(raster.dtype)}
+    one = cube.variables[0]
+    dtypes = {str(part.dtype) for part in cube.variables}
     if len(dtypes) > 1:
         kinds = ", ".join(sorted(dtypes))
         msg = f"{source} holds bands of different dtypes ({kinds}), which a GeoTIFF cannot. Write to a .nc or .zarr."

@@ -138,7 +138,9 @@ class Spectra:
         """Return the raster with the corrections added; `filled` says which values were filled."""
         xp = da if cube.lazy else np
         correction, filled = layers[0], layers[1] > 0.5
-        base = xp.where(cube.valid, cube.values, 0).astype(np.float64)
+        # A gap that a mask says is filled from nothing, whatever number is stored there: `solve` counts it as 0, too.
+        known = cube.valid if gaps is None else cube.valid & ~gaps
+        base = xp.where(known, cube.values, 0).astype(np.float64)
         changed = correction != 0
         if gaps is not None:
             changed = changed | (filled & gaps)  # a gap may be filled with a true 0

@@ -23,7 +23,7 @@ from ..errors import InputError, MaskError
 from ..record import LAYERS as LAYERS
 from ..tiling.tiles import Region
 from ..wording import counted, listed
-from . import products
+from . import picking, products
 from .grid import BAND_NAMES, TIME_NAMES, named, spatial_dims, time_dim
 from .storage import Stored
 from .storage import nodata as nodata
@@ -85,14 +85,15 @@ def read(raster: xr.DataArray | xr.Dataset, exclude: Collection[Hashable] = ()) 
     """Return the cube of a raster; nothing is computed. Layers of quality (`products.is_quality`) are never bands.
 
     Args:
-        raster: a Dataset whose numeric variables on (time, y, x) are bands, or a DataArray (time, band, y, x); in any order,
-            time and band may be absent.
+        raster: a Dataset whose numeric variables on (time, y, x) are bands, or whose only cube is meant (see `picking`), or a
+            DataArray (time, band, y, x); in any order, time and band may be absent.
         exclude: variables of the Dataset that are not bands.
 
     Raises:
         InputError: a dimension or dtype that cannot be worked with.
     """
-    raster = record.with_coordinates(raster)
+    cube = picking.cube_of(raster) if isinstance(raster, xr.Dataset) else None
+    raster = record.with_coordinates(raster) if cube is None else cube
     names: tuple[Hashable, ...] = ()
     left_out: tuple[str, ...] = ()
     if isinstance(raster, xr.Dataset):

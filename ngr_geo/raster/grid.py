@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from ..errors import GridError, InputError, MaskError, NgrWarning, warn
 
 TIME_NAMES = ("time", "date", "t")
-BAND_NAMES = ("band", "bands", "channel", "wavelength", "variable")
-ROW_NAMES = ("y", "lat", "latitude", "northing")
-COLUMN_NAMES = ("x", "lon", "longitude", "easting")
+BAND_NAMES = ("band", "bands", "channel", "wavelength", "wavelengths", "wavelength_3d", "variable")
+ROW_NAMES = ("y", "lat", "latitude", "northing", "downtrack", "number_of_lines")
+COLUMN_NAMES = ("x", "lon", "longitude", "easting", "crosstrack", "pixels_per_line")
 METRES_PER_DEGREE = 111_320.0
 
 

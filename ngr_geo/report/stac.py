@@ -239,8 +239,7 @@ def _file_bands(header: Header) -> dict[str, Any]:
 
 def _stored_bands(cube: Cube) -> dict[str, Any]:
     """Return the same of a NetCDF file or Zarr store, as its encoding stores the bands."""
-    raster = cube.raster
-    parts = [raster[n] for n in cube.names] if isinstance(raster, xr.Dataset) else [raster] * len(cube.bands)
+    parts = cube.variables if cube.names else cube.variables * len(cube.bands)
     dtypes = [np.dtype(part.encoding.get("dtype", part.dtype)).name for part in parts]
     nodata = [part.encoding.get("_FillValue", part.attrs.get("_FillValue")) for part in parts]
     return _bands(cube.bands, dtypes, [None if n is None else float(n) for n in nodata])

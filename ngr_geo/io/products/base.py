@@ -109,8 +109,9 @@ def declared(
     tags: Mapping[str, str] | None = None,
 ) -> Header:
     """Return a header with the product's scale and offset, and its nodata where the file declares none."""
+    missing = None if nodata is None else float(nodata)
     bands = tuple(
-        replace(band, scale=scale, offset=offset, nodata=nodata if band.nodata is None else band.nodata)
+        replace(band, scale=scale, offset=offset, nodata=missing if band.nodata is None else band.nodata)
         for band in header.bands
     )
     return replace(header, bands=bands, tags={**header.tags, "": {**header.tags[""], **(tags or {})}})
