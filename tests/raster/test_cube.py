@@ -164,7 +164,7 @@ def test_the_warning_of_no_crs_names_what_was_not_decoded(tmp_path: Path) -> Non
         (lambda r: r.rename(time="tile"), "tile"),
         (lambda r: r.isel(x=slice(0, 0)), "at least one pixel"),
         (lambda r: (r > 3).to_dataset(name="mask"), "no band"),
-        (lambda r: r.to_dataset(name="bands"), "one variable per band"),
+        (lambda r: r.to_dataset(name="one").assign(other=r), "several cubes"),
     ],
 )
 def test_what_cannot_be_read_is_a_clear_error(change: Any, says: str) -> None:
