@@ -105,7 +105,7 @@ class _Verbs(Generic[Raster]):
 
         Args:
             missing: Boolean, True = missing: a DataArray or array on (time, band, y, x), (time, y, x) or (y, x), or the name of
-                a variable. None: nodata and NaN.
+                a variable, or "product": the bad pixels that it ships, its coordinate `bad_pixels`. None: nodata and NaN.
             extent: How far nodata is filled where no mask is given; all of a mask is. "footprint": not where no date has a valid
                 value in any band. Of a single date holes count as inside, too: all but what reaches the border of the image through
                 an opening wider than 16 pixels, or lies within 16 pixels of that, and but rows and columns at the border without
@@ -198,7 +198,7 @@ class _Verbs(Generic[Raster]):
 
         Args:
             lines: None: they are found (see `ngr_geo.masks.dead_lines`). Else indices of columns, {"columns": [...],
-                "rows": [...]}, or a boolean mask on some of (time, band, y, x), True = dead.
+                "rows": [...]}, a boolean mask on some of (time, band, y, x), True = dead, or "product", as for `inpaint`.
 
         Returns:
             The same type, as `denoise` does; `filled` (band, y, x) marks the dead lines.

@@ -143,7 +143,7 @@ def fill_deadlines(
     gap = None if lines is None else line_mask(cube, lines)
     task = Task("fill_deadlines", "gaps")
     result = _clean_cube(cube, bad_bands, task, options, gap, find_lines=lines is None)
-    by_number = lines is not None and not isinstance(lines, xr.DataArray | np.ndarray)
+    by_number = lines is not None and not isinstance(lines, xr.DataArray | np.ndarray | str)
     return result.assign_attrs(ngr_mask=mask_record("lines" if by_number else lines, "dead lines found"))
 
 

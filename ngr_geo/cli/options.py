@@ -81,7 +81,8 @@ class Job:
         metavar="MASK...",
     )
     missing: tuple[str, ...] = _option(
-        "Mask files (not 0 = missing), matched by date; or a band or variable. By default nodata and NaN.",
+        "Mask files (not 0 = missing), matched by date; a band or variable; or product: the bad pixels that the product ships. "
+        "By default nodata and NaN.",
         (),
         multiple=True,
         metavar="MASK...",
@@ -97,7 +98,8 @@ class Job:
     )
     direction: str | None = _choice("Direction of the stripes.  [default: detected]", None, "columns", "rows")
     lines: tuple[str, ...] = _listing(
-        "N,...", "Numbers of dead columns, from 0, and of dead rows, as rN (r12).  [default: detected]"
+        "N,...",
+        "Numbers of dead columns, from 0, and of dead rows, as rN (r12); or product: those that it ships.  [default: detected]",
     )
     output: str = _option(
         "A folder for GeoTIFFs (each with NAME_filled.tif: 1 = filled), out.tif, out.img (ENVI), out.nc or out.zarr; or a "

@@ -84,9 +84,10 @@ def _staged(job: Job) -> Iterator[Job]:
 
 def _read(verb: str, job: Job, console: Console) -> tuple[Files, Any]:
     """Return the stack and its mask: clouds as codes or by name, missing pixels as booleans."""
+    shipped = job.missing == (gaps_of.PRODUCT,)
     stack = read_stack(
         job.inputs,
-        job.clouds or job.missing or None,
+        job.clouds or (None if shipped else job.missing) or None,
         bands=job.bands or None,
         date_pattern=job.date_pattern,
         lazy=bool(job.work or job.scheduler or job.workers or job.save_prior or job.index),
@@ -97,6 +98,8 @@ def _read(verb: str, job: Job, console: Console) -> tuple[Files, Any]:
     stack = replace(stack, cog=job.cog)
     for note in stack.notes:
         console.note(note)
+    if shipped:
+        return stack, gaps_of.PRODUCT
     if job.missing:
         stack, mask = _apart(stack, stack.clouds)
         return stack, masks.align(mask != 0, stack.raster)
@@ -203,17 +206,17 @@ def _keywords(verb: str, job: Job, stack: Files, mask: Any) -> dict[str, Any]:
     return {**own, "change": job.change, **common}
 
 
-def _lines(words: tuple[str, ...]) -> dict[str, list[int]] | None:
-    """Return the dead lines that were named, or None."""
+def _lines(words: tuple[str, ...]) -> dict[str, list[int]] | str | None:
+    """Return the dead lines that were named, "product" as it is, or None."""
     if not words:
         return None
+    if words == (gaps_of.PRODUCT,):
+        return gaps_of.PRODUCT
     table: dict[str, list[int]] = {"columns": [], "rows": []}
     for word in words:
         number = word[1:] if word[0] in "rR" else word
         if not number.isdecimal():
-            msg = (
-                f"{word!r} names no line. Expected columns as whole numbers from 0, and rows as r12: --lines 17,18,r12"
-            )
+            msg = f"{word!r} names no line. Expected columns as whole numbers from 0, rows as r12, or product: --lines 17,18,r12"
             raise InputError(msg)
         table["rows" if word[0] in "rR" else "columns"].append(int(number))
     return table

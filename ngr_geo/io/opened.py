@@ -12,6 +12,8 @@ def as_raster(files: Files) -> xr.DataArray | xr.Dataset:
     """Return the raster of some files; a stack with a mask as a Dataset of its bands and that mask, on the raster's grid."""
     if files.dataset is not None:
         return files.dataset
+    if not files.headers:  # its layers are coordinates
+        return files.raster
     raster, clouds = files.raster, files.clouds
     if isinstance(clouds, xr.DataArray) and isinstance(raster, xr.DataArray):
         noted = {key: text for key, text in raster.attrs.items() if str(key).startswith(record.PREFIX)}

@@ -16,9 +16,11 @@ from numpy.typing import NDArray
 from ..errors import MaskError, warn
 from ..wording import listed
 from . import cube as cubes
-from . import footprint, masks, plausible
+from . import footprint, masks, plausible, products
 from .cube import Cube, regions
 
+PRODUCT = "product"
+"""What a user says in place of a mask for the bad pixels that the product ships."""
 MOST_PIXELS = 40_000
 """Of each date that are looked at for an inverted mask."""
 LEAST = 200
@@ -174,7 +176,9 @@ def mask_record(missing: Any, otherwise: str = "nodata", extent: str | None = No
 
 
 def missing_mask(cube: Cube, missing: Any) -> Any:
-    """Return a boolean mask of missing pixels as (time, band or 1, y, x)."""
+    """Return a boolean mask of missing pixels as (time, band or 1, y, x); "product" is what the product ships: see `shipped`."""
+    if isinstance(missing, str) and missing == PRODUCT:
+        missing = shipped(cube)
     if isinstance(missing, str):
         if isinstance(cube.raster, xr.DataArray) or missing not in cube.raster:
             have = [str(v) for v in getattr(cube.raster, "data_vars", {})]
@@ -205,9 +209,31 @@ def missing_mask(cube: Cube, missing: Any) -> Any:
     return cubes.along(cube, missing)
 
 
+def shipped(cube: Cube) -> xr.DataArray:
+    """Return the bad pixels that a product ships: the boolean coordinate `bad_pixels`, which the readers of products set.
+
+    Raises:
+        MaskError: there is none.
+    """
+    if products.BAD_PIXELS not in cube.raster.coords:
+        msg = (
+            f"Found no coordinate {products.BAD_PIXELS!r} on the raster, expected the bad pixels that a product ships: not all "
+            "products do. Open it as a product"
+        )
+        raise MaskError(
+            msg,
+            call=f"with ngr_geo.open(path), or set it: raster.assign_coords({products.BAD_PIXELS}=mask).",
+            option="by its own file or folder, or leave 'product' out.",
+        )
+    found = cube.raster.coords[products.BAD_PIXELS]
+    return found if found.dtype.kind == "b" else found != 0
+
+
 def line_mask(cube: Cube, lines: Any) -> Any:
-    """Return lines given by hand as a mask: a boolean array or DataArray, column indices, or {'columns': [...], 'rows': [...]}."""
+    """Return lines as a mask: a boolean array or DataArray, column indices, {'columns': [...], 'rows': [...]}, or "product"."""
     _, bands, height, width = cube.shape
+    if isinstance(lines, str) and lines == PRODUCT:
+        return missing_mask(cube, lines)
     if isinstance(lines, xr.DataArray) or (isinstance(lines, np.ndarray) and lines.dtype.kind == "b"):
         return missing_mask(cube, lines)
     table = lines if isinstance(lines, dict) else {"columns": lines}
