@@ -7,19 +7,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, Unpack, cast, overload
+from typing import TYPE_CHECKING, Any, Literal, Unpack, cast, overload
 
 import xarray as xr
 
-from .keywords import TILES, Gaps, Method, Solving, described
+from .keywords import TILES, Gaps, Method, Repairing, Solving, described
 from .record import call_of, recorded
+from .shown import Raster, Shown
 
 if TYPE_CHECKING:
     import os
-    from pathlib import Path
-
-    from geopandas import GeoDataFrame
-    from matplotlib.figure import Figure
 
     from .methods.checkpoint import StackModel
     from .plan import Plan
@@ -30,15 +27,9 @@ if TYPE_CHECKING:
 
     PathLike = str | os.PathLike[str]
 
-Raster = TypeVar("Raster", xr.DataArray, xr.Dataset)
 
-
-class _Verbs(Generic[Raster]):
+class _Verbs(Shown[Raster]):
     """The verbs, the same on both types; each returns the type it was called on."""
-
-    def __init__(self, raster: Raster) -> None:
-        """Take the raster; xarray makes a new accessor for every object."""
-        self._raster: Any = raster
 
     @recorded
     @described(Gaps)
@@ -188,6 +179,40 @@ class _Verbs(Generic[Raster]):
         return cast(Raster, restore.destripe(self._raster, direction, bad_bands, change, _options(**shared)))
 
     @recorded
+    @described(Repairing, overlap=16)
+    def repair(
+        self,
+        faults: Sequence[Literal["bad pixels", "lines", "stripes", "noise"]] | None = None,
+        *,
+        noise: Literal["auto", "gaussian", "mixed"] = "auto",
+        direction: Literal["columns", "rows"] | None = None,
+        bad_bands: Sequence[str | int] | None = None,
+        **shared: Unpack[Repairing],
+    ) -> Raster:
+        """Return a spectrometer's cube with its faults mended one after the other: what to do first with a new cube.
+
+        Bad pixels that the product ships are filled, dead lines are found and filled, stripes and then noise are removed, by the
+        verbs `inpaint`, `fill_deadlines`, `destripe` and `denoise`, each on what the one before it made.
+
+        Args:
+            faults: Which are mended, always in this order: "bad pixels", "lines", "stripes", "noise". None: all; bad pixels only
+                where the raster has the coordinate `bad_pixels`, which `ngr_geo.open` sets.
+            noise: As for `denoise`.
+            direction: As for `destripe`.
+            tile: Side of a tile, in pixels. None: each verb's own.
+            work: As for the verbs; each has a folder in it.
+
+        Returns:
+            The same type, as `denoise` does. `filled` marks what any of the verbs filled; `ngr_steps` is the record of each.
+
+        Raises:
+            InputError, MaskError: what was found, what was expected, and the call that mends it.
+        """
+        from . import repair
+
+        return cast(Raster, repair.repair(self._raster, faults, noise, direction, bad_bands, shared))
+
+    @recorded
     @described(Solving, tile=TILES["fill_deadlines"], overlap=16)
     def fill_deadlines(
         self, lines: Any = None, *, bad_bands: Sequence[str | int] | None = None, **shared: Unpack[Solving]
@@ -224,71 +249,6 @@ class _Verbs(Generic[Raster]):
         record = result if isinstance(result, Mapping) and not isinstance(result, xr.Dataset) else result.attrs
         verb, chosen = call_of(record, keywords)
         return cast(Raster, getattr(self, verb)(**chosen))
-
-    def record(self) -> list[dict[str, Any]]:
-        """Return the record of this result, a row for each date: what was filled, the method kept, the errors expected.
-
-        That is `json.loads(result.attrs["ngr_dates"])`, and for a result that was lazy also its coordinates `ngr_*` along time.
-        Where these are still lazy they are computed, and that solves all tiles: call it on a result that is computed.
-        """
-        from . import rows
-
-        return rows.of(self._raster)
-
-    def tiles(self, work: PathLike) -> GeoDataFrame:
-        """Return the finished tiles of a verb's work folder as a GeoDataFrame: polygons, what was done, expected error, seconds.
-
-        See `index.of_folder`. `.to_parquet("tiles.parquet")` and `.to_file("tiles.gpkg")` write what QGIS opens.
-        """
-        from .raster import cube
-        from .report import index
-
-        return index.of_folder(cube.read(self._raster), work)
-
-    def quicklook(self, result: Raster, dates: Sequence[str] | None = None) -> Figure:
-        """Return a matplotlib figure of this raster, what was filled, and the result, for a notebook; see `pictures.quicklook`."""
-        from .report.pictures import quicklook
-
-        return quicklook(self._raster, result, dates=dates)
-
-    def plot_expected(self, result: Raster) -> Figure:
-        """Return a matplotlib figure of the error expected per date and band; see `charts.plot_expected`."""
-        from .report.charts import plot_expected
-
-        return plot_expected(result)
-
-    def plot_uncertainty(self, result: Raster, dates: Sequence[str] | None = None) -> Figure:
-        """Return a matplotlib figure with maps of how far what was filled may be off; see `pictures.plot_uncertainty`."""
-        from .report.pictures import plot_uncertainty
-
-        return plot_uncertainty(self._raster, result, dates)
-
-    def plot_change(self, result: Raster, dates: Sequence[str] | None = None) -> Figure:
-        """Return a matplotlib figure with maps of result - raster; see `pictures.plot_change`."""
-        from .report.pictures import plot_change
-
-        return plot_change(self._raster, result, dates)
-
-    def report(
-        self, result: Raster, path: PathLike, *, tiles: GeoDataFrame | None = None, overwrite: bool = False
-    ) -> Path:
-        """Write one HTML page on what a verb made of this raster, and return its path; see `report.save`.
-
-        Args:
-            result: what the verb returned, or what was read back of it with its attributes and coordinates.
-            path: of the page.
-            tiles: what `tiles(work)` returned, for a map of them; None: drawn as far as the result shows.
-            overwrite: replace a file that is there.
-
-        Raises:
-            InputError: the two do not belong together, or nothing shows what was filled.
-            OutputError: the file is there, or cannot be written.
-        """
-        from . import atomic
-        from .report import page as report
-
-        atomic.check(path, overwrite, "overwrite=True", "another path")
-        return report.save(self._raster, result, path, tiles)
 
     def cloud_mask(
         self,

@@ -42,6 +42,21 @@ class Solving(TypedDict, total=False):
     progress: bool | Progress | None
 
 
+class Repairing(TypedDict, total=False):
+    """What `repair` takes of it: `uncertainty` is of one verb, and its record would be lost with the next."""
+
+    method: Method
+    tile: int | None
+    overlap: int
+    device: str | None
+    seed: int
+    steps: int | None
+    aoi: Any
+    work: PathLike | None
+    restart: bool
+    progress: bool | Progress | None
+
+
 class Gaps(Solving, total=False):
     """What the verbs take that fill gaps of a stack."""
 

@@ -55,8 +55,8 @@ KINDS = {
 }
 STALE = ("STATISTICS_", "actual_range", "valid_min", "valid_max", "valid_range", PREFIX)
 """Attributes that a verb makes false, by how they begin."""
-VERBS = ("decloud", "inpaint", "denoise", "destripe", "fill_deadlines")
-FILLING = ("decloud", "inpaint", "fill_deadlines")
+VERBS = ("decloud", "inpaint", "denoise", "destripe", "fill_deadlines", "repair")
+FILLING = ("decloud", "inpaint", "fill_deadlines", "repair")
 UNRECORDED = ("self", "work", "restart", "progress")
 """Keywords that change nothing in the result."""
 
@@ -79,7 +79,7 @@ def own(raster: Raster) -> list[Hashable]:
 
     Files that were written before there was a mark count where the raster's own record says that a verb made it.
     """
-    recorded = f"{PREFIX}verb" in _noted(raster)
+    recorded = f"{PREFIX}verb" in noted(raster)
     bands = [] if isinstance(raster, xr.DataArray) else list(raster.data_vars)
     parts: Mapping[Hashable, Any] = raster.coords if isinstance(raster, xr.DataArray) else raster.variables
     return [name for name, part in parts.items() if _is_own(str(name), part, recorded, bands)]
@@ -103,13 +103,13 @@ def with_coordinates(raster: Raster) -> Raster:
 def begun(raster: Raster) -> Raster:
     """Return a raster without the record, the coordinates and the layers of an earlier verb; only the history stays."""
     bare = raster.copy(deep=False).drop_vars(own(raster))  # its attributes are another object's
-    earlier = history(_noted(raster))
+    earlier = history(noted(raster))
     attrs = fresh(raster.attrs)
     bare.attrs = {**attrs, BEFORE: json.dumps(earlier)} if earlier else attrs
     return bare
 
 
-def _noted(raster: Raster) -> Mapping[Any, Any]:
+def noted(raster: Raster) -> Mapping[Any, Any]:
     """Return the attributes that hold a raster's record: its own, or a variable's where it was put into a Dataset."""
     parts = [raster, *raster.data_vars.values()] if isinstance(raster, xr.Dataset) else [raster]
     noted: list[Mapping[Any, Any]] = [part.attrs for part in parts if {f"{PREFIX}verb", BEFORE} & set(part.attrs)]
@@ -135,10 +135,10 @@ def filled_before(raster: Raster) -> xr.DataArray | None:
 
 def lost_filled(raster: Raster) -> str | None:
     """Return a warning where a raster was filled by an earlier verb and its coordinate `filled` is gone, else None."""
-    noted = _noted(raster)
-    verb = str(noted.get(f"{PREFIX}verb", ""))
+    attrs = noted(raster)
+    verb = str(attrs.get(f"{PREFIX}verb", ""))
     present = FILLED in raster.coords or (isinstance(raster, xr.Dataset) and FILLED in raster.variables)
-    shares = [row.get("filled") for row in dates_of(noted)]
+    shares = [row.get("filled") for row in dates_of(attrs)]
     if verb not in FILLING or present or (shares and all(share == 0 for share in shares)):
         return None
     return (

@@ -36,6 +36,17 @@ RESTORING: dict[str, tuple[tuple[str, ...], str]] = {
           ngr-geo inpaint scene.tif --missing holes.tif -o filled.tif
         """,
     ),
+    "repair": (
+        ("faults", "noise", "direction", *(name for name in CUBE if name != "uncertainty"), *SOLVING),
+        """Mend a spectrometer's cube: bad pixels, dead lines, stripes, noise.
+
+        INPUTS are one product, such as an EnMAP folder, or one raster:
+
+        \b
+          ngr-geo repair PRS_L2D_STD_20230819101010_20230819101014_0001.he5 -o clean.tif
+          ngr-geo repair EMIT_L2A_RFL_001_20230819T103412_2323107_012.nc --faults "bad pixels,stripes" -o clean.nc
+        """,
+    ),
     "denoise": (
         ("noise", *CUBE, "change", *SOLVING),
         """Remove noise from a hyperspectral cube.
@@ -102,7 +113,10 @@ def _add(name: str, run: Callable[[Job, Console], int], options: list[click.Para
 
 _INPUTS = click.Argument(["inputs"], nargs=-1, required=True, metavar="INPUTS...")
 for _name, (_options, _text) in RESTORING.items():
-    _all = parameters(*_options, *RUNNING, *WRITING)
+    _running = (
+        option for option in RUNNING if (_name, option) != ("repair", "index")
+    )  # it has the tiles of several verbs
+    _all = parameters(*_options, *_running, *WRITING)
     _add(_name, partial(_restore, _name.replace("-", "_")), [_INPUTS, *_all], _text)
 _add(
     "info",

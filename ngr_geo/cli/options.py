@@ -96,6 +96,10 @@ class Job:
     noise: str = _choice(
         "mixed: also impulses, saturation, stripes and dead lines.", "auto", "auto", "gaussian", "mixed"
     )
+    faults: tuple[str, ...] = _listing(
+        "NAME,...",
+        "What is mended: bad pixels, lines, stripes, noise.  [default: all; bad pixels where the product ships any]",
+    )
     direction: str | None = _choice("Direction of the stripes.  [default: detected]", None, "columns", "rows")
     lines: tuple[str, ...] = _listing(
         "N,...",

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import xarray as xr
 
-from .. import record, settings
+from .. import record, repair, settings
 from ..errors import InputError, MaskError, OutputError
 from ..io import Files, Written, only, read_back, read_stack, remote, write_stack
 from ..methods import leaks
@@ -200,6 +200,10 @@ def _keywords(verb: str, job: Job, stack: Files, mask: Any) -> dict[str, Any]:
             return {"clouds": mask, **_masking(job), **common}
         return {"missing": mask, "extent": job.extent, **common}
     common["bad_bands"] = selection.bands(cubes.read(stack.raster).bands, job.bad_bands, first=1) or None
+    if verb == "repair":
+        common.pop("uncertainty")
+        faults = [fault.replace("-", " ") for fault in job.faults] or None
+        return {"faults": faults, "noise": job.noise, "direction": job.direction, **common}
     if verb == "fill_deadlines":
         return {"lines": _lines(job.lines), **common}
     own = {"noise": job.noise} if verb == "denoise" else {"direction": job.direction}
@@ -247,7 +251,8 @@ def _solve(
             written = write_stack(result, shown, job.output, job.overwrite)
     if job.quicklook or job.report:
         after = read_back(written, shown).assign_attrs(result.attrs) if stack.lazy else result
-        tiles = stack.raster.ngr.tiles(folder.path) if folder and job.report and checks.has_tables() else None
+        one = folder is not None and verb != "repair" and checks.has_tables()
+        tiles = stack.raster.ngr.tiles(folder.path) if folder and one and job.report else None
         _write_views(job, shown.raster, after, tiles, console.warnings)
     if job.stac:
         from ..report import stac
@@ -256,7 +261,7 @@ def _solve(
     if job.url is not None:
         remote.publish([*written.all, *written.beside], job.output, job.url)
     if folder is not None:
-        _finish_work(job, stack, Path(folder.path))
+        _finish_work(verb, job, stack, Path(folder.path))
     return result, written
 
 
@@ -286,7 +291,7 @@ def _write_views(job: Job, before: Any, after: Any, tiles: "GeoDataFrame | None"
         page.save(before, after, job.report, tiles, warnings)
 
 
-def _finish_work(job: Job, stack: Files, folder: Path) -> None:
+def _finish_work(verb: str, job: Job, stack: Files, folder: Path) -> None:
     """Write the networks and the table of tiles where they were asked for, and remove the work folder."""
     if job.save_prior:
         from ..methods.checkpoint import load
@@ -296,4 +301,4 @@ def _finish_work(job: Job, stack: Files, folder: Path) -> None:
         from ..report.index import save
 
         save(stack.raster.ngr.tiles(folder), job.index)
-    remove(folder)
+    (repair.remove if verb == "repair" else remove)(folder)

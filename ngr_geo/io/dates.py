@@ -30,7 +30,9 @@ _ORDINAL = re.compile(
     r"(?:T(?P<H>\d\d)(?P<M>\d\d)(?P<S>\d\d))?"
 )
 # Products whose names hold several dates, the acquisition first.
-_ACQUISITION_FIRST = re.compile(r"(?<![A-Za-z0-9])(?:L[COTEM]\d\d_|S[1235][A-D]_|SENTINEL|T\d\d[A-Z]{3}_|HLS\.|ENMAP\d\d-|PRS_L)")
+_ACQUISITION_FIRST = re.compile(
+    r"(?<![A-Za-z0-9])(?:L[COTEM]\d\d_|S[1235][A-D]_|SENTINEL|T\d\d[A-Z]{3}_|HLS\.|ENMAP\d\d-|PRS_L)"
+)
 
 _DIRECTIVES = {"Y": r"\d{4}", "y": r"\d{2}", "j": r"\d{3}", "f": r"\d{1,6}", "b": r"[^\W\d_]+?", "B": r"[^\W\d_]+"}
 _DIRECTIVES |= dict.fromkeys("mdHMS", r"\d{1,2}")

@@ -28,6 +28,7 @@ TITLES = {
     "denoise": "Noise removed",
     "destripe": "Stripes removed",
     "fill_deadlines": "Dead lines filled",
+    "repair": "Faults of a cube mended",
 }
 Pairs = list[tuple[str, list[str]]]
 Table = dict[str, Any]
