@@ -5,6 +5,8 @@ Ref.: Buades, Coll & Morel 2005 (non-local means), Dabov et al. 2007 (groups of 
 
 from __future__ import annotations
 
+from itertools import product
+
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -18,7 +20,7 @@ def count_of(shape: torch.Size | tuple[int, ...], side: int) -> tuple[int, int]:
     return shape[-2] - side + 1, shape[-1] - side + 1
 
 
-def similar(images: Tensor, side: int, step: int, reach: int, count: int) -> Tensor:
+def similar(images: Tensor, side: int, step: int, reach: int, count: int, inside: Tensor | None = None) -> Tensor:
     """Return the patches most similar to each of a grid of patches, itself first: (patches of the grid, count), int64.
 
     Args:
@@ -27,6 +29,8 @@ def similar(images: Tensor, side: int, step: int, reach: int, count: int) -> Ten
         step: between the patches of the grid, which has the last row and column of patches, too.
         reach: how far similar patches are looked for, in pixels along each axis.
         count: of patches in a group, fewer where the image does not have so many within reach.
+        inside: (h, w), the pixels that count: patches that hold others take no part, and where a group is the smaller for it, it
+            ends with -1.
 
     Patches are numbered row by row, see `count_of`.
     """
@@ -34,7 +38,9 @@ def similar(images: Tensor, side: int, step: int, reach: int, count: int) -> Ten
     down, right = (_grid(size, step, images.device) for size in (rows, columns))
     count = min(count, min(rows, reach + 1) * min(columns, reach + 1))
     together = max(1, BLOCK // ((2 * reach + 1) ** 2 * len(right)))
-    return torch.cat([_similar(images, side, reach, count, part, right) for part in down.split(together)])
+    usable = None if inside is None else functional.max_pool2d((~inside).float()[None], side, 1)[0] == 0
+    parts = [_similar(images, side, reach, count, part, right, usable) for part in down.split(together)]
+    return torch.cat(parts)
 
 
 def _grid(size: int, step: int, device: torch.device) -> Tensor:
@@ -43,27 +49,31 @@ def _grid(size: int, step: int, device: torch.device) -> Tensor:
     return torch.unique(torch.cat([torch.arange(0, size, step, device=device), last]))
 
 
-def _similar(images: Tensor, side: int, reach: int, count: int, down: Tensor, right: Tensor) -> Tensor:
+def _similar(
+    images: Tensor, side: int, reach: int, count: int, down: Tensor, right: Tensor, usable: Tensor | None
+) -> Tensor:
     """Return the groups of the patches in some rows and columns of the grid, (len(down) · len(right), count)."""
     (rows, columns), span = count_of(images.shape, side), range(-reach, reach + 1)
     first, last = int(down[0]), int(down[-1]) + side
     strip = images[:, first:last]
     padded = functional.pad(images, (reach, reach, reach, reach))[:, first : last + 2 * reach]
-    distances, places = [], []
-    for dy in span:
-        row = down + dy
-        for dx in span:
-            moved = padded.narrow(1, reach + dy, last - first).narrow(2, reach + dx, images.shape[2])
-            square = (strip - moved).square_().sum(0)[None]
-            means = functional.avg_pool2d(functional.avg_pool2d(square, (side, 1), 1)[:, down - first], (1, side), 1)
-            column = right + dx
-            there = ((row >= 0) & (row < rows))[:, None] & ((column >= 0) & (column < columns))
-            found = means[0][:, right]
-            # The patch itself is first, whatever else is as near.
-            distances.append(torch.where(there, found - float(dy == dx == 0), torch.inf).flatten())
-            places.append((row[:, None] * columns + column).flatten())
-    near = torch.stack(distances, 1).topk(count, largest=False, sorted=True).indices
-    return torch.stack(places, 1).gather(1, near)
+    distances = images.new_empty(len(down), len(right), len(span) ** 2)
+    for k, (dy, dx) in enumerate(product(span, span)):
+        moved = padded.narrow(1, reach + dy, last - first).narrow(2, reach + dx, images.shape[2])
+        square = (strip - moved).square_().sum(0)[None]
+        means = functional.avg_pool2d(functional.avg_pool2d(square, (side, 1), 1)[:, down - first], (1, side), 1)
+        row, column = (down + dy)[:, None], right + dx
+        there = (row >= 0) & (row < rows) & (column >= 0) & (column < columns)
+        if usable is not None:
+            there &= usable[row.clamp(0, rows - 1), column.clamp(0, columns - 1)]
+        # The patch itself is first, whatever else is as near.
+        distances[..., k] = torch.where(there, means[0][:, right] - float(dy == dx == 0), torch.inf)
+    found = distances.flatten(0, 1).topk(count, largest=False, sorted=True)
+    moves = torch.tensor([dy * columns + dx for dy, dx in product(span, span)], device=images.device)
+    places = (down[:, None] * columns + right).flatten()[:, None] + moves[found.indices]
+    if usable is None:
+        return places
+    return torch.where(found.values.isfinite(), places, -1)[usable[down[:, None], right].flatten()]
 
 
 def windows(images: Tensor, side: int) -> Tensor:
@@ -84,7 +94,7 @@ class Mean:
     def add(self, places: Tensor, estimates: Tensor, weights: Tensor) -> None:
         """Add estimates (..., n · side²) of patches, `places` (...), with `weights` (...)."""
         at, weights = places.flatten(), weights.flatten()[:, None]
-        self.total.index_add_(0, at, estimates.reshape(len(at), -1) * weights)
+        self.total.index_add_(0, at, estimates.reshape(len(at), self.total.shape[1]) * weights)
         self.weight.index_add_(0, at, weights)
 
     def images(self) -> tuple[Tensor, Tensor]:

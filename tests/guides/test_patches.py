@@ -47,6 +47,21 @@ def test_the_most_similar_patches_are_found(
         torch.testing.assert_close((all_of_them[group] - all_of_them[at]).square().sum(1), expected)
 
 
+def test_patches_that_hold_other_pixels_take_no_part() -> None:
+    """Groups are those of the patches within; they end with -1 where there are too few."""
+    images = torch.randn(2, 14, 12, generator=torch.Generator().manual_seed(4))
+    inside = torch.ones(14, 12, dtype=torch.bool)
+    inside[:6, 5:] = False
+    found = patches.similar(images, 3, 2, 20, 100, inside)
+    usable = patches.windows(inside.float()[None], 3).all(1)
+    assert usable[found[found >= 0]].all()
+    assert (found < 0).any() and not (found[:, 0] < 0).any()
+    assert (found[:, 1:][found[:, :-1] < 0] < 0).all()
+    everything = patches.similar(images, 3, 2, 20, 120)
+    kept = [[int(i) for i in group if usable[i]] for group in everything if usable[group[0]]]
+    assert [[int(i) for i in group if i >= 0] for group in found] == kept
+
+
 def test_memory_at_a_time_does_not_change_the_groups(monkeypatch: pytest.MonkeyPatch) -> None:
     """Some rows of the grid after the others are the same as all at once."""
     images = torch.randn(3, 40, 31, generator=torch.Generator().manual_seed(0))
