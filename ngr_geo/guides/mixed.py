@@ -2,7 +2,8 @@
 
 An entry at the limit of the sensor's range is either censored (noise took it there) or an impulse; one inside the range is Gaussian
 about the scene plus its line's stripe, or, rarely, an impulse too. In turns, what an entry would be without censoring and
-impulses is expected, given the scene (EM), and the completed cube is denoised as if its noise were Gaussian.
+impulses is expected, given the scene (EM), and the completed cube is denoised as if its noise were Gaussian. When that has settled,
+groups of similar patches are shrunk in one last round: in further ones they would learn from what they completed themselves.
 
 Two things make such rounds drift, and are kept out. If sigma is measured on the completed cube alone, it shrinks from round to
 round, as what was completed lies too close to the estimate: it has the conditional variance of what is not seen added. And line
@@ -27,6 +28,8 @@ from .filters import box_median, median_filter
 ROUNDS = 12
 SETTLED = 0.005
 """Change of a round, in standard deviations of the noise, from which the estimate has settled."""
+FIRST_TURNS, TURNS = 8, 3
+"""Turns of sigma and impulse rate about one estimate of the scene: they settle more slowly than it does, and cost less."""
 DEAD = 0.3
 """Share of a line at one limit, beyond what is usual in its band, from which it is dead."""
 SURE = 5.0
@@ -65,21 +68,40 @@ def restore(cube: Tensor, observed: Tensor, dead: Tensor | None = None) -> Mixed
     sigma = _start_sigma(cube, image, known)
     impulses = sigma.new_full((len(cube),), 0.05)
     beliefs = _beliefs(cube, known, *limits)
-    clean, stripes = cube, cube.new_zeros(len(cube), 1, cube.shape[2])
-    for _ in range(ROUNDS):
-        complete, updated, others = torch.empty_like(cube), torch.empty_like(sigma), torch.empty_like(impulses)
-        for belief in beliefs:  # some bands at a time: what is at work stays small
-            b = belief.bands
-            complete[b], updated[b], others[b] = belief.completed(image[b] + stripes[b], sigma[b], impulses[b])
-        stripes = _stripes(complete - image, known, sigma)
-        impulses, sigma = others, updated
-        clean = complete.sub_(stripes)
-        new = subspace.denoise(clean, inside.expand_as(cube), sigma, rare=False).image
+    everywhere, stripes = inside.expand_as(cube), cube.new_zeros(len(cube), 1, cube.shape[2])
+    for number in range(ROUNDS + 1):
+        turns = TURNS if number else FIRST_TURNS
+        clean, sigma, impulses = _completed(beliefs, image, stripes, sigma, impulses, turns)
+        stripes = _stripes(clean - image, known, sigma)
+        clean -= stripes
+        if number == ROUNDS:
+            break
+        new = subspace.denoise(clean, everywhere, sigma, rare=False, groups=False).image
         change = ((new - image) / sigma[:, None, None]).square().mean().sqrt()
         image = new
         if change < SETTLED:
             break
+    # What was completed has no noise, but the errors of the estimate: the level is between that of the residual and sigma.
+    level = ((sigma.square() + (clean - image).square().mean((1, 2))) / 2).sqrt()
+    image = subspace.denoise(clean, everywhere, level, rare=False).image
     return Mixed(image, clean, sigma, impulses)
+
+
+def _completed(
+    beliefs: list[_Belief], image: Tensor, stripes: Tensor, sigma: Tensor, impulses: Tensor, turns: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the cube completed (B, h, w), sigma and impulse rate (B,) after some turns about one estimate of the scene.
+
+    Some bands after others: what is at work stays small.
+    """
+    complete, updated, others = torch.empty_like(image), torch.empty_like(sigma), torch.empty_like(impulses)
+    for belief in beliefs:
+        b = belief.bands
+        expected, level, rate = image[b] + stripes[b], sigma[b], impulses[b]
+        for _ in range(turns):
+            complete[b], level, rate = belief.completed(expected, level, rate)
+        updated[b], others[b] = level, rate
+    return complete, updated, others
 
 
 @dataclass(frozen=True)
