@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def open(
-    path: PathLike | Sequence[PathLike],
+    path: PathLike | Sequence[PathLike] | xr.DataTree,
     product: str | None = None,
     *,
     bands: Sequence[str] | None = None,
@@ -33,7 +33,7 @@ def open(
 
     Args:
         path: a folder, archive or file of a product, several of one kind (dates of a stack), or rasters that GDAL or xarray
-            read. "*" and "?" are expanded.
+            read. "*" and "?" are expanded. Or an `xarray.DataTree`, such as xarray.open_datatree(...) gives.
         product: its name, such as "hls" or "emit", where it is not to be found out: see `ngr_geo.io.products`.
         bands: names of the bands to read. None: all.
         resolution: "finest", "coarsest" or the size of a pixel, where bands have pixels of several sizes.
@@ -46,6 +46,11 @@ def open(
     """
     from .io import as_raster, read_stack
 
+    if isinstance(path, xr.DataTree):
+        from .io.gather import Wanted
+        from .io.products.eopf import of_tree
+
+        return of_tree(path, Wanted(bands=bands, resolution=resolution))
     files = read_stack(
         path, bands=bands, date_pattern=date_pattern, lazy=lazy, resolution=resolution, nodata=nodata, product=product
     )

@@ -36,7 +36,7 @@ def open_container(path: str, lazy: bool = False) -> xr.Dataset:
     kind, look = "NetCDF file", f"ncdump -h {path}"
     if is_zarr(path):
         kind, look, options["engine"] = "Zarr store", f"ls {path}", "zarr"
-        _check_codecs(Path(path)) if local else remote.file_system(path, InputError)
+        check_codecs(Path(path)) if local else remote.file_system(path, InputError)
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="Failed to open Zarr store with consolidated metadata")
@@ -68,7 +68,7 @@ def _sizes(path: str) -> Iterator[int]:
     return map(os.path.getsize, inside if os.path.isdir(path) else (path,))
 
 
-def _check_codecs(store: Path) -> None:
+def check_codecs(store: Path) -> None:
     """Raise where an array of a Zarr store says that its chunks are pickles, which run code when they are read."""
     for folder in (store, *(part for part in store.iterdir() if part.is_dir())):
         for name in (".zarray", ".zmetadata", "zarr.json"):
@@ -102,7 +102,7 @@ def _with_crs(dataset: xr.Dataset) -> xr.Dataset:
 def choose(
     dataset: xr.Dataset, path: str, bands: Sequence[str] | None, clouds: str | None
 ) -> xr.Dataset | xr.DataArray:
-    """Return what the verbs work on: the only variable with bands of its own where there is one, else the Dataset.
+    """Return what the verbs work on: the only cube where there is one (see `picking`), else the Dataset.
 
     Args:
         dataset: all that is in the file.
@@ -118,20 +118,16 @@ def choose(
     if not images:
         msg = f"{path} holds no variable over y and x, only {', '.join(map(str, dataset.variables)) or 'nothing'}."
         raise InputError(msg)
-    measured = [name for name in images if not products.is_quality(name, dataset[name].attrs)]
-    deep = [name for name in measured if dataset[name].ndim == 4]
-    deep = deep or [name for name in measured if _is_cube(dataset[name])]
-    if len(deep) == 1:
-        noted = {key: value for key, value in dataset.attrs.items() if str(key).startswith(record.PREFIX)}
-        cube = dataset[deep[0]].assign_attrs(noted)
-        if not bands:
-            return cube
-        return with_bands(cube, path, bands)
-    if not bands:
-        return dataset
-    rasters.check_known(path, bands, [str(name) for name in images])
-    keep = {*bands, *([clouds] if clouds else []), *map(str, _masks(images))}
-    return dataset.drop_vars([name for name in images if str(name) not in keep])
+    named = bands is not None and set(bands) <= set(map(str, images))
+    if bands and named:
+        keep = {*bands, *([clouds] if clouds else []), *map(str, _masks(images))}
+        dataset = dataset.drop_vars([name for name in images if str(name) not in keep])
+    cube = picking.cube_of(dataset)
+    if cube is not None:
+        return with_bands(cube, path, bands) if bands and not named else cube
+    if bands and not named:
+        rasters.check_known(path, bands, [str(name) for name in images])
+    return dataset
 
 
 def with_bands(cube: xr.DataArray, path: str, bands: Sequence[str]) -> xr.DataArray:
@@ -145,12 +141,6 @@ def with_bands(cube: xr.DataArray, path: str, bands: Sequence[str]) -> xr.DataAr
     known = [str(value) for value in cube[band].values]
     rasters.check_known(path, bands, known)
     return cube.isel({band: [known.index(name) for name in bands]})
-
-
-def _is_cube(variable: xr.DataArray) -> bool:
-    """Return whether a variable has bands of its own, and y and x: its third dimension is neither time nor space."""
-    rest = set(map(str, variable.dims)) - _SPATIAL
-    return variable.ndim == 3 and len(rest) == 1 and "time" not in rest
 
 
 def find_mask(dataset: xr.Dataset) -> xr.DataArray | None:

@@ -248,6 +248,9 @@ def read_raster(
 
 def _with_scales(raster: xr.DataArray, headers: Sequence[Header], numbers: tuple[int, ...]) -> xr.DataArray:
     """Return the raster with what its stored numbers mean: attributes, or coordinates where bands or dates differ."""
+    divisor = headers[0].tags.get("ENVI", {}).get("reflectance_scale_factor", "")
+    if divisor and re.fullmatch(r"[\d.]+(e[+-]?\d+)?", divisor, re.IGNORECASE) and float(divisor) > 0:
+        raster = raster.assign_attrs(scale_factor=1 / float(divisor))
     for name, key, neutral in (("scale_factor", "scale", 1.0), ("add_offset", "offset", 0.0)):
         table = np.array([[getattr(header.bands[n - 1], key) for n in numbers] for header in headers])  # (time, band)
         if (table == table[0, 0]).all():

@@ -191,10 +191,8 @@ def _read_product(
             clouds = maskfiles.read_mask(maskfiles.match_masks(expand(masks), None, None, None), None, lazy=False)
             inputs += expand(masks)
     raster = content.raster
-    if wanted.bands and isinstance(raster, xr.DataArray):
+    if wanted.bands and isinstance(raster, xr.DataArray):  # a reader that gives one variable per band has chosen them
         raster = containers.with_bands(raster, paths[0], wanted.bands)
-    elif wanted.bands and isinstance(raster, xr.Dataset):
-        raster = containers.choose(raster, paths[0], wanted.bands, clouds if isinstance(clouds, str) else None)
     return Files(raster, clouds, tuple(dict.fromkeys(inputs)), dataset=whole, notes=content.notes)
 
 

@@ -32,7 +32,7 @@ def cube_name(dataset: xr.Dataset) -> Hashable | None:
     if len(deep) > 1:
         names = [str(name) for name in deep]
         msg = f"Found several cubes in a Dataset ({listed(names)}), expected one: call the verb on one of them,"
-        raise InputError(msg, call=f"dataset[{names[0]!r}].ngr", option="keep only one in the file (ncks -v NAME).")
+        raise InputError(msg, call=f"dataset[{names[0]!r}].ngr", option=f"--bands {names[0]}")
     if not deep:
         return None
     cube, flat = dataset[deep[0]], [name for name, part in dataset.data_vars.items() if _is_band(name, part)]

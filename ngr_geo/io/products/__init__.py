@@ -7,11 +7,19 @@ import os
 from collections.abc import Sequence
 
 from ...errors import InputError
-from . import emit, enmap, hls, landsat, prisma, sentinel2
+from . import emit, enmap, eopf, hls, landsat, prisma, sentinel2
 from .base import Content as Content
 from .base import Reader as Reader
 
-READERS: tuple[Reader, ...] = (hls.READER, landsat.READER, sentinel2.READER, emit.READER, prisma.READER, enmap.READER)
+READERS: tuple[Reader, ...] = (
+    hls.READER,
+    landsat.READER,
+    sentinel2.READER,
+    emit.READER,
+    prisma.READER,
+    enmap.READER,
+    eopf.READER,
+)
 
 
 def find(paths: Sequence[str], product: str | None = None) -> Reader | None:
