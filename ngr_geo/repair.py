@@ -68,7 +68,7 @@ def repair(
         found = verb(**own[fault], **common, work=_inside(shared.get("work"), fault))
         notes += [note for note in record.read_json(found.attrs.get("ngr_warnings")) or [] if note not in notes]
         steps.append(_step(fault, found))
-    return _whole(found, steps, notes, before)
+    return _whole(found, steps, notes, before, shared.get("work") is not None)
 
 
 def _chosen(cube: cubes.Cube, faults: Sequence[str] | None) -> list[str]:
@@ -117,14 +117,19 @@ def _step(fault: str, found: Raster) -> dict[str, Any]:
     return {"fault": fault, "verb": FAULTS[fault], "call": record.read_json(found.attrs.get("ngr_call")), **kept}
 
 
-def _whole(found: Raster, steps: list[dict[str, Any]], notes: list[str], before: list[dict[str, Any]]) -> Raster:
-    """Return the last step's result with the record of all steps in place of the history that they left."""
+def _whole(
+    found: Raster, steps: list[dict[str, Any]], notes: list[str], before: list[dict[str, Any]], solved: bool
+) -> Raster:
+    """Return the last step's result with the record of all steps in place of the history that they left.
+
+    How much was filled is counted where that solves nothing: of a raster in memory, or where all is `solved` in a work folder.
+    """
     attrs = {key: value for key, value in found.attrs.items() if key not in (record.BEFORE, "ngr_warnings")}
     if before:
         attrs[record.BEFORE] = json.dumps(before)
     rows = record.dates_of(found.attrs)
     filled = record.filled_before(cubes.read(found).raster)
-    if rows and filled is not None and not filled.chunks:
+    if rows and filled is not None and (solved or not filled.chunks):
         shares = filled.mean([dim for dim in filled.dims if str(dim) != "time"]).values.ravel()
         rows = [
             {**row, "filled": round(float(share), 6)}

@@ -28,6 +28,7 @@ def test_a_granule_is_a_cube_with_all_that_is_known_of_it(tmp_path: Path, versio
     np.testing.assert_allclose(cube.wavelength, WAVELENGTHS, rtol=1e-6)
     assert np.flatnonzero(cube.good_wavelengths == 0).tolist() == list(BAD_BANDS)
     np.testing.assert_array_equal(cube.bad_pixels.values, bad_pixels())
+    assert str(cube.time.values)[:19] == "2023-08-19T10:34:12"
     clouds = granules.cloud_mask.values
     assert clouds[CLOUD].all()
     assert clouds.sum() == clouds[CLOUD].size

@@ -38,6 +38,7 @@ def test_a_file_is_one_cube_with_all_that_is_known_of_it(tmp_path: Path, level: 
     if level == "1":
         assert cube.cloud_mask.values[CLOUD].all()
         assert not cube.sunglint_mask.values.any()
+    assert str(cube.time.values)[:19] == "2023-08-19T10:10:10"
     if level == "2D":
         assert cube.rio.crs.to_epsg() == 32633
         assert tuple(cube.rio.transform())[:6] == (30, 0, LEFT, 0, -30, TOP)

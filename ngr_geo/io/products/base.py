@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import ModuleType
 
+import numpy as np
 import xarray as xr
 
 from ...errors import InputError
@@ -115,6 +116,12 @@ def declared(
         for band in header.bands
     )
     return replace(header, bands=bands, tags={**header.tags, "": {**header.tags[""], **(tags or {})}})
+
+
+def timed(cube: xr.DataArray, text: str) -> xr.DataArray:
+    """Return a cube with its time in UTC as a scalar coordinate, from a text that begins with it as ISO 8601 puts it."""
+    match = re.match(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d", text.strip())
+    return cube.assign_coords(time=np.datetime64(match[0], "ns")) if match else cube
 
 
 def needed(package: str, path: str) -> ModuleType:

@@ -17,7 +17,7 @@ import xarray as xr
 from ...errors import InputError, warn
 from ..gather import Wanted
 from ..rasters import LARGE
-from .base import BAD_PIXELS, Content, Reader
+from .base import BAD_PIXELS, Content, Reader, timed
 
 _CUBES = ("reflectance", "radiance")
 _UNITS = {"reflectance": ("unitless", "1", ""), "radiance": ("uW/cm^2/SR/nm", "uW/cm^2/sr/nm")}
@@ -61,7 +61,7 @@ def read(paths: Sequence[str], wanted: Wanted, lazy: bool) -> Content:
     cube = root[name].transpose("band", "y", "x")
     cube = cube.assign_coords(band=np.arange(1, cube.sizes["band"] + 1), **_of_bands(bands))
     where = {long: place[short].variable for long, short in (("latitude", "lat"), ("longitude", "lon"))}
-    cube = cube.assign_coords(where)
+    cube = timed(cube.assign_coords(where), str(root.attrs.get("time_coverage_start", "")))
     layers: dict[str, Any] = {n: place[n] for n in ("glt_x", "glt_y") if n in place}
     kept = {key: root.attrs[key] for key in ("geotransform", "spatial_ref", "time_coverage_start") if key in root.attrs}
     beside = _masks_of(path)

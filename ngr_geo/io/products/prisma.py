@@ -19,7 +19,7 @@ from affine import Affine
 from ...errors import InputError
 from ..gather import Wanted
 from ..rasters import LARGE
-from .base import BAD_PIXELS, Content, Reader, needed
+from .base import BAD_PIXELS, Content, Reader, needed, timed
 
 _KINDS = {"1": "radiance", "2B": "radiance", "2C": "reflectance", "2D": "reflectance"}
 _UNITS = {"radiance": "W/m^2/sr/um", "reflectance": "1"}
@@ -93,7 +93,7 @@ def read(paths: Sequence[str], wanted: Wanted, lazy: bool) -> Content:
         cube = cube.assign_coords(_masks(file, cube.shape[1:]))
         if level == "2D":
             cube = _on_ground(cube, file, path)
-        cube.attrs["start_time"] = _text(file.attrs.get("Product_StartTime", ""))
+        cube = timed(cube, _text(file.attrs.get("Product_StartTime", "")))
     if level != "1":
         cube = cube.rio.write_nodata(0)
     overlap = arms[0].wavelength.max() > arms[1].wavelength.min()
