@@ -9,6 +9,8 @@ Ref.: Haldar & Hernando 2009 (rank continuation), Daubechies et al. 2010 (IRLS),
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -17,7 +19,7 @@ from .covariance import moments, precise, principal
 from .filters import box_sum
 from .lines import interpolate
 
-HIDDEN = 0.02
+HIDDEN = 0.04
 """Share of the observed entries that is hidden to choose by."""
 MOST_RANK = 14
 COUPLINGS = (1e-5, 3e-5, 1e-4, 3e-4, 1e-3)
@@ -33,14 +35,22 @@ BLOCK = 2**18
 """Numbers of pixels' matrices that are inverted together."""
 
 
-def complete(cube: Tensor, observed: Tensor, seed: int = 0) -> Tensor:
+class Completed(NamedTuple):
+    """A cube filled (B, h, w), and the same `without` its `hidden` entries (B, h, w), or None where it was interpolated."""
+
+    image: Tensor
+    without: Tensor | None
+    hidden: Tensor
+
+
+def complete(cube: Tensor, observed: Tensor, seed: int = 0) -> Completed:
     """Return a cube (B, h, w) with what is not `observed` (B, h, w) filled; the rest as it was. The range is about 1."""
     bands = len(cube)
     draw = torch.rand(observed.shape, generator=torch.Generator().manual_seed(seed)).to(cube.device)
     used = observed & (draw > HIDDEN)
     hidden = observed & ~used
     if bands < 2 or min(cube.shape[1:]) < 2 or int(used.sum()) < 20 * bands or not used.flatten(1).any(1).all():
-        return interpolate(cube, observed)
+        return Completed(interpolate(cube, observed), None, hidden)
     seen = used.to(cube)
     known, share = cube * seen, box_sum(seen, BOX).clamp(min=1)
     # Rank: grow it with some entries hidden, keep what predicts them best.
@@ -53,7 +63,7 @@ def complete(cube: Tensor, observed: Tensor, seed: int = 0) -> Tensor:
         path.append((_misfit(cube, hidden, spectra, maps), spectra, maps))
     misfit, spectra, maps = min(path, key=lambda p: p[0])
     # Smoothness: from there up and down, as long as it helps.
-    coupling = START
+    coupling, best = START, (spectra, maps)
     for candidates in (COUPLINGS[COUPLINGS.index(START) + 1 :], COUPLINGS[: COUPLINGS.index(START)][::-1]):
         for candidate in candidates:
             trial = spectra, maps
@@ -62,14 +72,18 @@ def complete(cube: Tensor, observed: Tensor, seed: int = 0) -> Tensor:
             error = _misfit(cube, hidden, *trial)
             if error >= misfit:
                 break
-            misfit, coupling = error, candidate
+            misfit, coupling, best = error, candidate, trial
         if coupling != START:
             break
+    if coupling == START:
+        for _ in range(LAST):
+            best = _sweep(known, seen, *best, coupling)
+    without = torch.where(used, cube, _image(*best))
     seen = observed.to(cube)
     known = cube * seen
     for _ in range(LAST):
         spectra, maps = _sweep(known, seen, spectra, maps, coupling)
-    return torch.where(observed, cube, _image(spectra, maps))
+    return Completed(torch.where(observed, cube, _image(spectra, maps)), without, hidden)
 
 
 def _image(spectra: Tensor, maps: Tensor) -> Tensor:
