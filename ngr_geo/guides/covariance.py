@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor
 
@@ -27,6 +29,25 @@ def principal(pixels: Tensor) -> tuple[Tensor, Tensor]:
     """Return the principal directions of pixels (B, n) about 0: variances (B,), largest first, and columns (B, B); `precise`."""
     values, vectors = torch.linalg.eigh(moments(pixels))
     return values.flip(0), vectors.flip(1)
+
+
+class Leading(NamedTuple):
+    """The leading spectra (B, r) about a mean (B,), and their coefficients (r, h, w)."""
+
+    mean: Tensor
+    spectra: Tensor
+    maps: Tensor
+
+
+def leading(image: Tensor, unit: Tensor, rank: int, where: Tensor) -> Leading:
+    """Return the leading spectra of an image (B, h, w) in the `unit` of each band (B,), of the pixels `where` (h, w)."""
+    pixels = image.flatten(1) if where.all() else image[:, where]
+    mean = pixels.mean(1)
+    covariance = moments(pixels - mean[:, None]) / precise(unit[:, None] * unit)
+    vectors = torch.linalg.eigh(covariance)[1].flip(1)[:, :rank].to(image)
+    weights = (vectors / unit[:, None]).T
+    maps = torch.addmm(-(weights @ mean)[:, None], weights, image.flatten(1))
+    return Leading(mean, unit[:, None] * vectors, maps.view(-1, *where.shape))
 
 
 def unpredicted(covariance: Tensor) -> Tensor:

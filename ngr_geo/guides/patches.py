@@ -76,6 +76,14 @@ def _similar(
     return torch.where(found.values.isfinite(), places, -1)[usable[down[:, None], right].flatten()]
 
 
+def pixels_of(groups: Tensor, side: int, width: int) -> Tensor:
+    """Return which pixels (n, side², K) of images with `width` columns the patches of groups (n, K) have."""
+    line = torch.arange(side, device=groups.device)
+    columns = width - side + 1
+    first = torch.div(groups, columns, rounding_mode="floor") * width + groups % columns
+    return first[:, None] + (line[:, None] * width + line).flatten()[:, None]
+
+
 def windows(images: Tensor, side: int) -> Tensor:
     """Return all patches of images (n, h, w): (patches, n · side²), an image after another and rows within it."""
     return functional.unfold(images[None], side)[0].T.contiguous()

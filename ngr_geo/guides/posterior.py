@@ -20,11 +20,11 @@ from typing import NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from . import entries
-from .covariance import moments, precise
-from .patches import Mean, count_of, similar, windows
+from .covariance import leading, precise
+from .hidden import busiest, share
+from .patches import Mean, pixels_of, similar, windows
 
 RANKS = (4, 8, 12, 16, 20)
 """Candidates for the number of spectra; from `RANK` up, or down."""
@@ -74,7 +74,7 @@ class Choice:
     rank: int
     factor: float
     passes: int
-    share: Tensor
+    followed: Tensor
 
 
 def complete(cube: Tensor, observed: Tensor, seed: int = 0) -> Tensor:
@@ -101,12 +101,12 @@ def _around(gaps: Tensor) -> tuple[slice, slice]:
 
 def _moved(cube: Tensor, used: Tensor, hidden: Tensor, without: Tensor, image: Tensor) -> Tensor:
     """Return the guide's `image` (B, h, w), moved to the posterior as far as the hidden entries say."""
-    busy = _busiest(hidden, TRIAL)
+    busy = busiest(hidden, TRIAL)
     trial = [a[:, *busy] for a in (cube, used, hidden, without)]
     if not trial[1].flatten(1).any(1).all():
         trial = [cube, used, hidden, without]
     choice = _chosen(*trial)
-    if not choice.share.any():
+    if not choice.followed.any():
         return image
     observed = used | hidden
     noise = _noise(cube, observed, image, choice.rank)
@@ -115,21 +115,7 @@ def _moved(cube: Tensor, used: Tensor, hidden: Tensor, without: Tensor, image: T
         groups = _groups(observed, pilot, noise, STEP if left else 1)
         found = _passed(cube, observed, pilot, choice.factor * noise, choice.rank, groups)
         pilot = torch.lerp(pilot, found, 1 + AHEAD)
-    return torch.where(observed, cube, torch.lerp(image, found, choice.share[:, None, None]))
-
-
-def _busiest(where: Tensor, size: int) -> tuple[slice, slice]:
-    """Return the window of at most `size` x `size` pixels with most entries, of those that begin at multiples of half of it."""
-    height, width = where.shape[1:]
-    count = functional.pad(where.sum(0).cumsum(0).cumsum(1), (1, 0, 1, 0))
-    best, found = -1, (slice(0, size), slice(0, size))
-    for top in range(0, max(height - size, 0) + 1, size // 2):
-        for left in range(0, max(width - size, 0) + 1, size // 2):
-            bottom, right = min(top + size, height), min(left + size, width)
-            total = int(count[bottom, right] - count[top, right] - count[bottom, left] + count[top, left])
-            if total > best:
-                best, found = total, (slice(top, bottom), slice(left, right))
-    return found
+    return torch.where(observed, cube, torch.lerp(image, found, choice.followed[:, None, None]))
 
 
 def _chosen(cube: Tensor, used: Tensor, hidden: Tensor, begun: Tensor) -> Choice:
@@ -155,7 +141,7 @@ def _chosen(cube: Tensor, used: Tensor, hidden: Tensor, begun: Tensor) -> Choice
             break
         pilot = torch.lerp(pilot, more, 1 + AHEAD)
         misfit, image, passes = error, more, passes + 1
-    return Choice(rank, factor, passes, _share(cube, hidden, begun, image))
+    return Choice(rank, factor, passes, share(cube, hidden, begun, image, 0.0, DOUBT))
 
 
 def _walk(
@@ -182,37 +168,11 @@ def _misfit(image: Tensor, cube: Tensor, where: Tensor) -> float:
     return float((square + 1e-12).log().mean()) / 2
 
 
-def _share(cube: Tensor, hidden: Tensor, guide: Tensor, image: Tensor) -> Tensor:
-    """Return how far (B,) each band is to go from the guide to another image: by least squares on its `hidden` entries.
-
-    As `DOUBT` entries had said what all bands say together, for which they had said to stay with the guide.
-    """
-    left, step = (precise(torch.where(hidden, a - guide, 0)).flatten(1) for a in (cube, image))
-    unit = precise(
-        (image - guide).square().mean((1, 2))
-    )  # not of the hidden entries alone: where these happen to be met well
-    unit = unit.clamp(min=1e-3 * float(unit.mean()) + 1e-12)
-    along, size = (left * step).sum(1) / unit, step.square().sum(1) / unit
-    usual = along.sum() / (size.sum() + DOUBT)
-    return ((along + DOUBT * usual) / (size + DOUBT)).clamp(0, 1).to(cube)
-
-
-def _leading(image: Tensor, unit: Tensor, rank: int, where: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Return mean (B,), spectra (B, r) and coefficients (r, h, w) of an image in `unit` (B,) of its bands; `where` (h, w) counts."""
-    pixels = image.flatten(1) if where.all() else image[:, where]
-    mean = pixels.mean(1)
-    covariance = moments(pixels - mean[:, None]) / precise(unit[:, None] * unit)
-    vectors = torch.linalg.eigh(covariance)[1].flip(1)[:, :rank].to(image)
-    weights = (vectors / unit[:, None]).T
-    maps = torch.addmm(-(weights @ mean)[:, None], weights, image.flatten(1))
-    return mean, unit[:, None] * vectors, maps.view(-1, *where.shape)
-
-
 def _noise(cube: Tensor, observed: Tensor, image: Tensor, rank: int) -> Tensor:
     """Return the mean square (B,) of what leading spectra of an image leave of what is observed: first with all bands alike."""
     noise = torch.ones_like(cube[:, 0, 0])
     for _ in range(2):
-        mean, spectra, maps = _leading(image, noise.sqrt(), rank, observed.any(0))
+        mean, spectra, maps = leading(image, noise.sqrt(), rank, observed.any(0))
         fit = torch.addmm(mean[:, None], spectra, maps.flatten(1)).view_as(cube)
         noise = fit.sub_(cube).square_().mul_(observed).sum((1, 2)) / observed.sum((1, 2)).clamp(min=1)
         noise = noise.clamp(min=LEAST * float(noise.median()) + 1e-10)
@@ -222,7 +182,7 @@ def _noise(cube: Tensor, observed: Tensor, image: Tensor, rank: int) -> Tensor:
 def _groups(observed: Tensor, image: Tensor, noise: Tensor, step: int) -> Tensor:
     """Return the groups of similar patches (n, K) of an image, of those of which something is known."""
     known = observed.any(0)
-    maps = _leading(image, noise.sqrt(), MATCHED, known)[2]
+    maps = leading(image, noise.sqrt(), MATCHED, known).maps
     maps = maps / maps[:, known].std(1).clamp(min=1e-9).sqrt()[:, None, None]
     # Where nothing is known an image of its own keeps patches apart from those that are known.
     apart = torch.where(known, 0, 10 * maps.abs().max())[None]
@@ -235,7 +195,7 @@ def _passed(cube: Tensor, observed: Tensor, pilot: Tensor, noise: Tensor, rank: 
 
     What is observed is as it was, and what is in none of the patches.
     """
-    mean, spectra, maps = _leading(pilot, noise.sqrt(), rank, observed.any(0))
+    mean, spectra, maps = leading(pilot, noise.sqrt(), rank, observed.any(0))
     fit = Fit(mean, spectra, noise)
     found, weight = _expected(cube, observed, maps, fit, groups)
     maps = torch.where(weight > 0, found, maps)
@@ -260,23 +220,14 @@ def _refitted(cube: Tensor, observed: Tensor, maps: Tensor, fit: Fit) -> Tensor:
 
 def _expected(cube: Tensor, observed: Tensor, maps: Tensor, fit: Fit, groups: Tensor) -> tuple[Tensor, Tensor]:
     """Return the mean (r, h, w) of the posterior means of patches, and how many of them hold a pixel (h, w)."""
-    rank, _, width = maps.shape
-    columns = count_of(maps.shape, SIDE)[1]
-    line = torch.arange(SIDE, device=maps.device)
-    inside = (line[:, None] * width + line).flatten()
-
-    def pixels(some: Tensor) -> Tensor:
-        """Return which pixels (n, side², K) the patches of groups (n, K) have."""
-        first = torch.div(some, columns, rounding_mode="floor") * width + some % columns
-        return first[:, None] + inside[:, None]
-
+    rank, width = len(maps), maps.shape[2]
     flat, cube, observed, mean = maps.flatten(1).T.contiguous(), cube.flatten(1), observed.flatten(1), Mean(maps, SIDE)
     if len(groups):
-        patches = flat[pixels(groups[:: max(1, len(groups) // SAMPLE)])]
+        patches = flat[pixels_of(groups[:: max(1, len(groups) // SAMPLE)], SIDE, width)]
         spread = (SPREAD * (patches - patches.mean(2, keepdim=True)).square().mean((0, 1, 2))).sqrt().clamp(min=1e-9)
         flat, fit = flat / spread, fit._replace(spectra=fit.spectra * spread)
         for some in groups.split(max(1, BLOCK // (SIDE**2 * groups.shape[1] * rank))):
-            found = spread * patch_means(cube, observed, flat, pixels(some), fit)
+            found = spread * patch_means(cube, observed, flat, pixels_of(some, SIDE, width), fit)
             mean.add(some[:, 0], found.transpose(1, 2).flatten(1), torch.ones_like(found[:, 0, 0]))
     return mean.images()
 
@@ -295,7 +246,8 @@ def patch_means(cube: Tensor, observed: Tensor, maps: Tensor, members: Tensor, f
     # Of what is known of a pixel, less its own part e:  H - H (1 + H)^-1 H = 1 - (1 + H)^-1.
     unit = torch.eye(precision.shape[-1]).to(maps)
     inverse = torch.linalg.inv(precision + unit)
-    explained = posterior_means(maps[members], (unit - inverse)[place], (inverse @ pull[..., None])[..., 0][place])
+    alike = maps.new_full((len(members), members.shape[2]), 1 / members.shape[2])
+    explained = posterior_means(maps[members], alike, (unit - inverse)[place], (inverse @ pull[..., None])[..., 0][place])
     return (inverse[place] @ (explained + pull[place])[..., None])[..., 0]
 
 
@@ -308,20 +260,22 @@ def _evidence(cube: Tensor, observed: Tensor, fit: Fit) -> tuple[Tensor, Tensor]
     return precision, torch.where(observed, cube - fit.mean[:, None], 0).T @ weighted
 
 
-def posterior_means(patches: Tensor, precision: Tensor, pull: Tensor) -> Tensor:
+def posterior_means(patches: Tensor, weights: Tensor, precision: Tensor, pull: Tensor) -> Tensor:
     """Return the posterior means (n, p, r) of Gaussian patches.
 
     Args:
-        patches: (n, p, K, r), K samples of the prior with mean m and covariance  Σ (z - m) (z - m)' / K.
+        patches: (n, p, K, r), K samples of the prior, of mean m and covariance  Σ w (z - m) (z - m)'.
+        weights: (n, K), w, which sum to 1.
         precision: (n, p, r, r), of what is known of each pixel.
         pull: (n, p, r), precision times what is known.
     """
-    count, mean = patches.shape[2], patches.mean(2)
-    centred = patches - mean[:, :, None]
+    weights = weights[:, None, :, None]
+    mean = (patches * weights).sum(2)
+    centred = (patches - mean[:, :, None]).mul_(weights.sqrt())
     informed = (centred @ precision).transpose(1, 2).flatten(2)  # (n, K, p r)
     centred = centred.transpose(1, 2).flatten(2)
     system = informed @ centred.transpose(1, 2)
-    system.diagonal(dim1=1, dim2=2).add_(count)
+    system.diagonal(dim1=1, dim2=2).add_(1)
     right = centred @ (pull - (precision @ mean[..., None])[..., 0]).flatten(1)[..., None]
-    weights = torch.cholesky_solve(right, torch.linalg.cholesky(system))
-    return mean + (centred.transpose(1, 2) @ weights).view_as(mean)
+    found = torch.cholesky_solve(right, torch.linalg.cholesky(system))
+    return mean + (centred.transpose(1, 2) @ found).view_as(mean)

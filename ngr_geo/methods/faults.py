@@ -20,7 +20,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ..guides import lines, mixed, posterior, stripes, subspace
+from ..guides import mixed, posterior, stripes, subspace, through
 from ..raster import deadlines
 from ..solver.paper import Case
 from ..tiling.threads import threads
@@ -109,11 +109,11 @@ def dead_lines(cube: Tensor, observed: Tensor) -> Tensor:
 
 
 def fill(cube: Tensor, observed: Tensor) -> Tensor:
-    """Return a cube (B, h, w) with its gaps filled: by `lines` where most of them reach through all bands, else by `posterior`."""
-    through = ~observed.any(dim=0)
+    """Return a cube (B, h, w) with its gaps filled: by `through` where most of them reach through all bands, else by `posterior`."""
+    blind = ~observed.any(dim=0)
     gaps = int((~observed).sum())
-    whole = int(through.sum()) * len(cube)
-    return (lines.fill if 2 * whole > gaps else posterior.complete)(cube, observed)
+    whole = int(blind.sum()) * len(cube)
+    return (through.fill if 2 * whole > gaps else posterior.complete)(cube, observed)
 
 
 def _noise_of(cube: Tensor, observed: Tensor) -> tuple[Kind, Estimate | None]:
