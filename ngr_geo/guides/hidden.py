@@ -32,7 +32,7 @@ def share(cube: Tensor, hidden: Tensor, guide: Tensor, image: Tensor, usual: flo
     As if `doubt` entries of it had said what all bands say together, for which as many had said the `usual`.
     """
     left, step = (precise(torch.where(hidden, a - guide, 0)).flatten(1) for a in (cube, image))
-    # In units of the step wherever there is one: in those of the hidden entries, bands would count that happen to be met well there.
+    # In units of the step wherever there is one: in those of hidden entries, bands would count more that happen to be met well.
     moved = (image != guide).sum((1, 2)).clamp(min=1)
     unit = precise((image - guide).square().sum((1, 2))) / moved
     unit = unit.clamp(min=1e-3 * float(unit.mean()) + 1e-12)

@@ -30,7 +30,7 @@ RANKS = (4, 8, 12, 16, 20)
 """Candidates for the number of spectra; from `RANK` up, or down."""
 RANK = 12
 FACTORS = (1.0, 3.0, 10.0, 30.0, 100.0)
-"""Candidates for the noise, in mean squares of what the guide's spectra leave of the observed entries: they were fitted to these."""
+"""Candidates for the noise, in mean squares of what the guide's spectra leave of the entries that they were fitted to."""
 FACTOR = 10.0
 PASSES = 4
 AHEAD = 1.0
@@ -204,9 +204,10 @@ def _passed(cube: Tensor, observed: Tensor, pilot: Tensor, noise: Tensor, rank: 
 
 
 def _refitted(cube: Tensor, observed: Tensor, maps: Tensor, fit: Fit) -> Tensor:
-    """Return the image (B, h, w) of maps (r, h, w): each band regressed on these where it is observed, drawn to the spectra of a fit.
+    """Return the image (B, h, w) of maps (r, h, w): each band regressed on these where it is observed.
 
-    What tells nothing of a band where it is observed, as the guide's own errors in a gap of some bands, keeps its place in the fit.
+    It is drawn to the spectra of the fit: a map that tells nothing of a band where this is observed, as the guide's own errors in a
+    gap of some bands, keeps its place.
     """
     design = torch.cat([maps, torch.ones_like(maps[:1])]).flatten(1)
     size, seen, start = len(design), observed.flatten(1).to(cube), torch.cat([fit.spectra, fit.mean[:, None]], 1)
@@ -247,7 +248,9 @@ def patch_means(cube: Tensor, observed: Tensor, maps: Tensor, members: Tensor, f
     unit = torch.eye(precision.shape[-1]).to(maps)
     inverse = torch.linalg.inv(precision + unit)
     alike = maps.new_full((len(members), members.shape[2]), 1 / members.shape[2])
-    explained = posterior_means(maps[members], alike, (unit - inverse)[place], (inverse @ pull[..., None])[..., 0][place])
+    explained = posterior_means(
+        maps[members], alike, (unit - inverse)[place], (inverse @ pull[..., None])[..., 0][place]
+    )
     return (inverse[place] @ (explained + pull[place])[..., None])[..., 0]
 
 

@@ -28,8 +28,8 @@ NOISE = 0.05
 """Variance of what is known of a patch beside what its group explains, as a share of the variance in the group."""
 MISFIT = 0.1
 """Misfit of a patch below which it counts hardly more, as a share of that variance."""
-DRAWS = 2
-"""Times that gaps are hidden to choose by."""
+DRAWS, PLACES = 3, 1000
+"""Times that gaps are hidden to choose by, at most, and hidden pixels that are enough."""
 TRIAL = 96
 """Side of the window that they are hidden in."""
 APART = 2
@@ -54,13 +54,17 @@ def fill(cube: Tensor, observed: Tensor, seed: int = 0) -> Tensor:
 
 def _followed(cube: Tensor, observed: Tensor, known: Tensor, seed: int) -> Tensor:
     """Return how far (B,) each band is to move from its guide, by gaps like those of `known` (h, w) hidden elsewhere."""
-    looks = []
+    looks, places = [], 0
     for draw in range(DRAWS):
+        if places >= PLACES:
+            break
         hidden = _moved(known, seed + draw)
+        places += int(hidden.sum())
         seen = observed & ~hidden
         guide = lines.fill(torch.where(seen, cube, 0), seen)
         looks.append((cube, hidden & observed, guide, _expected(guide, seen.all(0), STEPS[:1])))
-    return share(*(torch.cat(parts, dim=2) for parts in zip(*looks, strict=True)), USUAL, DOUBT)
+    truth, where, begun, found = (torch.cat(parts, dim=2) for parts in zip(*looks, strict=True))
+    return share(truth, where, begun, found, USUAL, DOUBT)
 
 
 def _moved(known: Tensor, seed: int) -> Tensor:
@@ -73,7 +77,7 @@ def _moved(known: Tensor, seed: int) -> Tensor:
 
 def _expected(guide: Tensor, known: Tensor, steps: tuple[int, ...]) -> Tensor:
     """Return the image (B, h, w) with the posterior means of patches where not `known` (h, w), after passes of some steps."""
-    mean, spectra, start = leading(guide, torch.ones_like(guide[:, 0, 0]), SPECTRA, known)
+    _, spectra, start = leading(guide, torch.ones_like(guide[:, 0, 0]), SPECTRA, known)
     maps = start
     for step in steps:
         found, weight = _passed(maps, known, step)

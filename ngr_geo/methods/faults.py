@@ -109,7 +109,7 @@ def dead_lines(cube: Tensor, observed: Tensor) -> Tensor:
 
 
 def fill(cube: Tensor, observed: Tensor) -> Tensor:
-    """Return a cube (B, h, w) with its gaps filled: by `through` where most of them reach through all bands, else by `posterior`."""
+    """Return a cube (B, h, w) with its gaps filled: by `through` where most reach through all bands, else by `posterior`."""
     blind = ~observed.any(dim=0)
     gaps = int((~observed).sum())
     whole = int(blind.sum()) * len(cube)

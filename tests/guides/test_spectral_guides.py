@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from small_cube import BANDS, SIZE, clean_cube, everywhere, low_rank, psnr, tensor
 
-from ngr_geo.guides import entries, lines, mixed, posterior, shrinkage, stripes, subspace
+from ngr_geo.guides import entries, lines, mixed, posterior, shrinkage, stripes, subspace, through
 from ngr_geo.raster import deadlines
 
 
@@ -215,7 +215,7 @@ def test_gaps_of_any_cube_are_filled_with_numbers(height: int, width: int, bands
     rng = np.random.default_rng(seed)
     cube, seen = rng.random((bands, height, width)), rng.random((bands, height, width)) < 0.6
     seen[:, 0, 0] = True
-    for fill in (lines.fill, posterior.complete):
+    for fill in (lines.fill, through.fill, posterior.complete):
         image = fill(tensor(np.where(seen, cube, 0)), torch.from_numpy(seen))
         assert image.isfinite().all()
         assert np.array_equal(image.numpy()[seen], cube.astype(np.float32)[seen])
