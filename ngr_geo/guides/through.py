@@ -21,17 +21,15 @@ from .patches import Mean, pixels_of, similar, windows
 from .posterior import posterior_means
 
 SPECTRA = 8
-SIDE, REACH, GROUP = 5, 20, 100
+SIDE, REACH, GROUP = 4, 20, 64
 STEPS = (2, 1)
 """Between the patches of the grid, in each pass."""
 NOISE = 0.05
 """Variance of what is known of a patch beside what its group explains, as a share of the variance in the group."""
 MISFIT = 0.1
 """Misfit of a patch below which it counts hardly more, as a share of that variance."""
-DRAWS, PLACES = 3, 1000
-"""Times that gaps are hidden to choose by, at most, and hidden pixels that are enough."""
 TRIAL = 96
-"""Side of the window that they are hidden in."""
+"""Side of the window that gaps are hidden in to choose by."""
 APART = 2
 """Hidden gaps are at least so many pixels from what is a gap already."""
 USUAL, DOUBT = 0.5, 200.0
@@ -54,17 +52,10 @@ def fill(cube: Tensor, observed: Tensor, seed: int = 0) -> Tensor:
 
 def _followed(cube: Tensor, observed: Tensor, known: Tensor, seed: int) -> Tensor:
     """Return how far (B,) each band is to move from its guide, by gaps like those of `known` (h, w) hidden elsewhere."""
-    looks, places = [], 0
-    for draw in range(DRAWS):
-        if places >= PLACES:
-            break
-        hidden = _moved(known, seed + draw)
-        places += int(hidden.sum())
-        seen = observed & ~hidden
-        guide = lines.fill(torch.where(seen, cube, 0), seen)
-        looks.append((cube, hidden & observed, guide, _expected(guide, seen.all(0), STEPS[:1])))
-    truth, where, begun, found = (torch.cat(parts, dim=2) for parts in zip(*looks, strict=True))
-    return share(truth, where, begun, found, USUAL, DOUBT)
+    hidden = _moved(known, seed)
+    seen = observed & ~hidden
+    guide = lines.fill(torch.where(seen, cube, 0), seen)
+    return share(cube, hidden & observed, guide, _expected(guide, seen.all(0), STEPS[:1]), USUAL, DOUBT)
 
 
 def _moved(known: Tensor, seed: int) -> Tensor:

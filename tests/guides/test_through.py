@@ -73,7 +73,7 @@ def test_one_line_and_wide_holes_do_no_harm() -> None:
 def test_without_gaps_or_with_hardly_anything_known_nothing_is_tried() -> None:
     cube, seen = holes(dead(()))
     assert torch.equal(through.fill(cube, seen), cube)
-    for size in (3, 5):
+    for size in (3, 4):
         few, known = cube[:, :size, :size].contiguous(), seen[:, :size, :size].clone()
         known[:, :, 1] = False
         assert torch.equal(through.fill(few, known), lines.fill(few, known))
