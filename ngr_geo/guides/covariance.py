@@ -55,8 +55,19 @@ def unpredicted(covariance: Tensor) -> Tensor:
 
     The noise level of HySime (Bioucas-Dias & Nascimento 2008), without its correction for the number of pixels.
     """
+    scale, inverse = _inverse(covariance)
+    return (1 / inverse.diagonal()).clamp(min=0).sqrt() * scale
+
+
+def predictors(covariance: Tensor) -> Tensor:
+    """Return the matrix (B, B) that takes from each band of centred pixels (B, n) what the other bands predict of it."""
+    scale, inverse = _inverse(covariance)
+    return inverse / inverse.diagonal()[:, None] * scale[:, None] / scale
+
+
+def _inverse(covariance: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the deviations (B,) and the inverse (B, B) of the correlations."""
     scale = covariance.diagonal().clamp(min=1e-30).sqrt()
     correlation = covariance / scale[:, None] / scale[None]
     ridge = 1e-9 * torch.eye(len(scale), dtype=scale.dtype, device=scale.device)
-    left = 1 / torch.linalg.inv(correlation + ridge).diagonal()
-    return left.clamp(min=0).sqrt() * scale
+    return scale, torch.linalg.inv(correlation + ridge)

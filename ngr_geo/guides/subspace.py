@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from . import joint, shrinkage
+from . import badlines, joint, shrinkage
 from .covariance import moments, precise, principal, unpredicted
 from .filters import box_sum, nearest
 
@@ -34,9 +34,10 @@ GAP_SWEEPS = 4
 
 @dataclass(frozen=True)
 class Denoised:
-    """`image` (B, h, w); `sigma` (B,), the noise found; `rank` of the subspace."""
+    """`image` (B, h, w); `clean`, the cube with bad lines as repaired; `sigma` (B,), the noise found; `rank` of the subspace."""
 
     image: Tensor
+    clean: Tensor
     sigma: Tensor
     rank: int
 
@@ -49,15 +50,23 @@ def denoise(
     Args:
         cube: (B, h, w), finite.
         observed: (B, h, w). Every band has observed entries. What is missing is completed on the way.
-        sigma: (B,), the noise if it is known.
+        sigma: (B,), the noise if it is known; else bad lines are found, too: as if they were missing.
         rare: put back what noise cannot explain: targets, narrow features. Not where impulses are left.
         groups: shrink groups of similar patches, too. Ten times as fast without.
     """
     region = _Region(observed.any(0))
     pixels, seen = region.pixels(cube), region.pixels(observed)
-    gaps = not bool(seen.all())
-    if gaps:
+    if not bool(seen.all()):
         pixels = _complete(pixels, seen)
+    bad = torch.zeros_like(observed)
+    if sigma is None:
+        bad, mended = badlines.mend(region.image(pixels, cube), observed, region.inside, _tell(pixels))
+        if bad.any():
+            observed = observed & ~bad
+            region = _Region(observed.any(0))
+            pixels, seen = region.pixels(mended), region.pixels(observed)
+        del mended
+    gaps = not bool(seen.all())
     level = noise_level(cube, observed, pixels) if sigma is None else precise(sigma)
     moving = level > 1e-7  # a constant band, or one without any noise, comes back as it is
     noise, rank = level.to(cube), 0
@@ -65,10 +74,11 @@ def denoise(
     for left in reversed(range(GAP_SWEEPS if gaps else 1)):
         if not moving.any():
             break
-        clean[moving], rank = _project(pixels[moving], region, noise[moving], rare, groups and not left)
+        clean[moving], rank = _project(pixels[moving], region, noise[moving], rare and not left, groups and not left)
         if gaps:
             pixels = torch.where(seen, pixels, clean)
-    return Denoised(region.image(clean, cube), noise, rank)
+    image = region.image(clean, cube)
+    return Denoised(image, torch.where(bad, image, cube), noise, rank)
 
 
 class _Region:
@@ -98,6 +108,12 @@ class _Region:
         return maps if self.near is None else maps[:, *self.near]
 
 
+def _tell(pixels: Tensor) -> bool:
+    """Return whether bands (B, n) are so many, and pixels enough, that bands tell what noise is in another."""
+    bands, count = pixels.shape
+    return bands >= FEW_BANDS and count > 5 * bands
+
+
 def noise_level(cube: Tensor, observed: Tensor, pixels: Tensor) -> Tensor:
     """Return the standard deviation of each band's noise (B,), `precise`.
 
@@ -105,7 +121,7 @@ def noise_level(cube: Tensor, observed: Tensor, pixels: Tensor) -> Tensor:
     second difference over rows and columns leaves (Immerkær 1996, with the median for the mean).
     """
     bands, count = pixels.shape
-    if bands >= FEW_BANDS and count > 5 * bands:
+    if _tell(pixels):
         centred = pixels - pixels.mean(1, keepdim=True)
         covariance = moments(centred)
         found = unpredicted(covariance) * (count / (count - bands)) ** 0.5

@@ -86,7 +86,7 @@ def _guide(kind: Kind, task: Task) -> CubeGuide:
 
     def gaussian(cube: Tensor, observed: Tensor) -> Estimate:
         found = subspace.denoise(cube, observed)
-        return Estimate(found.image, cube, found.sigma)
+        return Estimate(found.image, found.clean, found.sigma)
 
     def impulses(cube: Tensor, observed: Tensor) -> Estimate:
         found = mixed.restore(cube, observed, dead_lines(cube, observed))
@@ -124,7 +124,7 @@ def _noise_of(cube: Tensor, observed: Tensor) -> tuple[Kind, Estimate | None]:
     if mixed.scattered_at_limits(cube, observed) > PILED:
         return "mixed", None
     estimate = _guide("gaussian", Task(""))(cube, observed)
-    far = (cube - estimate.image).abs() > FAR * estimate.noise.clamp(min=1e-6)[:, None, None]
+    far = (estimate.clean - estimate.image).abs() > FAR * estimate.noise.clamp(min=1e-6)[:, None, None]
     share = float((far & observed).sum()) / max(float(observed.sum()), 1.0)
     return ("mixed", None) if share > IMPULSIVE else ("gaussian", estimate)
 
