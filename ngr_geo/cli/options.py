@@ -122,6 +122,10 @@ class Job:
         "Bands in names of files of one band: '_(B\\d+)', or '*_{band}_*'.  [default: known products]", metavar="TEXT"
     )
     resolution: str | None = _option("Bring bands to one pixel size: finest, coarsest, or a size (20).", metavar="SIZE")
+    product: str | None = _option(
+        "The product that the inputs are, where that is not to be found out: hls, landsat, sentinel2, emit, prisma, enmap, eopf.",
+        metavar="NAME",
+    )
     nodata: str | None = _option(
         "The number that means missing, whatever the files declare; none: all are data.", metavar="VALUE"
     )
@@ -172,7 +176,7 @@ class Job:
     url: str | None = None
 
 
-FILES = ("bands", "date_pattern", "band_pattern", "resolution", "nodata", "aoi")
+FILES = ("product", "bands", "date_pattern", "band_pattern", "resolution", "nodata", "aoi")
 STACK = ("output", "dates", "all_dates", *FILES, "uncertainty")
 CUBE = ("output", "bad_bands", *FILES, "uncertainty")
 MASKING = ("classes", "dilate", "probability", "mask_rule", "refine")

@@ -94,6 +94,7 @@ def _read(verb: str, job: Job, console: Console) -> tuple[Files, Any]:
         band_pattern=job.band_pattern,
         resolution=job.resolution,
         nodata=job.nodata,
+        product=job.product,
     )
     stack = replace(stack, cog=job.cog)
     for note in stack.notes:

@@ -3,7 +3,7 @@
 import os
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from rasterio.enums import Resampling
@@ -39,6 +39,9 @@ class Wanted:
     resolution: str | float | None = None
     nodata: str | float | None = None
     mask: str | None = None  # a kind of mask, such as SCL
+    names: Mapping[str, str] = field(
+        default_factory=dict
+    )  # of bands, by the path of their file, where its name does not say it
 
 
 @dataclass(frozen=True)
@@ -69,7 +72,7 @@ def gather(headers: Sequence[Header], wanted: Wanted) -> Gathered:
         InputError: files of one time that cannot be told apart, bands that some dates lack, several resolutions.
     """
     headers, masks = _without_masks(headers)
-    _check_sensors(headers)
+    _check_sensors([header for header in headers if header.path not in wanted.names])
     files, notes = _dated(headers, wanted)
     by_time: dict[Time, list[_File]] = defaultdict(list)
     for file in sorted(files, key=lambda file: str(file.time)):
@@ -147,6 +150,10 @@ def _named(headers: Sequence[Header], wanted: Wanted) -> Sequence[Named | None]:
         msg = f"{several[0].path} has {several[0].count} bands, and a band pattern is for files of one band: leave it out."
         raise InputError(msg)
     found = [] if several else [naming.in_name(header.name, wanted.band_pattern) for header in headers]
+    found = [
+        name and replace(name, band=wanted.names.get(header.path, name.band))
+        for header, name in zip(headers, found, strict=False)
+    ]
     return found if found and None not in found else [None] * len(headers)
 
 

@@ -88,7 +88,7 @@ def settle_dataset(dataset: xr.Dataset, path: str, nodata: NoData) -> xr.Dataset
     """
     images = {n: v for n, v in dataset.data_vars.items() if v.ndim >= 2 and v.dtype.kind in "iuf"}
     if nodata is not None:
-        return dataset.assign({name: _declared(variable, nodata) for name, variable in images.items()})
+        return dataset.assign({name: declared(variable, nodata) for name, variable in images.items()})
     suspects: dict[float, _Suspect] = {}
     for name, variable in images.items():
         if not {*_KEYS, "flag_values", "flag_masks"} & {*variable.attrs, *variable.encoding}:
@@ -139,7 +139,7 @@ def _parsed(nodata: NoData, dtype: str) -> float | None:
     return float(kind.type(value))
 
 
-def _declared(variable: xr.DataArray, nodata: NoData) -> xr.DataArray:
+def declared(variable: xr.DataArray, nodata: NoData) -> xr.DataArray:
     """Return a variable that declares what the user said, and nothing else."""
     value = _parsed(nodata, str(variable.dtype))
     variable = variable.copy(deep=False)

@@ -3,7 +3,9 @@
 import xarray as xr
 
 from .. import record
+from ..raster import picking
 from ..raster.grid import align
+from ..raster.storage import nodata
 from . import containers
 from .stack import Files
 
@@ -11,7 +13,10 @@ from .stack import Files
 def as_raster(files: Files) -> xr.DataArray | xr.Dataset:
     """Return the raster of some files; a stack with a mask as a Dataset of its bands and that mask, on the raster's grid."""
     if files.dataset is not None:
-        return files.dataset
+        assert isinstance(files.raster, xr.DataArray)
+        whole = files.dataset[files.raster.name]
+        same = files.raster.sizes == whole.sizes and nodata(files.raster) == nodata(whole)
+        return files.dataset if same else picking.put_back(files.raster, files.dataset)
     if not files.headers:  # its layers are coordinates
         return files.raster
     raster, clouds = files.raster, files.clouds

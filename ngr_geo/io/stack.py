@@ -14,7 +14,7 @@ from ..raster import products
 from . import containers, earlier, formats, maskfiles, rasters
 from . import products as readers
 from .gather import Wanted, gather
-from .nodata import NoData, settle, settle_dataset
+from .nodata import NoData, declared, settle, settle_dataset
 from .products import Content
 from .rasterfile import Header, read_header
 
@@ -191,8 +191,14 @@ def _read_product(
             clouds = maskfiles.read_mask(maskfiles.match_masks(expand(masks), None, None, None), None, lazy=False)
             inputs += expand(masks)
     raster = content.raster
-    if wanted.bands and isinstance(raster, xr.DataArray):  # a reader that gives one variable per band has chosen them
-        raster = containers.with_bands(raster, paths[0], wanted.bands)
+    if isinstance(raster, xr.DataArray):
+        if wanted.resolution is not None:
+            msg = f"{paths[0]} has pixels of one size: leave the resolution ({wanted.resolution}) out, it is for bands of several."
+            raise InputError(msg)
+        raster = containers.with_bands(raster, paths[0], wanted.bands) if wanted.bands else raster
+        raster = raster if wanted.nodata is None else declared(raster, wanted.nodata)
+    elif wanted.nodata is not None:
+        raster = settle_dataset(raster, paths[0], wanted.nodata)
     return Files(raster, clouds, tuple(dict.fromkeys(inputs)), dataset=whole, notes=content.notes)
 
 
@@ -203,7 +209,7 @@ def _read_rasters(content: Content, masks: tuple[str, ...], wanted: Wanted, lazy
         rasters.check_image(header)
     kinds = {products.kind(header.name) for header in found}
     kind = next((k for k in kinds if k and len(masks) == 1 and k.lower() == masks[0].lower()), None)
-    gathered = gather(found, replace(wanted, mask=kind))
+    gathered = gather(found, replace(wanted, mask=kind, names=content.names))
     if not masks or kind is not None:
         masks = gathered.masks or masks
     headers, times = list(gathered.headers), gathered.times

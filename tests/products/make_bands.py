@@ -72,7 +72,8 @@ def landsat(folder: Path, sensor: str = "LC09", dates: tuple[str, ...] = ("20230
             radsat[30:33, 30:33] |= 1 << 3  # band 4
             gaps[40:42] = True
             pixel[gaps] = 1
-        for name, part in zip(("SR_B2", "SR_B3", "SR_B4", "SR_B5"), reflectance(date).values(), strict=True):
+        numbers = (1, 2, 3, 4) if sensor == "LE07" else (2, 3, 4, 5)
+        for name, part in zip([f"SR_B{number}" for number in numbers], reflectance(date).values(), strict=True):
             values = np.rint((part + 0.2) / 0.0000275).astype(np.uint16)
             if date == 1:
                 values[CLOUD] = 40_000

@@ -76,11 +76,25 @@ def test_the_command_line_takes_the_folder(tmp_path: Path) -> None:
 def test_sensors_with_other_band_numbers_are_not_mixed(tmp_path: Path) -> None:
     hls(tmp_path, "S30", (222, 227))
     hls(tmp_path, "L30", (232,))
-    with pytest.raises(InputError, match="L30 and S30"):
-        ngr_geo.open(tmp_path)
-    with pytest.raises(InputError, match="LC09 and LE07"):
-        landsat(tmp_path / "two")
-        ngr_geo.open(landsat(tmp_path / "two", "LE07", ("20220810", "20220818")))
+    landsat(tmp_path / "two")
+    landsat(tmp_path / "two", "LE07", ("20220810", "20220818"))
+    for pattern, says in (("HLS*/*.tif", "L30 and S30"), ("two/*.TIF", "LC09 and LE07")):
+        with pytest.raises(InputError, match=says):
+            ngr_geo.open(sorted(tmp_path.glob(pattern)))
+
+
+def test_folders_of_both_sensors_go_by_what_bands_measure(tmp_path: Path) -> None:
+    hls(tmp_path / "hls", "S30", (222, 227))
+    both = ngr_geo.open(hls(tmp_path / "hls", "L30", (232,)))
+    assert list(both.data_vars) == ["blue", "green", "nir08", "red", "HLS_Fmask"]
+    assert (both.nir08.values[0] == np.rint(reflectance(0)["B08"] * 10_000)).all()
+    assert (both.nir08.values[2][:, 1:] == np.rint(reflectance(0)["B08"] * 10_000)[:, 1:]).all()
+    landsat(tmp_path / "two")
+    old = landsat(tmp_path / "two", "LE07", ("20220810", "20220818"))
+    assert set(ngr_geo.open(old).data_vars) == {"blue", "green", "red", "nir08", "QA_PIXEL"}
+    red = ngr_geo.open(old).red
+    assert (red.values[3][30:33, 30:33] == 0).all()  # saturated in band 4 of Landsat 9, which is red
+    assert (red.values[1][30:33, 30:33] != 0).all()  # and in band 4 of Landsat 7, which is near infrared
 
 
 def test_what_is_not_known_is_an_error_that_lists_what_is(tmp_path: Path) -> None:

@@ -74,6 +74,16 @@ def test_the_command_line_writes_what_goes_to_the_ground(tmp_path: Path) -> None
         assert float(file.tags(1)["wavelength"]) == pytest.approx(WAVELENGTHS[0])
 
 
+def test_some_bands_and_another_nodata_are_what_comes_back(tmp_path: Path) -> None:
+    some = ngr_geo.open(granule(tmp_path), bands=["3", "7"], nodata=-1)
+    assert some.reflectance.band.values.tolist() == [3, 7]
+    assert some.reflectance.rio.nodata == -1
+    assert some.reflectance.bad_pixels.shape == (2, 64, 64)
+    assert "glt_x" in some
+    with pytest.raises(InputError, match="pixels of one size"):
+        ngr_geo.open(granule(tmp_path / "more"), resolution=30)
+
+
 def test_an_unknown_unit_or_flag_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="reflectance in 'percent'"):
         ngr_geo.open(granule(tmp_path, units="percent"))

@@ -9,7 +9,7 @@ import os
 import re
 import zipfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from types import ModuleType
 
 import numpy as np
@@ -30,6 +30,7 @@ class Content:
 
     Attributes:
         headers: of raster files, images and masks; bands know the product's nodata, scale and offset.
+        names: of bands, by the path of their file, where that is not what its name says.
         finish: adds to the raster of these files what the product says of its pixels, such as saturation.
         raster: the cube, where it is no raster file.
         dataset: the Dataset that the cube is a part of, with layers beside it.
@@ -39,6 +40,7 @@ class Content:
     """
 
     headers: tuple[Header, ...] = ()
+    names: Mapping[str, str] = field(default_factory=dict)
     finish: Finish | None = None
     raster: xr.DataArray | xr.Dataset | None = None
     dataset: xr.Dataset | None = None
@@ -95,6 +97,35 @@ def text_of(path: str) -> bytes:
 def fitting(paths: Iterable[str], pattern: str) -> list[str]:
     """Return the paths whose names, without folder, fit a regular expression from the start."""
     return [path for path in paths if re.match(pattern, os.path.basename(path), re.IGNORECASE)]
+
+
+BY_MEASURE = "{} number their bands differently: the bands that both have are named by what they measure, {}."
+
+
+def by_measure(
+    files: Sequence[str], pattern: str, measured: Mapping[str, Mapping[str, str]], sensor: Callable[[str], str]
+) -> tuple[list[str], dict[str, str]]:
+    """Return files and, where they are of several sensors, the names of their bands by what they measure; others are left out.
+
+    Args:
+        files: of bands and masks.
+        pattern: of their names, with a group `band`.
+        measured: of each sensor, what a band measures.
+        sensor: returns that of a file's name.
+    """
+    kept, names = [], {}
+    sensors = {sensor(os.path.basename(file)) for file in files}
+    if len(sensors) < 2:
+        return list(files), {}
+    for file in files:
+        match = re.match(pattern, os.path.basename(file), re.IGNORECASE)
+        band = match["band"].upper() if match else ""
+        table = measured[sensor(os.path.basename(file))]
+        if band in table:
+            names[file] = table[band]
+        if band in table or not re.search(r"B\d", band):  # masks stay
+            kept.append(file)
+    return kept, names
 
 
 def headers_of(paths: Iterable[str]) -> tuple[Header, ...]:

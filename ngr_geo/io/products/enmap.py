@@ -61,7 +61,7 @@ def read(paths: Sequence[str], wanted: Wanted, lazy: bool) -> Content:
     part = re.match(_IMAGE, header.name, re.IGNORECASE)
     layers = {_layer(name, scene): name for name in files}
     finish = partial(_with_layers, layers=layers, detector=(part and part["part"]) or "")
-    return Content((header,), finish, inputs=(image, metadata))
+    return Content((header,), finish=finish, inputs=(image, metadata))
 
 
 def _layer(path: str, scene: str) -> str:

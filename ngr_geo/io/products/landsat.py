@@ -18,13 +18,27 @@ from ...errors import InputError
 from .. import rasters
 from ..gather import Wanted
 from ..rasterfile import Header, read_header
-from .base import Content, Reader, declared, fitting, headers_of, listed
+from .base import BY_MEASURE, Content, Reader, by_measure, declared, fitting, headers_of, listed
 
 _NAME = r"L[COTE]0\d_L2S[PR]_\d{6}_\d{8}_\d{8}_02_\w\w_(?P<band>[SQ][RTA]_\w+)\.TIF$"
 _BANDS = r"L[COTE]0\d_L2S[PR]_\d{6}_\d{8}_\d{8}_02_\w\w_(SR_B\d|ST_B\d+|QA_PIXEL)\.TIF$"
 _BAND = re.compile(r"_(?:SR|ST)_B(\d+)(?=\.TIF$)", re.IGNORECASE)
 _REFLECTANCE, _TEMPERATURE = (0.0000275, -0.2), (0.00341802, 149.0)
 _DROPPED = 1 << 9
+_OLD = ("LT04", "LT05", "LE07")
+_MEASURED = {
+    "old": dict(
+        zip(
+            [f"SR_B{n}" for n in (1, 2, 3, 4, 5, 7)], ("blue", "green", "red", "nir08", "swir16", "swir22"), strict=True
+        )
+    ),
+    "new": dict(
+        zip(
+            [f"SR_B{n}" for n in (2, 3, 4, 5, 6, 7)], ("blue", "green", "red", "nir08", "swir16", "swir22"), strict=True
+        )
+    ),
+}
+"""What the bands that all of Landsat 4 to 9 have measure, as STAC calls it."""
 
 
 def recognise(path: str) -> bool:
@@ -36,7 +50,10 @@ def read(paths: Sequence[str], wanted: Wanted, lazy: bool) -> Content:
     """Return the bands and QA_PIXEL of all scenes; where QA_RADSAT says that a band is saturated, its pixels become nodata."""
     there = [file for path in paths for file in listed(path)]
     files, saturation = fitting(there, _BANDS), fitting(there, _NAME.replace(r"[SQ][RTA]_\w+", "QA_RADSAT"))
-    return Content(tuple(map(_declared, headers_of(files))), _without_saturated, inputs=(*files, *saturation))
+    files, names = by_measure(files, _NAME, _MEASURED, lambda name: "old" if name[:4].upper() in _OLD else "new")
+    notes = (BY_MEASURE.format("Landsat 4 to 7 and 8 to 9", ", ".join(sorted(set(names.values())))),) if names else ()
+    headers = tuple(map(_declared, headers_of(files)))
+    return Content(headers, names, finish=_without_saturated, inputs=(*files, *saturation), notes=notes)
 
 
 def _declared(header: Header) -> Header:
@@ -70,15 +87,17 @@ def _saturated(header: Header, bands: Sequence[str], lazy: bool) -> Any:
         msg = f"{path} is not on the grid of {file}: {rasters.grid_difference(header, mask)}. Fetch the scene again."
         raise InputError(msg)
     codes: Any = rasters.read_raster([mask], ("QA_RADSAT",), (1,), None, lazy).data[0]
-    old = os.path.basename(path)[:4].upper() in ("LT04", "LT05", "LE07")
-    bits = [_bits(name, old) | _DROPPED for name in bands]
+    old = os.path.basename(path)[:4].upper() in _OLD
+    files = {band.name: band.file or header.path for band in header.bands}
+    bits = [_bits(files[name], old) | _DROPPED for name in bands]
     library = da if lazy else np
     return library.stack([(codes & bit) != 0 for bit in bits])
 
 
-def _bits(band: str, old: bool) -> int:
+def _bits(file: str, old: bool) -> int:
     """Return the bits of QA_RADSAT that are about a band: bit 0 for band 1; none for the thermal bands of Landsat 8 and 9."""
-    number = int(re.sub(r"\D", "", band) or 0)
+    match = _BAND.search(file)
+    number = int(match[1]) if match else 0
     if old and number == 6:
         return 1 << 5 | 1 << 8  # low and high gain of Landsat 7
     return 1 << (number - 1) if 1 <= number <= 7 else 0
