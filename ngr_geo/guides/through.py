@@ -43,7 +43,7 @@ def fill(cube: Tensor, observed: Tensor, seed: int = 0) -> Tensor:
     guide, known = lines.fill(cube, observed), observed.all(0)
     if known.all() or min(known.shape) < SIDE or int(known.sum()) < 2 * len(cube):
         return guide
-    here = busiest(~known[None], TRIAL)
+    here = busiest(_narrow(known)[None], TRIAL)
     followed = _followed(cube[:, *here], observed[:, *here], known[here], seed)
     if not followed.any():
         return guide
@@ -58,12 +58,23 @@ def _followed(cube: Tensor, observed: Tensor, known: Tensor, seed: int) -> Tenso
     return share(cube, hidden & observed, guide, _expected(guide, seen.all(0), STEPS[:1]), USUAL, DOUBT)
 
 
+def _narrow(known: Tensor) -> Tensor:
+    """Return the gaps (h, w) of what is `known` that a patch reaches across, if there are any, else all gaps: no nodata frame."""
+    wide = ~_near(known, 2 * SIDE - 1)
+    narrow = ~known & ~_near(wide, 2 * SIDE - 1)
+    return narrow if narrow.any() else ~known
+
+
+def _near(where: Tensor, side: int) -> Tensor:
+    """Return which pixels (h, w) have such a one in the square of an odd side about them."""
+    return functional.max_pool2d(where.float()[None], side, 1, side // 2)[0] > 0
+
+
 def _moved(known: Tensor, seed: int) -> Tensor:
-    """Return the gaps (h, w) of what is `known`, moved, less those near a gap that there is."""
+    """Return the narrow gaps (h, w) of what is `known`, moved, less those near a gap that there is."""
     generator = torch.Generator().manual_seed(seed)
     shift = [int(torch.randint(0, n, (1,), generator=generator)) for n in known.shape]
-    near = functional.max_pool2d((~known).float()[None], 2 * APART + 1, 1, APART)[0] > 0
-    return torch.roll(~known, shift, (0, 1)) & ~near
+    return torch.roll(_narrow(known), shift, (0, 1)) & ~_near(~known, 2 * APART + 1)
 
 
 def _expected(guide: Tensor, known: Tensor, steps: tuple[int, ...]) -> Tensor:

@@ -85,3 +85,14 @@ def test_how_much_is_in_memory_changes_nothing(monkeypatch: pytest.MonkeyPatch) 
     assert torch.equal(whole, through.fill(cube, seen))
     monkeypatch.setattr(through, "BLOCK", through.BLOCK // 16)
     torch.testing.assert_close(through.fill(cube, seen), whole, rtol=0, atol=1e-5)
+
+
+def test_a_nodata_frame_beside_the_lines_does_not_decide() -> None:
+    """Lines like those to be filled are hidden, not the frame, which a patch does not reach across."""
+    observed = dead()
+    rows, columns = np.mgrid[:SIZE, :SIZE]
+    frame = rows + columns < 40
+    observed[:, frame] = False
+    cube, seen = holes(observed)
+    scored = observed | frame  # what is no line
+    assert error(through.fill(cube, seen), scored) > error(lines.fill(cube, seen), scored)
