@@ -1,0 +1,318 @@
+"""Gaps of an image of few bands: the smoothest image that has its observed entries, then what its patches say of each other.
+
+A pixel may be observed in some bands and not in others: nothing of it is thrown away. First, of all images with the observed
+entries, the one that minimises  Σ M_bc x_bᵀ Lᵖ x_c  over bands b, c: L is the Laplacian, and M the inverse of how the gradients of
+the bands go together, which is taken from an image that was filled before. Then textures and edges grow into the gaps: by a sliding
+DCT with a falling threshold, by shrinking groups of similar patches, by the DCT again; what is observed is put back each time. The
+power p, how closely the bands are coupled and how far to go are chosen on entries that are hidden in the shape of the gaps.
+
+Ref.: Duchon 1977 (the smoothest image), Guleryuz 2006 (iterated shrinkage of patches), Dong, Shi & Li 2013 (groups of similar
+patches as matrices of low rank).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from ..solver import Neumann, conjugate_gradients, gaps_of
+from . import patches
+from .shrinkage import cosines
+
+POWERS, RIDGES = (0.6, 0.8, 1.0, 1.5, 2.0), (0.3, 0.03)
+"""Of L; and what is added to the diagonal of the correlation of the gradients: the more, the less the bands are coupled."""
+SMOOTHER = 8.0
+"""How many times as smooth the differences of the bands are as their mean, before anything is known of them."""
+SHIFT = 2.0**-14
+"""Added to the eigenvalues of L: an image without any observed entry is its mean."""
+TOLERANCE, MOST_STEPS = 2e-3, 120
+"""Of the smoothest image, in standard deviations."""
+TRIAL = 128
+"""Side of the window that is chosen on."""
+SHARE = 0.05
+"""Share of the observed entries that is hidden where they are scattered; moved gaps hide up to `MOST_HIDDEN` of them."""
+MOST_HIDDEN = 0.25
+THIN = 1.5
+"""Width in pixels of what is observed below which its entries are scattered."""
+PATCH, STEP = 8, 3
+"""Of the sliding DCT."""
+GROUP, SIDE, REACH, AGAIN = 40, 4, 10, 4
+"""Patches of a group, their side, how far they are looked for, and after how many rounds again."""
+AHEAD, BEYOND = 0.3, 1.6
+"""How far a round goes on along the last change, and how far beyond what the patches say: fewer rounds."""
+BLOCK = 2**24
+"""Numbers that are in memory at a time."""
+
+
+class Stage(NamedTuple):
+    """Rounds of shrinking `groups` of patches, or else their DCT; thresholds in units of the error of the smoothest image."""
+
+    groups: bool
+    rounds: int
+    first: float
+    last: float
+
+    def thresholds(self, level: float) -> list[float]:
+        """Return the threshold of each round where that error is `level`."""
+        return [level * self.first * (self.last / self.first) ** (n / (self.rounds - 1)) for n in range(self.rounds)]
+
+
+STAGES = Stage(False, 30, 4.0, 0.2), Stage(True, 12, 1.25, 0.15), Stage(False, 15, 1.0, 0.15)
+"""What follows the smoothest image."""
+
+
+class Chosen(NamedTuple):
+    """How an image is filled: `power` and `ridge` of the smoothest image, its error on hidden entries, the weight of each stage.
+
+    The error, `level`, is in units of the gradients of each band. Stages without a weight at the end are left out.
+    """
+
+    power: float
+    ridge: float
+    level: float
+    weights: tuple[float, ...] = (1.0,)
+
+
+class Bands(NamedTuple):
+    """How bands go together: the deviation of the gradients of each, (B, 1, 1), and their correlation (B, B)."""
+
+    unit: Tensor
+    correlation: Tensor
+
+
+@torch.no_grad()
+def complete(cube: Tensor, observed: Tensor) -> Tensor:
+    """Return an image (B, h, w) with what is not `observed` (B, h, w) filled; the rest as it was, bit for bit."""
+    if observed.all() or not observed.any():
+        return cube
+    mean, unit = _scale(cube, observed)
+    values = torch.where(observed, (cube - mean) / unit, 0)
+    chosen, filled = choose(values, observed), torch.zeros_like(values)
+    for weight, (image, _) in zip(chosen.weights, _stages(values, observed, chosen), strict=True):
+        filled += weight * image
+    return torch.where(observed, cube, mean + unit * filled)
+
+
+def choose(values: Tensor, observed: Tensor) -> Chosen:
+    """Return how to fill an image, standardised: what meets hidden entries best, in the window where most can be hidden."""
+    window = _busiest(observed)
+    values, observed = values[:, *window], observed[:, *window]
+    hidden = _hidden(observed)
+    if not hidden.any():
+        return Chosen(POWERS[2], RIDGES[-1], 1.0)
+    kept = observed & ~hidden
+    known = torch.where(kept, values, 0)
+
+    def errors(chosen: Chosen) -> Tensor:
+        """Return the errors of each stage at the hidden entries (stages, n), in units of the gradients."""
+        stages = _stages(known, kept, chosen)
+        return torch.stack([((image - values) / bands.unit)[hidden] for image, bands in stages])
+
+    def level(power: float, ridge: float) -> float:
+        return float(errors(Chosen(power, ridge, 1.0)).square().mean().sqrt())
+
+    power = min(POWERS, key=lambda p: level(p, RIDGES[-1]))
+    least, ridge = min((level(power, r), r) for r in RIDGES[-1 if len(values) == 1 else 0 :])
+    found = errors(Chosen(power, ridge, least, (0.0,) * (1 + len(STAGES))))
+    return Chosen(power, ridge, least, _weights((found @ found.T).tolist()))
+
+
+def _weights(products: list[list[float]]) -> tuple[float, ...]:
+    """Return the weights with the least error of the mean of two stages, in quarters, from the products of all stages' errors."""
+    count = len(products)
+
+    def error(pair: tuple[int, int, float]) -> float:
+        i, j, share = pair
+        both = share * (1 - share) * products[i][j]
+        return share**2 * products[i][i] + 2 * both + (1 - share) ** 2 * products[j][j]
+
+    i, j, share = min(((i, j, k / 4) for j in range(count) for i in range(j + 1) for k in range(4)), key=error)
+    weights = [0.0] * (j + 1)
+    weights[i] += share
+    weights[j] += 1 - share
+    return tuple(weights)
+
+
+def _stages(values: Tensor, observed: Tensor, chosen: Chosen) -> Iterator[tuple[Tensor, Bands]]:
+    """Yield the image (B, h, w), standardised, after each stage, the smoothest one first, and how its bands go together."""
+    count, start = len(values), cosines(len(values), values)
+    smoother = torch.cat([start[:1], SMOOTHER * start[1:]])
+    image = _smoothest(values, observed, chosen.power, start.T @ smoother, torch.zeros_like(values))
+    bands = _bands(image)
+    values, image = values / bands.unit, image / bands.unit
+    matrix = torch.linalg.inv(bands.correlation + chosen.ridge * torch.eye(count).to(values))
+    image = _smoothest(values, observed, chosen.power, matrix, image)
+    yield bands.unit * image, bands
+    mix = torch.linalg.eigh(bands.correlation)[1].flip(1).T.contiguous()
+    for stage in STAGES[: len(chosen.weights) - 1]:
+        thresholds = stage.thresholds(chosen.level)
+        image = _by_groups(image, observed, thresholds) if stage.groups else _by_dct(image, observed, mix, thresholds)
+        yield bands.unit * image, bands
+
+
+def _scale(cube: Tensor, observed: Tensor) -> tuple[Tensor, Tensor]:
+    """Return mean and standard deviation of what is observed of each band, (B, 1, 1)."""
+    count = observed.sum((1, 2), keepdim=True).clamp(min=1)
+    mean = torch.where(observed, cube, 0).sum((1, 2), keepdim=True) / count
+    unit = (torch.where(observed, cube - mean, 0).square().sum((1, 2), keepdim=True) / count).sqrt()
+    return mean, unit.clamp(min=1e-6 * float(unit.max()) + 1e-12)
+
+
+def _bands(image: Tensor) -> Bands:
+    """Return how the bands of an image (B, h, w) go together."""
+    gradient = torch.cat([torch.diff(image, dim=d).flatten(1) for d in (1, 2)], 1)
+    covariance = gradient @ gradient.T / max(gradient.shape[1], 1)
+    unit = covariance.diagonal().sqrt()
+    unit = unit.clamp(min=1e-3 * float(unit.max()) + 1e-9)
+    return Bands(unit[:, None, None], covariance / torch.outer(unit, unit))
+
+
+def _smoothest(values: Tensor, observed: Tensor, power: float, matrix: Tensor, start: Tensor) -> Tensor:
+    """Return the smoothest image (B, h, w) with the observed entries, by conjugate gradients over the missing ones Ω.
+
+    All bands are one system. The inverse of (M ⊗ Lᵖ on Ω), M the `matrix` (B, B), is about  V (M⁻¹ ⊗ L²⁻ᵖ) V,  where V, a multigrid
+    cycle in each band, is about the inverse of (L on Ω): exact where nothing is observed. It begins at an image, `start`.
+    """
+    bands, height, width = values.shape
+    boundary, gaps = Neumann(), gaps_of(observed, values)
+    basis = boundary.basis(values[:, None])
+    spectrum = boundary.spectrum(values[:, None], (1.0, 1.0, 0.0)) + SHIFT
+    inverse = torch.linalg.inv(matrix)
+
+    def through(image: Tensor, mix: Tensor, eigenvalues: Tensor) -> Tensor:
+        mixed = torch.einsum("ij,jhw->ihw", mix, image.reshape(bands, height, width))
+        return gaps.missing * basis.inverse(basis.transform(mixed[:, None]) * eigenvalues)[:, 0]
+
+    def operator(image: Tensor) -> Tensor:
+        return through(image, matrix, spectrum**power).reshape(bands * height, width)
+
+    def about_inverse(residual: Tensor) -> Tensor:
+        once = gaps.about_inverse(residual.reshape(bands, height, width))
+        return gaps.about_inverse(through(once, inverse, spectrum ** (2 - power))).reshape(bands * height, width)
+
+    begun = torch.where(observed, values, start)
+    unit = values.std().clamp(min=1e-9)
+    change = conjugate_gradients(operator, about_inverse, -operator(begun), TOLERANCE * unit, MOST_STEPS)
+    return torch.where(observed, values, begun + change.reshape(bands, height, width))
+
+
+def _by_dct(image: Tensor, observed: Tensor, mix: Tensor, thresholds: Sequence[float]) -> Tensor:
+    """Return the image (B, h, w) after rounds of shrinking the DCT of patches of mixed bands, a threshold each."""
+    values = image
+    for number, threshold in enumerate(thresholds):
+        shift = number % STEP, number // STEP % STEP
+        image = torch.where(observed, values, _thresholded(image, mix, threshold, shift))
+    return image
+
+
+def _thresholded(image: Tensor, mix: Tensor, threshold: float, shift: tuple[int, int]) -> Tensor:
+    """Return the mean of all patches on a grid that is shifted, each without the coefficients below a threshold."""
+    bands, (height, width), edge = len(image), image.shape[1:], PATCH - 1
+    basis = cosines(PATCH, image)
+    flat = torch.kron(basis, basis)  # of patches as vectors
+    mode = "reflect" if min(height, width) > edge else "replicate"
+    padded = functional.pad(image[None], (edge, edge, edge, edge), mode=mode)[0, :, shift[0] :, shift[1] :]
+    total, weight = torch.zeros_like(padded), torch.zeros_like(padded[0])
+    across = (padded.shape[2] - PATCH) // STEP + 1
+    rows = max(1, BLOCK // (bands * PATCH**2 * across)) * STEP
+    for top in range(0, padded.shape[1] - edge, rows):
+        strip = padded[:, top : top + rows + PATCH - STEP]
+        if strip.shape[1] < PATCH:
+            break
+        columns = functional.unfold(strip[None], PATCH, stride=STEP)[0].view(bands, PATCH**2, -1)
+        columns = torch.einsum("ij,jpl->ipl", mix, flat @ columns)
+        keep = columns.abs() > threshold
+        keep[:, 0] = True
+        gain = 1 / keep.sum((0, 1)).to(image)
+        columns = flat.T @ torch.einsum("ij,ipl->jpl", mix, columns * keep)
+        size = strip.shape[1:]
+        total[:, top : top + len(strip[0])] += functional.fold(
+            (columns * gain).flatten(0, 1)[None], size, PATCH, stride=STEP
+        )[0]
+        weight[top : top + len(strip[0])] += functional.fold(gain.expand(PATCH**2, -1)[None], size, PATCH, stride=STEP)[
+            0, 0
+        ]
+    mean = total / weight.clamp(min=1e-12)
+    return mean[:, edge - shift[0] :, edge - shift[1] :][:, :height, :width]
+
+
+def _by_groups(image: Tensor, observed: Tensor, thresholds: Sequence[float]) -> Tensor:
+    """Return the image (B, h, w) after rounds of shrinking groups of similar patches that hold gaps, as matrices of low rank."""
+    if min(image.shape[1:]) < SIDE:
+        return image
+    values, last = image, image
+    wanted = patches.windows((~observed).to(image), SIDE).any(1)
+    for number, threshold in enumerate(thresholds):
+        if number % AGAIN == 0:
+            places = patches.similar(image, SIDE, STEP, REACH, GROUP)
+            places = places[wanted[places[:, 0]]]
+        ahead = image + AHEAD * (image - last)
+        said, known = _shrunk(ahead, places, threshold)
+        said = torch.where(known > 0, said, ahead)
+        last, image = image, torch.where(observed, values, ahead + BEYOND * (said - ahead))
+    return image
+
+
+def _shrunk(image: Tensor, places: Tensor, threshold: float) -> tuple[Tensor, Tensor]:
+    """Return the mean of the patches of all groups (n, k), and their weights: each group less what noise so strong would add."""
+    every, mean = patches.windows(image, SIDE), patches.Mean(image, SIDE)
+    noise = every.shape[1] * threshold**2
+    for some in places.split(max(1, BLOCK // (8 * places.shape[1] * every.shape[1]))):
+        group = every[some]  # (n, k, d)
+        middle = group.mean(1, keepdim=True)
+        group = group - middle
+        power, vectors = torch.linalg.eigh(group @ group.transpose(1, 2))
+        gain = (1 - noise / power.clamp(min=1e-12)).clamp(min=0)
+        group = middle + (vectors * gain[:, None]) @ (vectors.transpose(1, 2) @ group)
+        mean.add(some, group, (1 / (1 + gain.sum(1, keepdim=True))).expand(some.shape))
+    return mean.images()
+
+
+def _busiest(observed: Tensor) -> tuple[slice, slice]:
+    """Return the window, at most `TRIAL` wide, where most entries are observed beside most that are missing."""
+    height, width = observed.shape[1:]
+    best, window = -1.0, (slice(0, height), slice(0, width))
+    share = observed.float().mean(0).cpu()
+    for top in range(0, max(height - TRIAL, 0) + 1, 16):
+        for left in range(0, max(width - TRIAL, 0) + 1, 16):
+            here = slice(top, min(top + TRIAL, height)), slice(left, min(left + TRIAL, width))
+            seen = float(share[here].mean())
+            if seen * (1 - seen) > best:
+                best, window = seen * (1 - seen), here
+    return window
+
+
+def _hidden(observed: Tensor) -> Tensor:
+    """Return observed entries (B, h, w) to hide: some of them where they are scattered, else the gaps moved elsewhere."""
+    generator = torch.Generator().manual_seed(0)
+
+    def chance(shape: tuple[int, ...]) -> Tensor:
+        return torch.rand(shape, generator=generator).to(observed.device)
+
+    together = bool((observed == observed[:1]).all())
+    if _thickness(observed) < THIN:
+        draw = chance(tuple(observed.shape[1:] if together else observed.shape))
+        return observed & (draw < SHARE)
+    best = torch.zeros_like(observed)
+    for _ in range(8):
+        shift = [int(torch.randint(1, max(2, n), (1,), generator=generator)) for n in observed.shape[1:]]
+        moved = observed & ~observed.roll(shift, (1, 2))
+        if moved.sum() > best.sum():
+            best = moved
+    share = float(best.sum() / observed.sum())
+    if share > MOST_HIDDEN:
+        side = max(4, round(2 * _thickness(~observed)))
+        draw = chance(tuple(-(-n // side) for n in observed.shape[1:]))
+        block = draw.repeat_interleave(side, 0).repeat_interleave(side, 1)[: observed.shape[1], : observed.shape[2]]
+        best = best & (block < MOST_HIDDEN / share)
+    return best
+
+
+def _thickness(mask: Tensor) -> float:
+    """Return the typical width in pixels of what is True: twice its area by its outline."""
+    outline = sum(int((torch.diff(mask.to(torch.int8), dim=d) != 0).sum()) for d in (1, 2))
+    return 2 * float(mask.sum()) / max(outline, 1)
