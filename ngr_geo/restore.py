@@ -30,14 +30,13 @@ from .raster import aoi as areas
 from .raster import bands as bands_of
 from .raster import cube as cubes
 from .raster import footprint, plausible, selection
-from .raster.cube import SPECTRAL_BANDS, Cube, regions
+from .raster.cube import Cube, regions
 from .raster.missing import gaps, line_mask, mask_record, nothing_clear
 from .raster.selection import Dates
 from .record import Row, short_of_memory, stamped, warned
 from .settings import Options, identity, settings_of, sized
 from .tiling import executors, jobs, scheduling, store, tiles
 from .tiling.executors import Todo
-from .wording import counted
 
 if TYPE_CHECKING:
     from .methods.problem import Settings
@@ -57,7 +56,11 @@ def decloud(
     for note in notes:
         warn(note)
     inside = cube.valid.any(axis=0, keepdims=True)  # beyond the footprint of all dates nothing is invented
-    result = _fill_stack(cube, cube.valid & ~cloudy, inside, dates, "decloud", options)
+    if len(cube.dates) == 1:
+        gap = (~cube.valid | cloudy) & inside
+        result = _fill_date(cube, gap, dates, "decloud", options)
+    else:
+        result = _fill_stack(cube, cube.valid & ~cloudy, inside, dates, "decloud", options)
     result = leaks.counted(warned(result, notes), cube, found.shares)
     return result.assign_attrs(ngr_mask=json.dumps(found.record))
 
@@ -79,21 +82,12 @@ def inpaint(
 ) -> xr.DataArray | xr.Dataset:
     """Return the raster with its missing pixels filled: those of a mask, or without one nodata and NaN; see `accessor`.
 
-    One date of many bands is filled as a spectral cube: there the other bands predict a pixel better than other dates could.
+    Of one date alone each entry is filled by itself, from the bands of its pixel that are observed and from its surroundings.
     """
     cube, gap, found, given_as = gaps(raster, missing, options.extent, options.work is not None)
     mask = mask_record(given_as, extent=options.extent)
-    if cube.shape[0] == 1 and cube.shape[1] >= SPECTRAL_BANDS:
-        given = {"prior": options.prior is not None, "tune": bool(options.tune)}
-        for name in (n for n, is_given in given.items() if is_given):
-            many = counted(cube.shape[1], "band")
-            msg = f"Found one date of {many}, filled as a spectral cube, expected a stack of dates:"
-            raise InputError(msg, call=f"leave {name}= out.", option=f"leave --{name} out.")
-        from .methods.spectral import Task
-
-        selection.dates(cube.dates, dates)  # there is one date, so this only finds wrong names
-        task = Task("inpaint", "gaps")
-        result = _clean_cube(cube, None, task, options, gap & found.inside, found=found)
+    if cube.shape[0] == 1:
+        result = _fill_date(cube, gap & found.inside, dates, "inpaint", options, found.notes())
         return result.assign_attrs(ngr_mask=mask)
     result = _fill_stack(cube, cube.valid & ~gap, gap & found.inside, dates, "inpaint", options, found.notes())
     if found.left is None and options.work is not None:
@@ -145,6 +139,22 @@ def fill_deadlines(
     result = _clean_cube(cube, bad_bands, task, options, gap, find_lines=lines is None)
     by_number = lines is not None and not isinstance(lines, xr.DataArray | np.ndarray | str)
     return result.assign_attrs(ngr_mask=mask_record("lines" if by_number else lines, "dead lines found"))
+
+
+def _fill_date(
+    cube: Cube, gap: Any, dates: Dates, verb: str, options: Options, found: Sequence[str] = ()
+) -> xr.DataArray | xr.Dataset:
+    """Return a raster of one date with its gaps (time, band, y, x) filled; see `_fill_stack`."""
+    from .methods.spectral import Task
+
+    given = {"prior": options.prior is not None, "tune": bool(options.tune)}
+    for name in (n for n, is_given in given.items() if is_given):
+        msg = "Found one date, from which there is nothing to learn for others, expected a stack of dates:"
+        raise InputError(msg, call=f"leave {name}= out.", option=f"leave --{name} out.")
+    selection.dates(cube.dates, dates)  # there is one date, so this only finds wrong names
+    notes = [*bands_of.stack_notes(cube), *found]
+    result = _clean_cube(cube, None, Task(verb, "gaps"), options, gap, notes=notes)
+    return result.assign_attrs(ngr_left_out=json.dumps(cube.left_out)) if cube.left_out else result
 
 
 def _fill_stack(
@@ -204,7 +214,7 @@ def _clean_cube(
     gap: Any = None,
     find_lines: bool = False,
     change: bool = False,
-    found: footprint.Footprint | None = None,
+    notes: Sequence[str] | None = None,
 ) -> xr.DataArray | xr.Dataset:
     """Return a spectral cube restored.
 
@@ -216,7 +226,7 @@ def _clean_cube(
         gap: (time, band, y, x), True where a value is missing and to be filled; None: nothing is.
         find_lines: look for dead lines, and fill them.
         change: show what was added.
-        found: the footprint, where that limits what is filled.
+        notes: what to warn of; None: where there are too few bands for a spectral cube, of that.
     """
     settings = _placed(cube, options)
     if settings.method in records.OF_STACKS:
@@ -228,7 +238,7 @@ def _clean_cube(
         gap = gap & good[:, None, None]
         gap = (da if isinstance(gap, da.Array) else np).broadcast_to(gap, cube.shape)
     observed = usable if gap is None else usable & ~gap
-    notes = [*bands_of.notes(good), *plausible.notes(cube), *(found.notes() if found else [])]
+    notes = [*(bands_of.notes(good) if notes is None else notes), *plausible.notes(cube)]
     for note in notes:
         warn(note)
     if not cube.lazy and options.work is None and not observed.any():

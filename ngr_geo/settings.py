@@ -14,7 +14,6 @@ from .errors import InputError
 from .keywords import TILES, Method
 from .methods.checkpoint import StackModel
 from .progress import Progress
-from .raster.cube import SPECTRAL_BANDS
 from .tiling import jobs, scheduling, tiles, work
 
 if TYPE_CHECKING:
@@ -104,7 +103,7 @@ def sized(options: Options, shape: tuple[int, int, int, int], verb: str, setting
         if begun is not None:
             return replace(options, tile=begun)
     usual = TILES.get(verb, TILES["decloud"])
-    stack = verb in ("decloud", "inpaint") and not (shape[0] == 1 and shape[1] >= SPECTRAL_BANDS)
+    stack = verb in ("decloud", "inpaint") and shape[0] > 1
     here = settings.device is not None and scheduling.active_client() is None  # a cluster's GPUs are not those here
     if not stack or not here or settings.method == "paper":
         return replace(options, tile=usual)

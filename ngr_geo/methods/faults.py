@@ -20,8 +20,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ..guides import mixed, posterior, stripes, subspace, through
+from ..guides import images, mixed, posterior, stripes, subspace, through
 from ..raster import deadlines
+from ..raster.cube import SPECTRAL_BANDS
 from ..solver.paper import Case
 from ..tiling.threads import threads
 from .calibration import MOST_PIXELS, Calibration, calibrate, features
@@ -109,7 +110,12 @@ def dead_lines(cube: Tensor, observed: Tensor) -> Tensor:
 
 
 def fill(cube: Tensor, observed: Tensor) -> Tensor:
-    """Return a cube (B, h, w) with its gaps filled: by `through` where most reach through all bands, else by `posterior`."""
+    """Return a cube (B, h, w) with its gaps filled.
+
+    Of few bands by `images`; else by `through` where most gaps reach through all bands, and by `posterior` where they do not.
+    """
+    if len(cube) < SPECTRAL_BANDS:
+        return images.complete(cube, observed)
     blind = ~observed.any(dim=0)
     gaps = int((~observed).sum())
     whole = int(blind.sum()) * len(cube)

@@ -80,7 +80,7 @@ def stack_notes(cube: Cube) -> list[str]:
     """Return what a user should know before the work starts on a stack of dates."""
     notes = []
     if len(cube.dates) == 1:
-        notes.append("There is only one date: gaps are filled from their surroundings alone (spatial inpainting).")
+        notes.append("There is only one date: gaps are filled from the other bands and from their surroundings.")
     layers = [name for name in cube.left_out if name.lower() not in products.PLAIN]
     if layers:
         notes.append(

@@ -142,7 +142,7 @@ def notes(cube: Cube, rows: Sequence[Mapping[str, Any]], attrs: Mapping[Any, Any
         have = "tile has" if lost == 1 else "tiles have"
         found.append(f"{lost:.0f} {have} no measured pixel on any date, and nothing was filled there.")
     if verb in ("decloud", "inpaint") and cube.shape[0] == 1 and cube.shape[1] < 8:
-        found.append("There is one date alone: gaps are filled from their surroundings.")
+        found.append("There is one date alone: gaps are filled from the other bands and from their surroundings.")
     left_out = read_json(attrs.get("ngr_bands_left_out"))
     if isinstance(left_out, list) and left_out:
         found.append(
