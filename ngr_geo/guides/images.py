@@ -25,8 +25,8 @@ from .shrinkage import cosines
 
 POWERS, RIDGES = (0.6, 0.8, 1.0, 1.5, 2.0), (0.3, 0.03)
 """Of L; and what is added to the diagonal of the correlation of the gradients: the more, the less the bands are coupled."""
-SMOOTHER = 8.0
-"""How many times as smooth the differences of the bands are as their mean, before anything is known of them."""
+UPDATES = 3
+"""Times that the smoothest image is found again with how the bands of the last one go together."""
 SHIFT = 2.0**-14
 """Added to the eigenvalues of L: an image without any observed entry is its mean."""
 TOLERANCE, MOST_STEPS = 2e-3, 120
@@ -139,13 +139,17 @@ def _weights(products: list[list[float]]) -> tuple[float, ...]:
 
 def _stages(values: Tensor, observed: Tensor, chosen: Chosen) -> Iterator[tuple[Tensor, Bands]]:
     """Yield the image (B, h, w), standardised, after each stage, the smoothest one first, and how its bands go together."""
-    count, start = len(values), cosines(len(values), values)
-    smoother = torch.cat([start[:1], SMOOTHER * start[1:]])
-    image = _smoothest(values, observed, chosen.power, start.T @ smoother, torch.zeros_like(values))
+    count = len(values)
+    eye = torch.eye(count).to(values)
+    image = _smoothest(values, observed, chosen.power, eye, torch.zeros_like(values))
     bands = _bands(image)
+    # Where all bands have the same gaps, none says anything of another.
+    for _ in range(UPDATES if bool((observed != observed[:1]).any()) else 0):
+        matrix = torch.linalg.inv(bands.correlation + chosen.ridge * eye)
+        found = _smoothest(values / bands.unit, observed, chosen.power, matrix, image / bands.unit)
+        image = bands.unit * found
+        bands = _bands(image)
     values, image = values / bands.unit, image / bands.unit
-    matrix = torch.linalg.inv(bands.correlation + chosen.ridge * torch.eye(count).to(values))
-    image = _smoothest(values, observed, chosen.power, matrix, image)
     yield bands.unit * image, bands
     mix = torch.linalg.eigh(bands.correlation)[1].flip(1).T.contiguous()
     for stage in STAGES[: len(chosen.weights) - 1]:
@@ -159,7 +163,7 @@ def _scale(cube: Tensor, observed: Tensor) -> tuple[Tensor, Tensor]:
     count = observed.sum((1, 2), keepdim=True).clamp(min=1)
     mean = torch.where(observed, cube, 0).sum((1, 2), keepdim=True) / count
     unit = (torch.where(observed, cube - mean, 0).square().sum((1, 2), keepdim=True) / count).sqrt()
-    return mean, unit.clamp(min=1e-6 * float(unit.max()) + 1e-12)
+    return mean, torch.where(unit > 0, unit, 1)
 
 
 def _bands(image: Tensor) -> Bands:
@@ -167,7 +171,7 @@ def _bands(image: Tensor) -> Bands:
     gradient = torch.cat([torch.diff(image, dim=d).flatten(1) for d in (1, 2)], 1)
     covariance = gradient @ gradient.T / max(gradient.shape[1], 1)
     unit = covariance.diagonal().sqrt()
-    unit = unit.clamp(min=1e-3 * float(unit.max()) + 1e-9)
+    unit = torch.where(unit > 0, unit, 1)
     return Bands(unit[:, None, None], covariance / torch.outer(unit, unit))
 
 
