@@ -31,7 +31,7 @@ from .raster import bands as bands_of
 from .raster import cube as cubes
 from .raster import footprint, plausible, selection
 from .raster.cube import Cube, regions
-from .raster.missing import gaps, line_mask, mask_record, nothing_clear
+from .raster.missing import gaps, line_mask, mask_record, nothing_clear, scattered
 from .raster.selection import Dates
 from .record import Row, short_of_memory, stamped, warned
 from .settings import Options, identity, settings_of, sized
@@ -58,7 +58,7 @@ def decloud(
     inside = cube.valid.any(axis=0, keepdims=True)  # beyond the footprint of all dates nothing is invented
     if len(cube.dates) == 1:
         gap = (~cube.valid | cloudy) & inside
-        result = _fill_date(cube, gap, dates, "decloud", options)
+        result = _fill_entries(cube, gap, dates, "decloud", options)
     else:
         result = _fill_stack(cube, cube.valid & ~cloudy, inside, dates, "decloud", options)
     result = leaks.counted(warned(result, notes), cube, found.shares)
@@ -82,12 +82,13 @@ def inpaint(
 ) -> xr.DataArray | xr.Dataset:
     """Return the raster with its missing pixels filled: those of a mask, or without one nodata and NaN; see `accessor`.
 
-    Of one date alone each entry is filled by itself, from the bands of its pixel that are observed and from its surroundings.
+    Of one date alone, and of several of which most pixels are observed in some bands only, each entry is filled by itself: from all
+    bands of its pixel that are observed on any date, and from its surroundings.
     """
     cube, gap, found, given_as = gaps(raster, missing, options.extent, options.work is not None)
     mask = mask_record(given_as, extent=options.extent)
-    if cube.shape[0] == 1:
-        result = _fill_date(cube, gap & found.inside, dates, "inpaint", options, found.notes())
+    if len(cube.dates) == 1 or (dates is None and scattered(cube, gap, options.work is not None)):
+        result = _fill_entries(cube, gap & found.inside, dates, "inpaint", options, found.notes())
         return result.assign_attrs(ngr_mask=mask)
     result = _fill_stack(cube, cube.valid & ~gap, gap & found.inside, dates, "inpaint", options, found.notes())
     if found.left is None and options.work is not None:
@@ -141,17 +142,19 @@ def fill_deadlines(
     return result.assign_attrs(ngr_mask=mask_record("lines" if by_number else lines, "dead lines found"))
 
 
-def _fill_date(
+def _fill_entries(
     cube: Cube, gap: Any, dates: Dates, verb: str, options: Options, found: Sequence[str] = ()
 ) -> xr.DataArray | xr.Dataset:
-    """Return a raster of one date with its gaps (time, band, y, x) filled; see `_fill_stack`."""
+    """Return a raster with its gaps (time, band, y, x) filled entry by entry, all dates as one cube; see `_fill_stack`."""
     from .methods.spectral import Task
 
     given = {"prior": options.prior is not None, "tune": bool(options.tune)}
     for name in (n for n, is_given in given.items() if is_given):
-        msg = "Found one date, from which there is nothing to learn for others, expected a stack of dates:"
+        msg = (
+            "Found a raster that is filled entry by entry, for which no networks are learnt, expected a stack of dates:"
+        )
         raise InputError(msg, call=f"leave {name}= out.", option=f"leave --{name} out.")
-    selection.dates(cube.dates, dates)  # there is one date, so this only finds wrong names
+    selection.dates(cube.dates, dates)  # all are filled, so this only finds wrong names
     notes = [*bands_of.stack_notes(cube), *found]
     result = _clean_cube(cube, None, Task(verb, "gaps"), options, gap, notes=notes)
     return result.assign_attrs(ngr_left_out=json.dumps(cube.left_out)) if cube.left_out else result
@@ -243,7 +246,8 @@ def _clean_cube(
         warn(note)
     if not cube.lazy and options.work is None and not observed.any():
         raise nothing_usable(cube.raster.sizes)
-    method = Spectra(task, settings, cube.dates, cube.bands, find_lines, change)
+    together = len(cube.dates) > 1 and task.verb == "inpaint"
+    method = Spectra(task, settings, cube.dates, cube.bands, find_lines, change, together)
     bad = [cube.bands[i] for i in selection.bands(cube.bands, bad_bands)]
     area = areas.read(cube, options.aoi)
     scene = Part(cube.values, observed, gap, None if area is None else area.mask())

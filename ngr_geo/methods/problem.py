@@ -87,6 +87,12 @@ class Judgement(NamedTuple):
         hidden = {name: times(errors) for name, errors in self.hidden.items()}
         return self._replace(rmse=times(self.rmse), bias=times(self.bias), hidden=hidden)
 
+    def of(self, bands: slice) -> Judgement:
+        """Return the judgement of some of the bands."""
+        hidden = {name: errors[bands] for name, errors in self.hidden.items()}
+        some = {name: getattr(self, name)[bands] for name in ("rmse", "bias", "doubt", "blocks")}
+        return self._replace(hidden=hidden, **some)
+
     def for_all(self, take_part: np.ndarray) -> Judgement:
         """Return the judgement with NaN for the bands that did not `take_part` (band,)."""
 

@@ -38,7 +38,10 @@ QUANTILE = 0.999
 
 @dataclass(frozen=True)
 class Spectra:
-    """The method for spectral cubes. `find_lines`: dead lines are looked for in each tile; `change`: show what was added."""
+    """The method for spectral cubes. `find_lines`: dead lines are looked for in each tile; `change`: show what was added.
+
+    `together`: the bands of all dates are those of one cube, in which gaps are filled.
+    """
 
     task: Task
     settings: Settings
@@ -46,6 +49,7 @@ class Spectra:
     bands: tuple[str, ...]
     find_lines: bool = False
     change: bool = False
+    together: bool = False
     entries = ("kind", *records.COMMON)
     """What a row of the record holds."""
 
@@ -78,7 +82,31 @@ class Spectra:
         return []
 
     def solve(self, scale: float, part: Part, tile: Tile) -> Solved:
-        """Return one tile solved, date by date, in the raster's units, and changed inside the area of interest."""
+        """Return one tile solved, in the raster's units, and changed inside the area of interest."""
+        if not self.together:
+            return self._each(scale, part)
+        dates, bands, *size = shape = part.values.shape
+        gaps = np.broadcast_to(False if part.gaps is None else part.gaps, shape)
+        values, observed, gaps = (a.reshape(1, dates * bands, *size) for a in (part.values, part.observed, gaps))
+        solved = self._each(scale, Part(values, observed, gaps, part.inside))
+        assert solved.layers is not None
+        layers = solved.layers.reshape(-1, *shape)
+        ((note, judgement),) = _judgements(solved.stats)
+        filled = layers[1].sum((1, 2, 3), dtype=np.float64)
+        judged = []
+        for date, some in enumerate(filled > 0):
+            mine = judgement.of(slice(date * bands, (date + 1) * bands))
+            judged.append((note if some else "none", mine if some else mine._replace(method="none")))
+        more = {
+            "pixels": solved.stats["pixels"] // dates,
+            "filled": filled,
+            "noise": solved.stats["noise"].reshape(dates, bands),
+            "verdicts": _verdicts(judged),
+        }
+        return Solved(layers, {**solved.stats, **more})
+
+    def _each(self, scale: float, part: Part) -> Solved:
+        """Return one tile solved, date by date: see `solve`."""
         import torch
 
         from ..raster import deadlines
@@ -122,7 +150,7 @@ class Spectra:
             "filled": states[1].sum((1, 2, 3), dtype=np.float64),
             "noise": noise,
             "place": np.array(max(places, key=len, default="")),  # the longest says more than the device
-            "verdicts": np.array(json.dumps([[note, judgement._asdict()] for note, judgement in judged])),
+            "verdicts": _verdicts(judged),
         }
         if self.settings.uncertainty and (states[2] != 0).any():
             stats["uncertainty"] = states[2][states[2] != 0].mean(dtype=np.float64)
@@ -172,6 +200,11 @@ class Spectra:
                 rows.append(row)
             noise: NDArray[np.float64] = np.nanmean([s["noise"] for s in stats], axis=(0, 1))
         return Summary(rows, [], scale, self.settings, noise)
+
+
+def _verdicts(judged: Sequence[tuple[str, Judgement]]) -> NDArray[Any]:
+    """Return which fault was found on each date, and the errors expected there, as `_judgements` reads them."""
+    return np.array(json.dumps([[note, judgement._asdict()] for note, judgement in judged]))
 
 
 def _judgements(stats: Mapping[str, NDArray[Any]]) -> list[tuple[str, Judgement]]:

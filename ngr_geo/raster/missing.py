@@ -108,6 +108,23 @@ def _on_cube(cube: Cube, mask: xr.DataArray) -> Any:
     return data.rechunk({-2: cube.values.chunks[-2], -1: cube.values.chunks[-1]}) if cube.lazy else data.compute()
 
 
+def scattered(cube: Cube, missing: Any, now: bool) -> bool:
+    """Return whether most of what a stack shows lies in pixels that are missing (time, band, y, x) in some of their bands.
+
+    It is counted where a scene is learnt from; of a lazy raster only `now`, else it is False.
+    """
+    if cube.lazy and not now:
+        return False
+    observed = cube.valid & ~missing
+    use = observed.any(axis=(0, 2, 3), keepdims=True)  # a band without any value takes no part
+    counts = []
+    for region in regions(cube.shape):
+        part = observed[(..., *region)]
+        counts.append((part.sum(), (part & (part | ~use).all(axis=1, keepdims=True)).sum()))
+    total, whole = np.sum(dask.compute(counts)[0], axis=0)
+    return bool(2 * whole < total)
+
+
 def inverted(
     values: Sequence[NDArray[Any]],
     valid: Sequence[NDArray[np.bool_]],
