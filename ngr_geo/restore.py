@@ -31,7 +31,7 @@ from .raster import bands as bands_of
 from .raster import cube as cubes
 from .raster import footprint, plausible, selection
 from .raster.cube import Cube, regions
-from .raster.missing import gaps, line_mask, mask_record, nothing_clear, scattered
+from .raster.missing import gaps, line_mask, mask_record, nothing_clear
 from .raster.selection import Dates
 from .record import Row, short_of_memory, stamped, warned
 from .settings import Options, identity, settings_of, sized
@@ -57,8 +57,7 @@ def decloud(
         warn(note)
     inside = cube.valid.any(axis=0, keepdims=True)  # beyond the footprint of all dates nothing is invented
     if len(cube.dates) == 1:
-        gap = (~cube.valid | cloudy) & inside
-        result = _fill_entries(cube, gap, dates, "decloud", options)
+        result = _fill_entries(cube, ~cube.valid | cloudy, inside, dates, "decloud", options)
     else:
         result = _fill_stack(cube, cube.valid & ~cloudy, inside, dates, "decloud", options)
     result = leaks.counted(warned(result, notes), cube, found.shares)
@@ -85,10 +84,10 @@ def inpaint(
     Of one date alone, and of several of which most pixels are observed in some bands only, each entry is filled by itself: from all
     bands of its pixel that are observed on any date, and from its surroundings.
     """
-    cube, gap, found, given_as = gaps(raster, missing, options.extent, options.work is not None)
+    cube, gap, found, given_as, together = gaps(raster, missing, options.extent, options.work is not None)
     mask = mask_record(given_as, extent=options.extent)
-    if len(cube.dates) == 1 or (dates is None and scattered(cube, gap, options.work is not None)):
-        result = _fill_entries(cube, gap & found.inside, dates, "inpaint", options, found.notes())
+    if together:
+        result = _fill_entries(cube, gap, found.inside, dates, "inpaint", options, found.notes())
         return result.assign_attrs(ngr_mask=mask)
     result = _fill_stack(cube, cube.valid & ~gap, gap & found.inside, dates, "inpaint", options, found.notes())
     if found.left is None and options.work is not None:
@@ -143,9 +142,9 @@ def fill_deadlines(
 
 
 def _fill_entries(
-    cube: Cube, gap: Any, dates: Dates, verb: str, options: Options, found: Sequence[str] = ()
+    cube: Cube, gap: Any, fillable: Any, dates: Dates, verb: str, options: Options, found: Sequence[str] = ()
 ) -> xr.DataArray | xr.Dataset:
-    """Return a raster with its gaps (time, band, y, x) filled entry by entry, all dates as one cube; see `_fill_stack`."""
+    """Return a raster with its gaps filled entry by entry, the bands of all dates as one cube; see `_fill_stack`."""
     from .methods.spectral import Task
 
     given = {"prior": options.prior is not None, "tune": bool(options.tune)}
@@ -154,9 +153,9 @@ def _fill_entries(
             "Found a raster that is filled entry by entry, for which no networks are learnt, expected a stack of dates:"
         )
         raise InputError(msg, call=f"leave {name}= out.", option=f"leave --{name} out.")
-    selection.dates(cube.dates, dates)  # all are filled, so this only finds wrong names
+    chosen = np.isin(np.arange(len(cube.dates)), selection.dates(cube.dates, dates))[:, None, None, None]
     notes = [*bands_of.stack_notes(cube), *found]
-    result = _clean_cube(cube, None, Task(verb, "gaps"), options, gap, notes=notes)
+    result = _clean_cube(cube, None, Task(verb, "gaps"), options, gap, notes=notes, fillable=fillable & chosen)
     return result.assign_attrs(ngr_left_out=json.dumps(cube.left_out)) if cube.left_out else result
 
 
@@ -218,6 +217,7 @@ def _clean_cube(
     find_lines: bool = False,
     change: bool = False,
     notes: Sequence[str] | None = None,
+    fillable: Any = True,
 ) -> xr.DataArray | xr.Dataset:
     """Return a spectral cube restored.
 
@@ -230,6 +230,7 @@ def _clean_cube(
         find_lines: look for dead lines, and fill them.
         change: show what was added.
         notes: what to warn of; None: where there are too few bands for a spectral cube, of that.
+        fillable: broadcastable to the gap, True where it may be filled.
     """
     settings = _placed(cube, options)
     if settings.method in records.OF_STACKS:
@@ -250,7 +251,8 @@ def _clean_cube(
     method = Spectra(task, settings, cube.dates, cube.bands, find_lines, change, together)
     bad = [cube.bands[i] for i in selection.bands(cube.bands, bad_bands)]
     area = areas.read(cube, options.aoi)
-    scene = Part(cube.values, observed, gap, None if area is None else area.mask())
+    fill = None if gap is None else gap & fillable
+    scene = Part(cube.values, observed, fill, None if area is None else area.mask())
     same = {"task": [task.kind, task.direction], "bad bands": bad}
     result = _restored(cube, scene, method, task.verb, options, area, same)
     if not cube.lazy:

@@ -23,13 +23,13 @@ from ..solver import Neumann, conjugate_gradients, gaps_of
 from . import patches
 from .shrinkage import cosines
 
-POWERS, RIDGES = (0.6, 0.8, 1.0, 1.5, 2.0), (0.3, 0.03)
+POWERS, RIDGES = (0.6, 0.8, 1.0, 1.5, 2.0), (0.03, 0.3)
 """Of L; and what is added to the diagonal of the correlation of the gradients: the more, the less the bands are coupled."""
 UPDATES = 3
-"""Times that the smoothest image is found again with how the bands of the last one go together."""
+"""Times that the first image is smoothed, the bands coupled as those of the one before."""
 SHIFT = 2.0**-14
 """Added to the eigenvalues of L: an image without any observed entry is its mean."""
-TOLERANCE, MOST_STEPS = 2e-3, 120
+TOLERANCE, MOST_STEPS = 5e-3, 120
 """Of the smoothest image, in standard deviations."""
 TRIAL = 128
 """Side of the window that is chosen on."""
@@ -46,6 +46,13 @@ AHEAD, BEYOND = 0.3, 1.6
 """How far a round goes on along the last change, and how far beyond what the patches say: fewer rounds."""
 BLOCK = 2**24
 """Numbers that are in memory at a time."""
+
+
+class Bands(NamedTuple):
+    """How bands go together: the deviation of the gradients of each, (B, 1, 1), and their correlation (B, B)."""
+
+    unit: Tensor
+    correlation: Tensor
 
 
 class Stage(NamedTuple):
@@ -68,20 +75,15 @@ STAGES = Stage(False, 30, 4.0, 0.2), Stage(True, 12, 1.25, 0.15), Stage(False, 1
 class Chosen(NamedTuple):
     """How an image is filled: `power` and `ridge` of the smoothest image, its error on hidden entries, the weight of each stage.
 
-    The error, `level`, is in units of the gradients of each band. Stages without a weight at the end are left out.
+    The error, `level`, is in units of the gradients of each band. Stages without a weight at the end are left out. `bands` are
+    those of the trial.
     """
 
     power: float
     ridge: float
     level: float
-    weights: tuple[float, ...] = (1.0,)
-
-
-class Bands(NamedTuple):
-    """How bands go together: the deviation of the gradients of each, (B, 1, 1), and their correlation (B, B)."""
-
-    unit: Tensor
-    correlation: Tensor
+    weights: tuple[float, ...]
+    bands: Bands
 
 
 @torch.no_grad()
@@ -91,34 +93,58 @@ def complete(cube: Tensor, observed: Tensor) -> Tensor:
         return cube
     mean, unit = _scale(cube, observed)
     values = torch.where(observed, (cube - mean) / unit, 0)
-    chosen, filled = choose(values, observed), torch.zeros_like(values)
-    for weight, (image, _) in zip(chosen.weights, _stages(values, observed, chosen), strict=True):
-        filled += weight * image
+    chosen = choose(values, observed)
+    image, bands = torch.zeros_like(values), chosen.bands
+    for _ in range(2 if _apart(observed) else 1):
+        image, bands = _smoothed(values, observed, chosen.power, chosen.ridge, bands, image)
+    filled = torch.zeros_like(values)
+    for weight, stage in zip(chosen.weights, _stages(image, observed, bands, chosen.level), strict=False):
+        filled += weight * stage
     return torch.where(observed, cube, mean + unit * filled)
 
 
 def choose(values: Tensor, observed: Tensor) -> Chosen:
     """Return how to fill an image, standardised: what meets hidden entries best, in the window where most can be hidden."""
+    bands = Bands(values.new_ones(len(values), 1, 1), torch.eye(len(values)).to(values))
     window = _busiest(observed)
     values, observed = values[:, *window], observed[:, *window]
     hidden = _hidden(observed)
     if not hidden.any():
-        return Chosen(POWERS[2], RIDGES[-1], 1.0)
+        return Chosen(POWERS[2], RIDGES[0], 1.0, (1.0,), bands)
     kept = observed & ~hidden
-    known = torch.where(kept, values, 0)
+    known, image = torch.where(kept, values, 0), torch.zeros_like(values)
+    middle, apart = POWERS[3], _apart(kept)
+    for _ in range(UPDATES if apart else 1):
+        image, bands = _smoothed(known, kept, middle, RIDGES[0], bands, image)
 
-    def errors(chosen: Chosen) -> Tensor:
-        """Return the errors of each stage at the hidden entries (stages, n), in units of the gradients."""
-        stages = _stages(known, kept, chosen)
-        return torch.stack([((image - values) / bands.unit)[hidden] for image, bands in stages])
+    def error(found: Tensor) -> Tensor:
+        """Return the errors at the hidden entries (n,), in units of the gradients."""
+        return ((found - values) / bands.unit)[hidden]
 
-    def level(power: float, ridge: float) -> float:
-        return float(errors(Chosen(power, ridge, 1.0)).square().mean().sqrt())
+    def met(power: float, ridge: float, start: Tensor) -> tuple[float, float, float, Tensor]:
+        found = _smoothed(known, kept, power, ridge, bands, start)[0]
+        return float(error(found).square().mean().sqrt()), power, ridge, found
 
-    power = min(POWERS, key=lambda p: level(p, RIDGES[-1]))
-    least, ridge = min((level(power, r), r) for r in RIDGES[-1 if len(values) == 1 else 0 :])
-    found = errors(Chosen(power, ridge, least, (0.0,) * (1 + len(STAGES))))
-    return Chosen(power, ridge, least, _weights((found @ found.T).tolist()))
+    best = float(error(image).square().mean().sqrt()), middle, RIDGES[0], image
+    for powers in (POWERS[4:], POWERS[2::-1]):  # upwards, else downwards, as long as it gets better
+        start = best
+        for power in powers:
+            trial = met(power, RIDGES[0], best[-1])
+            if trial[0] >= best[0]:
+                break
+            best = trial
+        if best is not start:
+            break
+    if apart:
+        best = min(best, met(best[1], RIDGES[1], best[-1]), key=lambda trial: trial[0])
+    level, power, ridge, image = best
+    errors = torch.stack([error(stage) for stage in _stages(image, kept, bands, level)])
+    return Chosen(power, ridge, level, _weights((errors @ errors.T).tolist()), bands)
+
+
+def _apart(observed: Tensor) -> bool:
+    """Return whether the bands have gaps of their own: where all have the same, none says anything of another."""
+    return bool((observed != observed[:1]).any())
 
 
 def _weights(products: list[list[float]]) -> tuple[float, ...]:
@@ -137,25 +163,24 @@ def _weights(products: list[list[float]]) -> tuple[float, ...]:
     return tuple(weights)
 
 
-def _stages(values: Tensor, observed: Tensor, chosen: Chosen) -> Iterator[tuple[Tensor, Bands]]:
-    """Yield the image (B, h, w), standardised, after each stage, the smoothest one first, and how its bands go together."""
-    count = len(values)
-    eye = torch.eye(count).to(values)
-    image = _smoothest(values, observed, chosen.power, eye, torch.zeros_like(values))
-    bands = _bands(image)
-    # Where all bands have the same gaps, none says anything of another.
-    for _ in range(UPDATES if bool((observed != observed[:1]).any()) else 0):
-        matrix = torch.linalg.inv(bands.correlation + chosen.ridge * eye)
-        found = _smoothest(values / bands.unit, observed, chosen.power, matrix, image / bands.unit)
-        image = bands.unit * found
-        bands = _bands(image)
-    values, image = values / bands.unit, image / bands.unit
-    yield bands.unit * image, bands
+def _smoothed(
+    values: Tensor, observed: Tensor, power: float, ridge: float, bands: Bands, start: Tensor
+) -> tuple[Tensor, Bands]:
+    """Return the smoothest image (B, h, w) for bands that go together like that, and how its own do. It begins at `start`."""
+    matrix = torch.linalg.inv(bands.correlation + ridge * torch.eye(len(values)).to(values))
+    image = bands.unit * _smoothest(values / bands.unit, observed, power, matrix, start / bands.unit)
+    return image, _bands(image)
+
+
+def _stages(image: Tensor, observed: Tensor, bands: Bands, level: float) -> Iterator[Tensor]:
+    """Yield the smoothest image (B, h, w) and what each further stage makes of it."""
+    yield image
+    image = image / bands.unit
     mix = torch.linalg.eigh(bands.correlation)[1].flip(1).T.contiguous()
-    for stage in STAGES[: len(chosen.weights) - 1]:
-        thresholds = stage.thresholds(chosen.level)
+    for stage in STAGES:
+        thresholds = stage.thresholds(level)
         image = _by_groups(image, observed, thresholds) if stage.groups else _by_dct(image, observed, mix, thresholds)
-        yield bands.unit * image, bands
+        yield bands.unit * image
 
 
 def _scale(cube: Tensor, observed: Tensor) -> tuple[Tensor, Tensor]:

@@ -26,6 +26,7 @@ from ..tiling import tiles
 from ..tiling.threads import threads
 from .calibration import Calibration
 from .checkpoint import StackModel
+from .partial import Entries, corrected
 from .placement import first_that_fits, here_or_on_cpu, moved, uploaded
 from .probes import calibrations_of, deviation_of, expecting, judgements_of, probes_of
 from .problem import (
@@ -123,12 +124,18 @@ def fit(
 
 
 def solve(
-    model: StackModel, window: Window, dates: Sequence[int], settings: Settings, together: int = 1
+    model: StackModel,
+    window: Window,
+    dates: Sequence[int],
+    settings: Settings,
+    together: int = 1,
+    entries: Entries | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Return a window with the `dates` filled, (T, B, h, w), and the standard deviation of what was filled; NaN where unknown.
 
     What was observed comes back bit for bit, with a standard deviation of 0. All is computed on the device of the window, where
-    the model has to be, too; so many dates go through the networks `together`.
+    the model has to be, too; so many dates go through the networks `together`. `entries` are those of the window, where pixels of
+    it are observed in some bands only.
     """
     assert model.guide is not None
     with threads(1):
@@ -142,6 +149,8 @@ def solve(
                 if settings.uncertainty:
                     calibrations = model.calibration.get(date), model.unseen_calibration.get(date)
                     deviation[date] = deviation_of(problem, answer, calibrations)
+                if entries is not None:
+                    filled[date], deviation[date] = corrected(problem, filled[date], deviation[date], entries)
         return filled, deviation
 
 
@@ -212,7 +221,10 @@ def _computed(
 ) -> NDArray[np.float32]:
     """Return the layers (layer, T, B, h, w) of a window computed on a device, so many dates at once: see `filled`."""
     there = standardised(model, window.values, window.observed, device)
-    values, deviation = solve(model.on(device), there, dates, settings, together)
+    seen = window.observed[list(dates)]
+    partial = bool((seen.any(axis=1) & ~seen.all(axis=1)).any())
+    entries = entries_of(model, window.values, window.observed, device) if partial else None
+    values, deviation = solve(model.on(device), there, dates, settings, together, entries)
     unit, center = uploaded(model.deviation, device), uploaded(model.center, device)
     found = torch.stack([values * unit + center, deviation * unit][: 1 + settings.uncertainty])
     layers = np.zeros(found.shape, np.float32)
@@ -221,14 +233,24 @@ def _computed(
 
 
 def standardised(model: StackModel, values: NDArray[Any], observed: NDArray[np.bool_], device: str) -> Window:
-    """Return a window (T, B, h, w) standardised on a device. A pixel with a band missing is a gap of its whole date."""
+    """Return a window (T, B, h, w) standardised on a device.
+
+    A pixel with a band missing is a gap of its whole date, until `corrected` by its other bands.
+    """
+    entries = entries_of(model, values, observed, device)
+    known = entries.observed.all(1)
+    return Window(entries.values.masked_fill_(~known[:, None], 0), known)
+
+
+def entries_of(model: StackModel, values: NDArray[Any], observed: NDArray[np.bool_], device: str) -> Entries:
+    """Return a window (T, B, h, w) standardised on a device, entry by entry."""
     center, deviation = model.center, model.deviation
     if model.bands is not None:
         values, observed = values[:, model.bands], observed[:, model.bands]
         center, deviation = center[:, model.bands], deviation[:, model.bands]
-    known = uploaded(np.asarray(observed.all(axis=1)), device)  # (time, h, w)
+    known = uploaded(observed, device)
     scaled = (precise(uploaded(values, device)) - uploaded(center, device)) / uploaded(deviation, device)
-    return Window(scaled.masked_fill(~known[:, None], 0).float(), known)
+    return Entries(scaled.masked_fill(~known, 0).float(), known)
 
 
 def solve_as_published(

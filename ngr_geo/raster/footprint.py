@@ -1,10 +1,10 @@
 """Where a raster has data at all: nothing is filled beyond unless it is asked for.
 
-With several dates that is where any date has a valid value in any band. A single date shows itself alone, so its holes count as
-inside, too: all but areas that reach the image's border through an opening wider than `WIDEST` pixels (the outside of a scene that
-lies askew, land in a map of the sea), and what lies within as many pixels of such an area; and rows and columns at the border
-without any data. So missing scan lines and dead columns are inside also where they reach the border, and holes of any size are that
-data surround.
+With several dates that is where any date has a valid value in any band. A single date shows itself alone, as do several whose
+missing entries are scattered, so their holes count as inside, too: all but areas that reach the image's border through an opening
+wider than `WIDEST` pixels (the outside of a scene that lies askew, land in a map of the sea), and what lies within as many pixels
+of such an area; and rows and columns at the border without any data. So missing scan lines and dead columns are inside also where
+they reach the border, and holes of any size are that data surround.
 """
 
 from __future__ import annotations
@@ -45,11 +45,11 @@ class Footprint:
         return [_text(self.left)] if self.left else []
 
 
-def of(cube: Cube, extent: str, now: bool = False) -> Footprint:
+def of(cube: Cube, extent: str, is_single: bool, now: bool = False) -> Footprint:
     """Return the footprint of a raster, or for extent "all" everything.
 
-    That of a single date is found in one step for the whole scene, from one bit per pixel: where the cube is lazy this becomes part
-    of the graph, or is done at once if `now`.
+    Of what shows itself alone, `is_single`, it is found in one step for the whole scene, from one bit per pixel: where the cube
+    is lazy this becomes part of the graph, or is done at once if `now`.
 
     Raises:
         InputError: an unknown extent.
@@ -58,7 +58,7 @@ def of(cube: Cube, extent: str, now: bool = False) -> Footprint:
     height, width = cube.shape[-2:]
     if extent == "all":
         return Footprint(np.ones((1, 1, height, width), bool), 0)
-    seen, is_single = cube.valid.any(axis=(0, 1)), cube.shape[0] == 1
+    seen = cube.valid.any(axis=(0, 1))
     if not cube.lazy or (is_single and now):
         inside = enclosed(in_memory(seen)) if is_single else seen
         known = da.from_array(inside, chunks=cube.values.chunks[-2:]) if cube.lazy else inside

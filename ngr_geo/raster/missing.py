@@ -52,12 +52,16 @@ class Clouded(NamedTuple):
 
 
 class Gaps(NamedTuple):
-    """A cube, what of it is missing (time, band, y, x), how far that is filled, and what the mask was given as."""
+    """A cube, what of it is missing (time, band, y, x), how far that is filled, and what the mask was given as.
+
+    `together`: the gaps are those of one cube of the bands of all dates, see `scattered`.
+    """
 
     cube: Cube
     missing: Any
     footprint: footprint.Footprint
     given: Any
+    together: bool
 
 
 def clouded(
@@ -109,20 +113,24 @@ def _on_cube(cube: Cube, mask: xr.DataArray) -> Any:
 
 
 def scattered(cube: Cube, missing: Any, now: bool) -> bool:
-    """Return whether most of what a stack shows lies in pixels that are missing (time, band, y, x) in some of their bands.
+    """Return whether gaps (time, band, y, x) are of entries rather than of pixels: see `Gaps.together`.
 
-    It is counted where a scene is learnt from; of a lazy raster only `now`, else it is False.
+    That is so where most missing values, or most observed ones, lie in pixels that a date shows in some bands only. It is counted
+    where a scene is learnt from; of a lazy raster only `now`, else it is False.
     """
     if cube.lazy and not now:
         return False
     observed = cube.valid & ~missing
-    use = observed.any(axis=(0, 2, 3), keepdims=True)  # a band without any value takes no part
+    use = observed.any(axis=(0, 2, 3))  # a band without any value takes no part
     counts = []
     for region in regions(cube.shape):
         part = observed[(..., *region)]
-        counts.append((part.sum(), (part & (part | ~use).all(axis=1, keepdims=True)).sum()))
-    total, whole = np.sum(dask.compute(counts)[0], axis=0)
-    return bool(2 * whole < total)
+        bands, ground = (part & use[:, None, None]).sum(axis=1), part.any(axis=(0, 1))
+        partly = (bands > 0) & (bands < use.sum())
+        lost = use.sum() - bands
+        counts.append([(a * w).sum() for a in (lost * ground, bands) for w in (partly, ~partly)])
+    lost, lost_whole, seen, seen_whole = np.sum(dask.compute(counts)[0], axis=0)
+    return bool(lost > lost_whole or seen > seen_whole)
 
 
 def inverted(
@@ -178,11 +186,12 @@ def gaps(raster: xr.DataArray | xr.Dataset, missing: Any, extent: str, now: bool
     if isinstance(missing, Gaps):
         return missing
     cube = plausible.checked(cubes.read(raster, exclude=[missing] if isinstance(missing, str) else ()), now)
-    if missing is None:
-        return Gaps(cube, ~cube.valid, footprint.of(cube, extent, now), missing)
     footprint.check(extent)
+    gap = ~cube.valid if missing is None else missing_mask(cube, missing)
+    together = len(cube.dates) == 1 or scattered(cube, gap, now)
     everywhere = footprint.Footprint(np.ones((1, 1, 1, 1), bool), 0)
-    return Gaps(cube, missing_mask(cube, missing), everywhere, missing)
+    found = footprint.of(cube, extent, together, now) if missing is None else everywhere
+    return Gaps(cube, gap, found, missing, together)
 
 
 def mask_record(missing: Any, otherwise: str = "nodata", extent: str | None = None) -> str:

@@ -1,0 +1,115 @@
+"""Entries: what is observed of a pixel in some bands comes back, and tells of the others, at any number of bands and dates."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import torch
+import xarray as xr
+
+import ngr_geo
+from ngr_geo.methods.partial import Entries, corrected
+from ngr_geo.methods.problem import Problem
+
+pytestmark = pytest.mark.filterwarnings("ignore:There is only one date")
+BANDS = ["B02", "B03", "B04", "B08"]
+
+
+def clean(dates: list[int], size: int = 64) -> xr.DataArray:
+    """Return some clear dates of the sample (time, band, y, x), float32."""
+    sample = ngr_geo.sample()[BANDS].isel(time=dates, x=slice(40, 40 + size), y=slice(60, 60 + size))
+    return sample.to_dataarray("band").transpose("time", "band", "y", "x").astype(np.float32)
+
+
+def rmse(found: xr.DataArray, truth: xr.DataArray, missing: np.ndarray) -> float:
+    """Return the error of what was missing, in units of each band's deviation."""
+    error = (found - truth) / truth.std(["time", "y", "x"])
+    return float(np.sqrt(np.square(error.transpose(*truth.dims).values[missing]).mean()))
+
+
+@pytest.mark.parametrize("bands", [1, 2, 4])
+def test_one_date_of_any_number_of_bands(bands: int) -> None:
+    """Scattered entries of one date: bit for bit where observed, nothing left, the fill nearer than the band's mean."""
+    truth = clean([1], 48).isel(band=slice(0, bands))
+    missing = np.random.default_rng(0).random(truth.shape) < 0.5
+    found = truth.where(~missing).ngr.inpaint(method="guide")
+    assert (found.values[~missing] == truth.values[~missing]).all()
+    assert np.isfinite(found).all()
+    assert rmse(found, truth, missing) < 1.0
+    assert (found.filled.values.reshape(missing.shape) == missing).all()
+
+
+def test_scattered_entries_of_a_stack_are_filled_from_all_dates_and_bands() -> None:
+    """Most pixels lack some band of a date. The record has a row for each date."""
+    truth = clean([1, 2, 4], 48)
+    missing = np.random.default_rng(1).random(truth.shape) < 0.4
+    raster = truth.where(~missing)
+    found = raster.ngr.inpaint(method="guide")
+    assert (found.values[~missing] == truth.values[~missing]).all()
+    assert np.isfinite(found).all()
+    alone = xr.concat([raster.isel(time=[t]).ngr.inpaint(method="guide") for t in range(3)], "time")
+    assert rmse(found, truth, missing) < 0.8 * rmse(alone, truth, missing)
+    rows = json.loads(found.attrs["ngr_dates"])
+    assert [row["date"] for row in rows] == ["2023-08-13", "2023-08-15", "2023-08-20"]
+    assert [row["filled"] for row in rows] == pytest.approx(missing.mean((1, 2, 3)), abs=1e-6)
+    assert all(row["expected_rmse"][band] > 0 for row in rows for band in BANDS)
+
+
+def test_only_the_chosen_dates_are_filled() -> None:
+    """A mask's entries on other dates are unknown, but left as they are."""
+    truth = clean([1, 2, 4], 48)
+    missing = truth.copy(data=np.random.default_rng(2).random(truth.shape) < 0.3)
+    found = truth.ngr.inpaint(missing=missing, dates=["2023-08-15"], method="guide")
+    assert (found.values[[0, 2]] == truth.values[[0, 2]]).all()
+    assert (found.values[1] != truth.values[1])[missing.values[1]].mean() > 0.9
+
+
+def test_a_pixel_with_one_band_missing_is_no_gap_of_its_date() -> None:
+    """Clouds on one date, and beside them a band that is lost in a block: its other bands say what it is."""
+    truth = clean([1, 2, 4], 96)
+    missing = np.zeros(truth.shape, bool)
+    missing[0, :, 5:40, 5:60] = True
+    whole = missing.copy()
+    missing[0, 2, 50:75, 30:60] = True
+    whole[0, :, 50:75, 30:60] = True
+    lost = missing & (np.arange(4) == 2)[:, None, None]
+    lost[0, 2, 5:40, 5:60] = False
+    partly, wholly = (truth.where(~m).ngr.inpaint(method="guide") for m in (missing, whole))
+    assert (partly.values[~missing] == truth.values[~missing]).all()
+    assert rmse(partly, truth, lost) < 0.8 * rmse(wholly, truth, lost)
+
+
+def test_the_correction_is_the_conditional_mean() -> None:
+    """Of normal errors with a known covariance: what is filled is C_mo C_oo⁻¹ times what the observed bands were off."""
+    generator = torch.Generator().manual_seed(0)
+    mix = torch.tensor([[1.0, 0, 0], [0.8, 0.5, 0], [-0.3, 0.4, 0.7]])
+    error = torch.einsum("ij,jhw->ihw", mix, torch.randn(3, 60, 60, generator=generator))
+    guide = torch.randn(3, 60, 60, generator=generator)
+    values = guide + error
+    seen = torch.ones(60, 60, dtype=torch.bool)
+    seen[:20] = False
+    observed = seen.expand(3, 60, 60).clone()
+    observed[:2, :20] = True
+    nothing = torch.zeros(0, 60, 60)
+    problem = Problem(0, guide, torch.where(seen, values, 0), seen, nothing, seen, nothing, ~seen, nothing)
+    entries = Entries(torch.where(observed, values, 0)[None], observed[None])
+    found, deviation = corrected(problem, torch.where(seen, values, guide), torch.ones(3, 60, 60), entries)
+    covariance = mix @ mix.T
+    gain = torch.linalg.solve(covariance[:2, :2], covariance[:2, 2])
+    expected = guide[2, :20] + torch.einsum("o,ohw->hw", gain, error[:2, :20])
+    torch.testing.assert_close(found[2, :20], expected, atol=0.15, rtol=0)
+    assert torch.equal(found[:2], values[:2])
+    assert (deviation[:2, :20] == 0).all()
+    left = float((covariance[2, 2] - gain @ covariance[:2, 2]) / covariance[2, 2]) ** 0.5
+    assert float(deviation[2, 5, 5]) == pytest.approx(left, rel=0.05)
+
+
+def test_eager_and_in_a_work_folder_are_the_same(tmp_path: object) -> None:
+    """Scattered entries of a stack, lazy values in a work folder: the same bits as in memory."""
+    truth = clean([1, 2, 4], 48)
+    raster = truth.where(np.random.default_rng(3).random(truth.shape) < 0.6)
+    eager = raster.ngr.inpaint(method="guide", tile=32, overlap=8)
+    lazy = raster.chunk({"y": 24}).ngr.inpaint(method="guide", tile=32, overlap=8, work=f"{tmp_path}/work")
+    xr.testing.assert_equal(eager.drop_attrs(), lazy.compute().drop_attrs())
