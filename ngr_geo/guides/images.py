@@ -40,8 +40,8 @@ THIN = 1.5
 """Width in pixels of what is observed below which its entries are scattered."""
 PATCH, STEP = 8, 3
 """Of the sliding DCT."""
-GROUP, SIDE, REACH, AGAIN = 40, 4, 10, 4
-"""Patches of a group, their side, how far they are looked for, and after how many rounds again."""
+GROUP, SIDE, APART, REACH, AGAIN = 40, 4, 4, 10, 4
+"""Patches of a group, their side, from one group to the next, how far they are looked for, and after how many rounds again."""
 AHEAD, BEYOND = 0.3, 1.6
 """How far a round goes on along the last change, and how far beyond what the patches say: fewer rounds."""
 BLOCK = 2**24
@@ -68,7 +68,7 @@ class Stage(NamedTuple):
         return [level * self.first * (self.last / self.first) ** (n / (self.rounds - 1)) for n in range(self.rounds)]
 
 
-STAGES = Stage(False, 30, 4.0, 0.2), Stage(True, 12, 1.25, 0.15), Stage(False, 15, 1.0, 0.15)
+STAGES = Stage(False, 30, 4.0, 0.2), Stage(True, 10, 1.25, 0.15), Stage(False, 15, 1.0, 0.15)
 """What follows the smoothest image."""
 
 
@@ -87,13 +87,16 @@ class Chosen(NamedTuple):
 
 
 @torch.no_grad()
-def complete(cube: Tensor, observed: Tensor) -> Tensor:
-    """Return an image (B, h, w) with what is not `observed` (B, h, w) filled; the rest as it was, bit for bit."""
+def complete(cube: Tensor, observed: Tensor, chosen: Chosen | None = None) -> Tensor:
+    """Return an image (B, h, w) with what is not `observed` (B, h, w) filled; the rest as it was, bit for bit.
+
+    How that is done is `chosen` on hidden entries, unless it is given.
+    """
     if observed.all() or not observed.any():
         return cube
     mean, unit = _scale(cube, observed)
     values = torch.where(observed, (cube - mean) / unit, 0)
-    chosen = choose(values, observed)
+    chosen = chosen or _chosen(values, observed)
     image, bands = torch.zeros_like(values), chosen.bands
     for _ in range(2 if _apart(observed) else 1):
         image, bands = _smoothed(values, observed, chosen.power, chosen.ridge, bands, image)
@@ -103,8 +106,15 @@ def complete(cube: Tensor, observed: Tensor) -> Tensor:
     return torch.where(observed, cube, mean + unit * filled)
 
 
-def choose(values: Tensor, observed: Tensor) -> Chosen:
-    """Return how to fill an image, standardised: what meets hidden entries best, in the window where most can be hidden."""
+@torch.no_grad()
+def choose(cube: Tensor, observed: Tensor) -> Chosen:
+    """Return how to fill an image: what meets hidden entries best, in the window where most can be hidden."""
+    mean, unit = _scale(cube, observed)
+    return _chosen(torch.where(observed, (cube - mean) / unit, 0), observed)
+
+
+def _chosen(values: Tensor, observed: Tensor) -> Chosen:
+    """Return how to fill an image that is standardised; see `choose`."""
     bands = Bands(values.new_ones(len(values), 1, 1), torch.eye(len(values)).to(values))
     window = _busiest(observed)
     values, observed = values[:, *window], observed[:, *window]
@@ -277,7 +287,7 @@ def _by_groups(image: Tensor, observed: Tensor, thresholds: Sequence[float]) -> 
     wanted = patches.windows((~observed).to(image), SIDE).any(1)
     for number, threshold in enumerate(thresholds):
         if number % AGAIN == 0:
-            places = patches.similar(image, SIDE, STEP, REACH, GROUP)
+            places = patches.similar(image, SIDE, APART, REACH, GROUP)
             places = places[wanted[places[:, 0]]]
         ahead = image + AHEAD * (image - last)
         said, known = _shrunk(ahead, places, threshold)

@@ -15,6 +15,9 @@ estimate itself lost cannot show there; it shows in the residual, where neighbou
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -73,6 +76,9 @@ def _guided(
 ) -> Answer:
     """Return the guide, which may be known already, or what NGR makes of it where that meets hidden data better."""
     guide = _guide(kind, task)
+    if kind == "gaps" and len(cube) < SPECTRAL_BANDS:  # chosen once, not for each trial
+        chosen = images.choose(cube, observed)
+        guide = partial(_filled, fill=partial(images.complete, chosen=chosen))
     estimate = estimate or guide(cube, observed)
     refine = refine_gaps if kind == "gaps" else refine_noise
     refined = refine(kind, guide, cube, observed, estimate, settings)
@@ -98,10 +104,12 @@ def _guide(kind: Kind, task: Task) -> CubeGuide:
         axis = -1 if found.direction == "rows" else -2
         return Estimate(found.image, cube, cube.new_zeros(len(cube)), axis)
 
-    def gaps(cube: Tensor, observed: Tensor) -> Estimate:
-        return Estimate(fill(cube, observed), cube, cube.new_zeros(len(cube)))
+    return {"gaussian": gaussian, "mixed": impulses, "stripes": striped, "gaps": partial(_filled, fill=fill)}[kind]
 
-    return {"gaussian": gaussian, "mixed": impulses, "stripes": striped, "gaps": gaps}[kind]
+
+def _filled(cube: Tensor, observed: Tensor, fill: Callable[[Tensor, Tensor], Tensor]) -> Estimate:
+    """Return what fills gaps as an estimate."""
+    return Estimate(fill(cube, observed), cube, cube.new_zeros(len(cube)))
 
 
 def dead_lines(cube: Tensor, observed: Tensor) -> Tensor:
