@@ -54,7 +54,7 @@ def test_scattered_entries_of_a_stack_are_filled_from_all_dates_and_bands() -> N
     rows = json.loads(found.attrs["ngr_dates"])
     assert [row["date"] for row in rows] == ["2023-08-13", "2023-08-15", "2023-08-20"]
     assert [row["filled"] for row in rows] == pytest.approx(missing.mean((1, 2, 3)), abs=1e-6)
-    assert all(row["expected_rmse"][band] > 0 for row in rows for band in BANDS)
+    assert all(row["expected"]["rmse"][band] > 0 for row in rows for band in BANDS)
 
 
 def test_only_the_chosen_dates_are_filled() -> None:

@@ -104,7 +104,8 @@ def _guide(kind: Kind, task: Task) -> CubeGuide:
         axis = -1 if found.direction == "rows" else -2
         return Estimate(found.image, cube, cube.new_zeros(len(cube)), axis)
 
-    return {"gaussian": gaussian, "mixed": impulses, "stripes": striped, "gaps": partial(_filled, fill=fill)}[kind]
+    gaps: CubeGuide = partial(_filled, fill=fill)
+    return {"gaussian": gaussian, "mixed": impulses, "stripes": striped, "gaps": gaps}[kind]
 
 
 def _filled(cube: Tensor, observed: Tensor, fill: Callable[[Tensor, Tensor], Tensor]) -> Estimate:
