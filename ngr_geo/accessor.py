@@ -132,8 +132,8 @@ class _Verbs(Shown[Raster]):
         Args:
             noise: "gaussian": its level is estimated for each band. "mixed": besides, impulses, saturation, stripes and dead lines.
                 "auto": decided by the tails of the residual.
-            method: "guide": spectral subspace and sliding DCT; "ngr" refines it; "auto" keeps what does better on hidden entries;
-                "paper" is the published algorithm, which takes hours.
+            method: "guide": subspace and groups of similar patches; "ngr" refines it; "auto" keeps what does better on hidden
+                entries; "paper" is the published algorithm, which takes hours.
 
         Returns:
             The same type. Attributes `ngr_*` say what was done, and `ngr_noise` the standard deviation of the noise per band, in
@@ -144,7 +144,8 @@ class _Verbs(Shown[Raster]):
             InputError: what was found, what was expected, and the call that mends it.
 
         References:
-            Xu et al., arXiv 2308.16612; Bioucas-Dias & Nascimento 2008 (noise level and subspace); Dabov et al. 2007 (sliding DCT).
+            Xu et al., arXiv 2308.16612; Bioucas-Dias & Nascimento 2008 (noise level and subspace); Dabov et al. 2007 (groups
+            of similar patches); Gavish & Donoho 2017 (shrinkage of singular values).
         """
         from . import restore
 
