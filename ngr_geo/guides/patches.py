@@ -102,8 +102,12 @@ class Mean:
     def add(self, places: Tensor, estimates: Tensor, weights: Tensor) -> None:
         """Add estimates (..., n · side²) of patches, `places` (...), with `weights` (...)."""
         at, weights = places.flatten(), weights.flatten()[:, None]
-        self.total.index_add_(0, at, estimates.reshape(len(at), self.total.shape[1]) * weights)
-        self.weight.index_add_(0, at, weights)
+        values = estimates.reshape(len(at), self.total.shape[1]) * weights
+        for total, added in ((self.total, values), (self.weight, weights)):
+            if at.is_cuda:  # there index_add_ adds in any order, and the last bit with it
+                total.index_put_((at,), added, accumulate=True)
+            else:
+                total.index_add_(0, at, added)
 
     def images(self) -> tuple[Tensor, Tensor]:
         """Return the mean (n, h, w), 0 where no estimate is, and the sum of the weights (h, w)."""
