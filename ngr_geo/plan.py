@@ -79,7 +79,9 @@ def plan(
     notes += [f"{day} has no clear pixel at all: it can only be interpolated in time." for day in blind]
     seconds = float("nan")
     if begun is not None:
-        job = timing.Job(cube, cube.valid & ~gap, gap, [t for t in targets if missing[t] > 0], pieces, int(busy.sum()))
+        together = len(cube.dates) == 1 or (isinstance(found, Gaps) and found.together)
+        wanted = [t for t in targets if missing[t] > 0]
+        job = timing.Job(cube, cube.valid & ~gap, gap, wanted, pieces, int(busy.sum()), together)
         seconds = timing.seconds(job, chosen, time.perf_counter() - begun)
     return Plan(
         cube.dates,

@@ -19,6 +19,8 @@ from .tiling.tiles import Region, Tile
 
 TRIED = 128
 """Side of the window that is tried, pixels. What is learnt of a date beyond its guide takes the same for all larger ones."""
+TRIED_ENTRIES, TRIAL = 64, 96
+"""Side of the window that is tried where gaps are filled entry by entry, and of that on which such a tile is judged."""
 STEPS = 3
 """Steps of training that are tried."""
 STARTING, WRITING = 1.5, 3e-8
@@ -33,7 +35,10 @@ WEIGHED, FIXED = 20, 0.65
 
 
 class Job(NamedTuple):
-    """A raster, what of it (time, band, y, x) is observed and to be filled, dates and tiles; how many tiles have gaps."""
+    """A raster, what of it (time, band, y, x) is observed and to be filled, dates and tiles; how many tiles have gaps.
+
+    `together`: it is filled entry by entry, see `missing.Gaps`.
+    """
 
     cube: Cube
     observed: Any
@@ -41,6 +46,7 @@ class Job(NamedTuple):
     targets: Sequence[int]
     pieces: Sequence[Tile]
     busy: int
+    together: bool
 
 
 class Tried(NamedTuple):
@@ -73,6 +79,8 @@ def seconds(job: Job, options: Any, spent: float) -> float:
     fixed = STARTING + max(_imports() - spent, 0.0) + spent + WRITING * float(np.prod(cube.shape))
     if not busy or not job.targets:
         return fixed
+    if job.together:
+        return fixed + _entry_by_entry(job, options)
     tried = _tried(job, options)
     if tried is None:
         return fixed
@@ -84,7 +92,7 @@ def seconds(job: Job, options: Any, spent: float) -> float:
     (rows, columns), *_ = cells_of((first[0].stop - first[0].start, first[1].stop - first[1].start))
     cell = (rows.stop - rows.start) * (columns.stop - columns.start)
     learning += WEIGHED * dates * tried.blending(cell) / cores
-    if options.method in ("auto", "ngr") and options.prior is None and len(cube.dates) > 1:
+    if options.method in ("auto", "ngr") and options.prior is None:
         most = min(max(60 * (sample * dates / 128**2) ** 0.5, 60), training.MOST_STEPS)
         steps = options.steps or STOPPED * most
         checks = 0 if options.steps else steps / training.CHECK_EVERY
@@ -99,6 +107,46 @@ def seconds(job: Job, options: Any, spent: float) -> float:
 def _imports() -> float:
     """Return how long this process has computed, of which most was imports where little was looked at."""
     return min(time.process_time(), 6.0)
+
+
+def _entry_by_entry(job: Job, options: Any) -> float:
+    """Return the time of all tiles where gaps are filled entry by entry: judging one takes the same for all larger windows."""
+    import torch
+
+    from .methods.base import Part, Sample
+    from .methods.faults import fill as filled
+    from .methods.spectra import Spectra
+    from .methods.spectral import Task
+
+    here = _window(job.cube.shape[-2:], TRIED_ENTRIES)
+    values, seen, fill = dask.compute(*(a[(..., *here)] for a in (job.cube.values, job.observed, job.gaps)))
+    seen, fill = np.array(np.broadcast_to(seen, values.shape)), np.array(np.broadcast_to(fill, values.shape))
+    if not seen.any():
+        return 0.0
+    rows, columns = values.shape[-2:]
+    if not fill.any():  # a hole like those elsewhere
+        fill[..., : rows // 2, : columns // 2], seen[..., : rows // 2, : columns // 2] = True, False
+    (tile,) = tiles.grid((rows, columns), max(rows, columns), 0)
+    dates = job.cube.dates
+    method = Spectra(
+        Task("inpaint", "gaps"),
+        settings_of(options).placed(),
+        dates,
+        job.cube.bands,
+        together=len(dates) > 1,
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        scale = method.fit(Sample([values], [seen], None, None))
+        _, whole = _timed(lambda: method.solve(scale, Part(values, seen, fill, None), tile))
+        known = seen.reshape(-1, rows, columns)
+        use = known.any(axis=(1, 2))
+        cube = np.where(known, values.reshape(known.shape) / scale, 0)[use].astype(np.float32)
+        _, once = _timed(lambda: filled(torch.from_numpy(cube), torch.from_numpy(known[use])))
+    judged = min(TRIAL**2, job.cube.shape[-2] * job.cube.shape[-1]) / (rows * columns)
+    area = float(np.mean([(t.row.stop - t.row.start) * (t.column.stop - t.column.start) for t in job.pieces]))
+    each = max(whole - once, 0.0) * max(judged, 1.0) + once * area / (rows * columns)
+    return job.busy * each / min(max(1, os.cpu_count() or 1), job.busy)
 
 
 def _tried(job: Job, options: Any) -> Tried | None:
@@ -128,9 +176,8 @@ def _tried(job: Job, options: Any) -> Tried | None:
         model, learning = _timed(lambda: method.fit(Sample([values], [seen], [only], None)))
         shared = min(2 * _shared(model, values, seen), 0.9 * learning)
         _, solving = _timed(lambda: method.solve(model, Part(values, seen, only, None), tile))
-    several = len(job.cube.dates) > 1
-    step = _step(job.cube) if options.method in ("auto", "ngr") and several else 0.0
-    names = [name for name in MEMBERS if several and options.method in ("auto", name)]
+    step = _step(job.cube) if options.method in ("auto", "ngr") else 0.0
+    names = [name for name in MEMBERS if options.method in ("auto", name)]
     members = _members(model, values, seen, target, names) if names else 0.0
     pixels = int(np.prod(values.shape[-2:]))
     return Tried(shared, learning - shared, solving / pixels, step, members, pixels)
@@ -154,8 +201,6 @@ def _shared(model: Any, values: Any, seen: Any) -> float:
     from .methods.filling import standardised
     from .tiling.threads import threads
 
-    if len(values) == 1:
-        return 0.0
     with threads(1):
         sample = dates._sample([standardised(model, values, seen, "cpu")])
         return _timed(lambda: lowrank.fit(*sample, dates.RANK))[1]
@@ -182,9 +227,9 @@ def _step(cube: Cube) -> float:
         return _timed(lambda: [next(steps) for _ in range(STEPS)])[1] / STEPS
 
 
-def _window(shape: tuple[int, int]) -> Region:
+def _window(shape: tuple[int, int], side: int = TRIED) -> Region:
     """Return a window in the middle."""
-    rows, columns = (slice(max((n - TRIED) // 2, 0), max((n - TRIED) // 2, 0) + min(n, TRIED)) for n in shape)
+    rows, columns = (slice(max((n - side) // 2, 0), max((n - side) // 2, 0) + min(n, side)) for n in shape)
     return rows, columns
 
 
