@@ -1,9 +1,8 @@
 """The guide for cloud removal: each date predicted from the others that predict it best.
 
 A low-rank model fills the gaps of the others. A ridge regression on the 3x3 neighbourhoods of some of them and the pixels of more
-predicts the date, and a local regression corrects what varies over the scene. One date alone is interpolated from its own clear
-pixels. The edges of clouds are closed afterwards, by the X step that holds the observed pixels (a Poisson fill of the guide's
-gradients).
+predicts the date, and a local regression corrects what varies over the scene. The edges of clouds are closed afterwards, by the X
+step that holds the observed pixels (a Poisson fill of the guide's gradients).
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from . import lowrank, regression, spatial
+from . import lowrank, regression
 from .base import Prediction, Window
 from .choice import REFERENCES, Choice, choose, weights_of
 
@@ -43,11 +42,9 @@ DEVIATION_PIXELS = 10_000
 class DateGuide:
     """What predicts each date. `nearest` (references, weights) has those that share hardly a pixel with another date."""
 
-    factors: lowrank.Factors | None
+    factors: lowrank.Factors
     regressions: dict[int, regression.Regression]
     nearest: dict[int, tuple[tuple[int, ...], tuple[float, ...]]]
-    power: float
-
     width: int
     """How many references `predict` returns: the same for every date, whatever could be learnt of it."""
 
@@ -62,11 +59,6 @@ def fit(windows: Sequence[Window], seen: Sequence[Window], dates: Sequence[int],
         days: when each of the T dates was taken, in days; NaN if unknown.
     """
     total = windows[0].observed.shape[0]
-    if total == 1:
-        hidden = [
-            (w.values[0], w.observed[0], w.observed[0] & ~s.observed[0]) for w, s in zip(windows, seen, strict=True)
-        ]
-        return DateGuide(None, {}, {}, spatial.fit(hidden), 0)
     pixels, clear = _sample(seen)
     factors = lowrank.fit(pixels, clear, RANK)
     regressions, nearest = {}, {}
@@ -77,20 +69,16 @@ def fit(windows: Sequence[Window], seen: Sequence[Window], dates: Sequence[int],
             regressions[date] = _regress(factors, windows, seen, date, choice, landmarks)
         else:
             nearest[date] = _in_time(days, factors.known.tolist(), date)
-    return DateGuide(factors, regressions, nearest, 1.0, min(REFERENCES, total - 1))
+    return DateGuide(factors, regressions, nearest, min(REFERENCES, total - 1))
 
 
 def predict(guide: DateGuide, window: Window, seen: Window, date: int) -> Prediction:
     """Return one date of a window; the context are its references, completed, and where they are clear (K·(B+1), h, w).
 
-    (The local correction does know what the date shows at a pixel, as one of some thousand; one date alone is interpolated, so
-    it agrees with `seen`.)
+    (The local correction does know what the date shows at a pixel, as one of some thousand.)
     """
     values, bands = window.values, window.values.shape[1]
     nothing = values.new_zeros(guide.width * (bands + 1), *values.shape[2:])
-    if guide.factors is None:
-        image = spatial.interpolate(values[date], seen.observed[date], guide.power)
-        return Prediction(image, nothing, seen.observed[date], (), values[:0, 0])
     filled = _without(guide.factors, window, date)
     if date in guide.nearest:
         references, weights = guide.nearest[date]
@@ -113,12 +101,9 @@ def packed(guide: DateGuide) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Return a guide as named tensors and what JSON can hold."""
     tensors = {f"regression.{date}": r.coefficients for date, r in guide.regressions.items()}
     tensors |= {f"landmarks.{date}": r.landmarks for date, r in guide.regressions.items()}
-    if guide.factors is not None:
-        tensors |= {f"factors.{name}": getattr(guide.factors, name) for name in _FACTORS}
+    tensors |= {f"factors.{name}": getattr(guide.factors, name) for name in _FACTORS}
     return tensors, {
-        "power": guide.power,
         "width": guide.width,
-        "factors": guide.factors is not None,
         "references": {date: [list(r.references), list(r.extras)] for date, r in guide.regressions.items()},
         "nearest": {date: [list(part) for part in pair] for date, pair in guide.nearest.items()},
     }
@@ -127,13 +112,12 @@ def packed(guide: DateGuide) -> tuple[dict[str, Tensor], dict[str, Any]]:
 def unpacked(tensors: Mapping[str, Tensor], notes: Mapping[str, Any]) -> DateGuide:
     """Return the guide from what `packed` made of it."""
     return DateGuide(
-        lowrank.Factors(*(tensors[f"factors.{name}"] for name in _FACTORS)) if notes["factors"] else None,
+        lowrank.Factors(*(tensors[f"factors.{name}"] for name in _FACTORS)),
         {
             int(d): regression.Regression(tuple(r), tuple(e), tensors[f"regression.{d}"], tensors[f"landmarks.{d}"])
             for d, (r, e) in notes["references"].items()
         },
         {int(d): (tuple(pair[0]), tuple(pair[1])) for d, pair in notes["nearest"].items()},
-        notes["power"],
         notes["width"],
     )
 

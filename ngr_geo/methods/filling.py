@@ -91,9 +91,6 @@ def fit(
         progress("guide", 2, 2)
         given, steps = moved(tuple(networks), windows[0].values.device), 0
         networks = ()
-        # One date is interpolated from what it is judged by: there is nothing to refine, and nothing else to blend.
-        alone = len(days) == 1 and settings.method == "auto"
-        settings = replace(settings, method="guide") if alone else settings
         second: list[Trial] = []
         if settings.method in ("auto", "ngr"):
             everything, second = second_look(guide, windows, dates, settings)

@@ -116,7 +116,7 @@ class Problem(NamedTuple):
     """One date of one window: `guide`, `values` (B, h, w), what was `seen` (h, w), and the network's `inputs` (C, h, w).
 
     `trusted` (h, w) is what of the seen a fill has to meet, `support` (2, h, w) how far references are clear: see `calibration`;
-    `unseen` (h, w), True where neither this nor another date saw the ground (nowhere where there is one date alone);
+    `unseen` (h, w), True where neither this nor another date saw the ground;
     `references` (k, h, w), what other members are made of.
     """
 

@@ -56,17 +56,21 @@ class Stack:
     @property
     def entries(self) -> tuple[str, ...]:
         """What a row of the record holds."""
-        return ("missing", *records.COMMON, *((*records.BLENDED, "unseen") if len(self.dates) > 1 else ()))
+        return ("missing", *records.COMMON, *records.BLENDED, "unseen")
 
     def fit(self, sample: Sample, progress: Progress | None = None) -> StackModel:
         """Return what there is to learn of the scene.
 
         Raises:
+            InputError: there is one date alone.
             MaskError: no pixel is observed.
         """
         from .filling import fit, standardised
         from .placement import first_that_fits
 
+        if len(self.dates) == 1:
+            msg = "Found one date, from which there is nothing to learn for others:"
+            raise InputError(msg, call="pass a stack of dates.", option="give several dates.")
         values, observed = sample.values, sample.observed
         if not any(o.any() for o in observed):
             msg = "No pixel is observed on any date, expected some clear ones: check the mask (True means cloud) and nodata."
@@ -92,7 +96,7 @@ class Stack:
             "": learnt,
             "one network at a time": partial(learnt, apart=True),
         }
-        if self.settings.method == "guide" or len(self.dates) == 1:
+        if self.settings.method == "guide":
             attempts.pop("one network at a time")
         model, place = first_that_fits(self.settings.where, attempts, learnt)
         model = replace(model, place=place if "," in place else "")
@@ -205,8 +209,7 @@ class Stack:
             some = shares["filled"][index] > 0
             if some:
                 row["method"] = judgement.method if judgement else "paper"
-            if len(self.dates) > 1:
-                row["unseen"] = unseen
+            row["unseen"] = unseen
             if judgement and some:
                 scaled = judgement.scaled(model.deviation[index, :, 0, 0].astype(float))
                 row |= expected.of_judgement(scaled, peak, self.bands)
@@ -234,8 +237,8 @@ def missing_in(observed: Any, take_part: Any) -> Any:
 
 
 def _seen_on_no_date(missing: Any, fill: Any) -> Any:
-    """Return what is filled (time, y, x) though it is `missing` (time, y, x) on all dates; nowhere with one date alone."""
-    return fill.any(axis=1) & missing.all(axis=0) & (len(missing) > 1)
+    """Return what is filled (time, y, x) though it is `missing` (time, y, x) on all dates."""
+    return fill.any(axis=1) & missing.all(axis=0)
 
 
 def _scaling(
@@ -271,7 +274,7 @@ def networks_of(given: Any) -> tuple[Any, ...]:
         return ()
     given = given if isinstance(given, StackModel) else load(given)
     if not given.networks:
-        msg = "Found a prior without networks, as the method guide or one date alone leaves it: expected one with something learnt."
+        msg = "Found a prior without networks, as the method guide leaves it: expected one with something learnt."
         raise InputError(msg, call="Leave prior= out.", option="Leave --prior out.")
     return given.networks
 
