@@ -52,6 +52,15 @@ def tctv(case: Case) -> np.ndarray:
     return _completed(case, _tctv)
 
 
+def of_entries(image: np.ndarray, observed: np.ndarray, method: str) -> np.ndarray:
+    """Return an image (channel, y, x) with the entries that are not `observed` completed by one of `ENTRIES`, as it is scaled."""
+    import torch
+
+    known = torch.from_numpy(observed)
+    found: np.ndarray = ENTRIES[method](torch.where(known, torch.from_numpy(image).double(), 0), known).numpy()
+    return found
+
+
 def _completed(case: Case, method: Callable[[Tensor, Tensor], Tensor]) -> np.ndarray:
     import torch
 
@@ -187,3 +196,7 @@ def _settled(now: Tensor, before: Tensor, residual: Tensor) -> bool:
     import torch
 
     return bool(max(torch.linalg.norm(now - before), torch.linalg.norm(residual)) < TOLERANCE * torch.linalg.norm(now))
+
+
+ENTRIES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {"HaLRTC": _halrtc, "TNN-DCT": _tnn, "t-CTV": _tctv}
+"""What completes a tensor (channel, y, x), 0 where not known, of which any entries are known."""
