@@ -91,8 +91,8 @@ class _Verbs(Shown[Raster]):
     ) -> Raster:
         """Return the raster with its missing pixels filled.
 
-        A single date of eight bands or more is filled as a spectral cube: each missing entry from the other bands of its pixel and
-        from its surroundings.
+        A single date is filled entry by entry, from the bands of a pixel that are observed and from its surroundings; so is a stack
+        of which most gaps lack some bands only, as one cube, unless it is lazy and has no work folder.
 
         Args:
             missing: Boolean, True = missing: a DataArray or array on (time, band, y, x), (time, y, x) or (y, x), or the name of
