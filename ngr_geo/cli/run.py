@@ -156,7 +156,8 @@ def _masking(job: Job) -> dict[str, Any]:
 
 def _prepared(verb: str, job: Job, stack: Files, mask: Any) -> Any:
     """Return the mask as both the plan and the verb take it: read, counted and grown once."""
-    settings.check(settings.Options(**_solving(job)))
+    elsewhere = job.scheduler or job.workers  # where there may be other devices
+    (settings.check if elsewhere else settings.settings_of)(settings.Options(**_solving(job)))
     record.check(stack.raster)
     if verb == "decloud":
         return leaks.clouded(stack.raster, leaks.Masking(mask, **_masking(job)), now=True)

@@ -25,7 +25,7 @@ from running import invoke
 SIZE = 12
 PIXELS = re.compile(r"\d+ x \d+ pixels, ")
 """How the spectral verbs begin to say what they read."""
-STACKED, SPECTRAL = ("decloud", "inpaint", "info"), ("denoise", "destripe", "fill-deadlines")
+STACKED, SPECTRAL = ("decloud", "inpaint", "info"), ("denoise", "destripe", "fill-deadlines", "repair")
 VERBS = (*STACKED, *SPECTRAL)
 DAYS = ("20230815", "20230818", "20230820")
 
@@ -208,7 +208,8 @@ BAD_OPTIONS: dict[str, tuple[list[list[str]], tuple[str, ...]]] = {
         ("fill-deadlines",),
     ),
     "direction": ([["--direction", word] for word in ("up", "")], ("destripe",)),
-    "noise": ([["--noise", "loud"]], ("denoise",)),
+    "noise": ([["--noise", "loud"]], ("denoise", "repair")),
+    "faults": ([["--faults", word] for word in ("clouds", "bad pixels", "", "²", "noise,,x")], ("repair",)),
 }
 
 BAD_OUTPUTS = [

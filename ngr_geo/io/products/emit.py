@@ -57,7 +57,7 @@ def read(paths: Sequence[str], wanted: Wanted, lazy: bool) -> Content:
     if units not in _UNITS[name]:
         msg = f"{path} has {name} in {units!r}, expected one of {', '.join(map(repr, _UNITS[name]))}: look at the file first."
         raise InputError(msg, option=f"Look at it with ncdump -h {path}.")
-    bands, place = _group(path, "sensor_band_parameters", False)[0], _group(path, "location", False)[0]
+    bands, place = (_group(path, group, False)[0].load() for group in ("sensor_band_parameters", "location"))
     cube = root[name].transpose("band", "y", "x")
     cube = cube.assign_coords(band=np.arange(1, cube.sizes["band"] + 1), **_of_bands(bands))
     where = {long: place[short].variable for long, short in (("latitude", "lat"), ("longitude", "lon"))}
