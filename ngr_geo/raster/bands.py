@@ -79,7 +79,7 @@ def observed_bands(observed: Sequence[NDArray[np.bool_]]) -> NDArray[np.bool_]:
 def stack_notes(cube: Cube) -> list[str]:
     """Return what a user should know before the work starts on a stack of dates."""
     notes = []
-    if len(cube.dates) == 1:
+    if len(cube.dates) == 1 and len(cube.bands) < SPECTRAL_BANDS:  # a spectrometer's cube has no other
         notes.append("There is only one date: gaps are filled from the other bands and from their surroundings.")
     layers = [name for name in cube.left_out if name.lower() not in products.PLAIN]
     if layers:
