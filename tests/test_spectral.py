@@ -294,7 +294,7 @@ def test_the_stripes_of_a_real_cube_go_and_its_good_bands_stay(shared_data: Path
 
 @pytest.mark.parametrize("keyword", [{"prior": "x.safetensors"}, {"tune": 3}])
 def test_what_only_stacks_have_is_refused(keyword: dict[str, Any]) -> None:
-    with pytest.raises(InputError, match=f"Found one date of .* leave {next(iter(keyword))}= out"):
+    with pytest.raises(InputError, match=f"filled entry by entry, .* leave {next(iter(keyword))}= out"):
         raster(noisy()).ngr.inpaint(**keyword)
 
 
@@ -354,3 +354,17 @@ def test_the_expected_error_is_of_what_was_kept() -> None:
     assert row["choice"]["guide"] > 0
     with pytest.raises(InputError, match="hides no pixels"):
         raster(seen.astype(np.float32)).ngr.denoise(method="paper", uncertainty=True)
+
+
+def test_nodata_at_the_edge_does_not_change_how_entries_are_filled() -> None:
+    """Pixels that no band shows are filled by another estimator than entries; that is not asked of the entries, too."""
+    clean = raster(clean_cube())
+    missing = np.zeros(clean.shape, bool)
+    missing[10:20, 12:15, 8:12] = True
+    whole = clean.ngr.inpaint(missing, method="guide")
+    cut = clean.copy()
+    cut[:, :, 0] = np.nan
+    with_edge = cut.ngr.inpaint(missing, method="guide")
+    near, far = (np.abs(found - clean).values[missing].mean() for found in (whole, with_edge))
+    assert far < 2 * near + 1e-3
+    assert np.isnan(with_edge.values[:, :, 0]).all()

@@ -119,16 +119,18 @@ def dead_lines(cube: Tensor, observed: Tensor) -> Tensor:
 
 
 def fill(cube: Tensor, observed: Tensor) -> Tensor:
-    """Return a cube (B, h, w) with its gaps filled.
+    """Return a cube (B, h, w) with its gaps filled, of few bands by `images`.
 
-    Of few bands by `images`; else by `through` where most gaps reach through all bands, and by `posterior` where they do not.
+    Else entries of pixels that some band shows are filled by `posterior`, then pixels that none shows, as in dead lines, by
+    `through`.
     """
     if len(cube) < SPECTRAL_BANDS:
         return images.complete(cube, observed)
-    blind = ~observed.any(dim=0)
-    gaps = int((~observed).sum())
-    whole = int(blind.sum()) * len(cube)
-    return (through.fill if 2 * whole > gaps else posterior.complete)(cube, observed)
+    shown = observed.any(dim=0)
+    image = cube if bool((observed == shown).all()) else posterior.complete(cube, observed)
+    if shown.all():
+        return image
+    return torch.where(observed, cube, through.fill(image, shown.expand_as(observed)))
 
 
 def _noise_of(cube: Tensor, observed: Tensor) -> tuple[Kind, Estimate | None]:
