@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: setup demo test lint types format examples benchmark wheel clean
+.PHONY: setup demo test lint types format docs examples benchmark wheel clean
 
 .venv/.stamp: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
@@ -30,6 +30,13 @@ format: setup
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+.venv/.docs: .venv/.stamp
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[docs]'
+	touch $@
+
+docs: .venv/.docs
+	$(BIN)/sphinx-build --quiet -W --keep-going docs docs/_build/html
+
 examples: setup
 	for example in examples/*.py; do echo "$$example"; $(BIN)/python $$example || exit 1; done
 	for example in examples/*.ipynb; do echo "$$example"; \
@@ -42,4 +49,4 @@ wheel: setup
 	$(BIN)/pip wheel --quiet --no-deps --wheel-dir dist .
 
 clean:
-	rm -rf .venv dist ngr_geo_demo benchmark examples_out
+	rm -rf .venv dist ngr_geo_demo benchmark examples_out docs/_build docs/generated

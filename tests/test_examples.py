@@ -15,9 +15,9 @@ NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
 
 def test_each_kind_of_user_has_one() -> None:
     assert [path.name[:2] for path in NOTEBOOKS] == ["01", "02", "03", "04"]
-    readme = (FOLDER.parent / "README.md").read_text(encoding="utf-8")
+    page = (FOLDER.parent / "docs" / "getting-started.md").read_text(encoding="utf-8")
     for path in NOTEBOOKS:
-        assert f"examples/{path.name}" in readme
+        assert f"examples/{path.name}" in page
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)

@@ -1,0 +1,49 @@
+"""The README and the pages of docs/: what they show runs, and what they link to is there."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+HOME = Path(__file__).parent.parent
+PAGES = sorted([*HOME.glob("*.md"), *(HOME / "docs").glob("*.md")])
+
+
+def blocks(path: Path) -> list[str]:
+    """Return the Python of a page."""
+    return re.findall(r"^```python\n(.*?)^```", path.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+
+
+@pytest.mark.parametrize("index", range(3))
+def test_each_snippet_of_the_readme_runs_as_it_stands(index: int) -> None:
+    snippets = blocks(HOME / "README.md")
+    assert len(snippets) == 3
+    exec(snippets[index], {})
+
+
+@pytest.mark.parametrize("name", ["gaps", "getting-started"])
+def test_the_snippets_of_a_page_run_one_after_the_other(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, object] = {}
+    for snippet in blocks(HOME / "docs" / f"{name}.md"):
+        exec(snippet, names)
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
+def test_links_to_files_lead_somewhere(path: Path) -> None:
+    for target in re.findall(r"\]\(([^)#\s]+)", path.read_text(encoding="utf-8")):
+        assert target.startswith("https://") or (path.parent / target).exists(), target
+
+
+def test_every_verb_is_in_the_reference() -> None:
+    from ngr_geo import __all__ as public
+    from ngr_geo.accessor import DataArrayVerbs
+
+    reference = (HOME / "docs" / "api.rst").read_text(encoding="utf-8").split()
+    verbs = [name for name in dir(DataArrayVerbs) if not name.startswith("_")]
+    assert not [name for name in verbs if f"DataArray.ngr.{name}" not in reference]
+    assert not [name for name in public if name not in ("__version__", "masks", "stac") and name not in reference]
