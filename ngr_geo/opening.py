@@ -43,6 +43,12 @@ def open(
 
     Raises:
         InputError: nothing that is known: with the products that are, and what was looked for.
+
+    Examples:
+        >>> import ngr_geo
+        >>> stack = ngr_geo.open(f"{ngr_geo.sample_path()}/S2_*.tif")
+        >>> stack.sizes["time"]
+        5
     """
     from .io import as_raster, read_stack
 

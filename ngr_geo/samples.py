@@ -18,6 +18,10 @@ def sample_path(name: str = "slovenia") -> Path:
 
     Raises:
         InputError: for an unknown name.
+
+    Examples:
+        >>> sorted(path.name for path in sample_path().glob("S2_*.tif"))[0]
+        'S2_33TWM_20230810.tif'
     """
     if name not in NAMES:
         msg = f"Found no sample {name!r}, expected one of {', '.join(NAMES)}: ngr_geo.sample({NAMES[0]!r})."
@@ -29,6 +33,10 @@ def sample(name: str = "slovenia") -> xr.Dataset:
     """Return a sample as a Dataset (time, y, x): B02, B03, B04, B08 (uint16, reflectance = DN·1e-4, nodata 0) and SCL.
 
     Contains modified Copernicus Sentinel data 2023; see NOTICE.txt in `sample_path`.
+
+    Examples:
+        >>> list(sample("slovenia").data_vars)
+        ['B02', 'B03', 'B04', 'B08', 'SCL']
     """
     import rioxarray
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import doctest
 import re
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -47,3 +49,16 @@ def test_every_verb_is_in_the_reference() -> None:
     verbs = [name for name in dir(DataArrayVerbs) if not name.startswith("_")]
     assert not [name for name in verbs if f"DataArray.ngr.{name}" not in reference]
     assert not [name for name in public if name not in ("__version__", "masks", "stac") and name not in reference]
+
+
+@pytest.mark.parametrize("name", ["opening", "raster.masks", "samples"])
+def test_the_examples_of_functions_are_right(name: str) -> None:
+    result = doctest.testmod(import_module(f"ngr_geo.{name}"))
+    assert result.attempted > 0
+    assert result.failed == 0
+
+
+def test_the_examples_of_the_reference_are_right() -> None:
+    result = doctest.testfile(str(HOME / "docs" / "api.rst"), module_relative=False, encoding="utf-8")
+    assert result.attempted > 20
+    assert result.failed == 0

@@ -66,6 +66,11 @@ def find(raster: xr.DataArray | xr.Dataset) -> str:
 
     Raises:
         MaskError: naming what was searched and what there is.
+
+    Examples:
+        >>> import ngr_geo
+        >>> find(ngr_geo.sample())
+        'SCL'
     """
     variables = raster.data_vars if isinstance(raster, xr.Dataset) else {}
     lower = {str(n).lower(): str(n) for n in variables}
@@ -99,6 +104,11 @@ def decode(
 
     Raises:
         MaskError: values that cannot be understood.
+
+    Examples:
+        >>> decode(xr.DataArray([[4, 8], [9, 5]], dims=("y", "x"), name="SCL")).values
+        array([[False,  True],
+               [ True, False]])
     """
     named = mask if kind is None else mask.rename(kind)
     return _decoded(named, _read(named, classes, probability)[0])
@@ -140,6 +150,10 @@ def grow(mask: xr.DataArray, pixels: int, rows: Hashable = "y", columns: Hashabl
 
     Raises:
         MaskError: a negative radius.
+
+    Examples:
+        >>> int(grow(xr.DataArray(np.eye(1, 9, 4, dtype=bool), dims=("y", "x")), 2).sum())
+        5
     """
     if pixels < 0:
         msg = f"Found dilate={pixels}, expected 0 or more pixels."
@@ -348,6 +362,13 @@ def dead_lines(raster: xr.DataArray) -> tuple[xr.DataArray, pd.DataFrame]:
 
     Raises:
         InputError: not a DataArray, or no numbers.
+
+    Examples:
+        >>> cube = xr.DataArray(np.random.default_rng(0).random((3, 40, 40)), dims=("band", "y", "x"))
+        >>> cube[:, :, 17] = 0
+        >>> mask, table = dead_lines(cube)
+        >>> sorted(set(table["index"])), int(mask.sum())
+        ([17], 120)
     """
     if not isinstance(raster, xr.DataArray):
         msg = f"Found {type(raster).__name__}, expected a DataArray (band, y, x): of a Dataset, pass ds.to_dataarray('band')."
