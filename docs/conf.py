@@ -27,7 +27,7 @@ extensions = [
 exclude_patterns = ["_build"]
 templates_path = ["_templates", sphinx_autosummary_accessors.templates_path]
 default_role = "code"
-smartquotes = False
+smartquotes_action = "D"  # dashes; quotes belong to code
 
 myst_enable_extensions = ["colon_fence"]
 myst_heading_anchors = 3

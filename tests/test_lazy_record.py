@@ -40,7 +40,7 @@ def test_the_record_of_a_lazy_result_is_that_of_an_eager_one(stack: xr.Dataset, 
     lazy = stack.chunk(y=24).ngr.decloud(method="guide")
     before = json.loads(lazy.attrs["ngr_dates"])
     assert [row["date"] for row in before] == [row["date"] for row in json.loads(eager.attrs["ngr_dates"])]
-    assert before[2]["expected"]["rmse"]["B04"] is None  # as README reads it, and without a KeyError
+    assert before[2]["expected"]["rmse"]["B04"] is None  # as docs/how-sure.md reads it, and without a KeyError
     assert set(before[0]["in_coordinates"]) <= set(lazy.coords)
     done = lazy.compute()
     for result in (lazy, done):
