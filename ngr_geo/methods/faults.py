@@ -61,7 +61,7 @@ def solve(task: Task, cube: Tensor, observed: Tensor, settings: Settings) -> Ans
         part, seen = cube[active].to(settings.device), observed[active].to(settings.device)
         kind, estimate = (task.kind, None) if task.kind else _noise_of(part, seen)
         if settings.method == "paper":
-            inner = _published(kind, part, seen, settings)
+            inner = _published(kind, task, part, seen, settings)
         else:
             inner = _guided(kind, task, part, seen, estimate, settings)
         image, noise = cube.clone(), torch.full((len(cube),), float("nan"))
@@ -146,10 +146,11 @@ def _noise_of(cube: Tensor, observed: Tensor) -> tuple[Kind, Estimate | None]:
     return ("mixed", None) if share > IMPULSIVE else ("gaussian", estimate)
 
 
-def _published(kind: Kind, cube: Tensor, observed: Tensor, settings: Settings) -> Answer:
+def _published(kind: Kind, task: Task, cube: Tensor, observed: Tensor, settings: Settings) -> Answer:
     """Return what the published algorithm makes of a cube; stripes are to it a kind of mixed noise."""
     case: Case = "inpaint" if kind == "gaps" else "gaussian" if kind == "gaussian" else "mixed"
-    published = solve_as_published(cube[None].cpu().numpy(), observed[None].cpu().numpy(), settings, case)
+    arrays = cube[None].cpu().numpy(), observed[None].cpu().numpy()
+    published = solve_as_published(*arrays, settings, case, clouds=task.verb == "decloud")
     image = torch.from_numpy(published[0])
     noise = torch.full((len(cube),), float("nan"))
     return Answer(image, noise, torch.zeros_like(cube), unjudged("paper", len(cube)))

@@ -251,13 +251,13 @@ def entries_of(model: StackModel, values: NDArray[Any], observed: NDArray[np.boo
 
 
 def solve_as_published(
-    values: np.ndarray, observed: np.ndarray, settings: Settings, task: Case = "inpaint"
+    values: np.ndarray, observed: np.ndarray, settings: Settings, task: Case = "inpaint", clouds: bool = True
 ) -> np.ndarray:
     """Return a window (T, B, h, w), scaled to [0, 1] and 0 where not `observed`, restored by the published algorithm.
 
     All dates and bands are the channels of one cube. `settings.steps` shortens the paper's 15 000, or 4 000 for noise. No input
-    noise for gaps, as in the paper's cloud removal. The result is the last image, for noise the exponential average: the
-    published numbers took the best one by the ground truth.
+    noise where the gaps are `clouds`, as in the paper. The result is the last image, for noise the exponential average from the
+    first output on: the published numbers took the best one by the ground truth.
     """
     settings = settings.placed()
     shape = values.shape
@@ -267,11 +267,11 @@ def solve_as_published(
         case = published(task, observation, seen, settings.seed)
         network = paper_network(len(observation), case.upsampling, settings.seed).to(settings.device)
         start = 0.1 * uniform(observation, settings.seed)[None]
-        loop = replace(case.settings, input_noise=0.0) if task == "inpaint" else case.settings
+        loop = replace(case.settings, input_noise=0.0) if task == "inpaint" and clouds else case.settings
         last = settings.steps or case.steps
         image = case.start.image
         for state in iterate(observation, network, start, case.fidelity, loop, start=case.start):
-            image = torch.lerp(state.image, image, case.average) if state.step else state.image
+            image = torch.lerp(state.image, image, case.average) if state.step > 1 else state.image
             if state.step == last:
                 break
         if task == "inpaint":
