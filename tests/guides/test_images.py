@@ -45,7 +45,7 @@ def test_what_is_observed_comes_back(bands: int, height: int, width: int, share:
     found = images.complete(torch.where(observed, cube, 0), observed)
     assert torch.equal(found[observed], cube[observed])
     assert found.isfinite().all()
-    if observed.any():
+    if observed.flatten(1).any(1).all():  # a band without any value takes no part in what the verbs fill
         low, high = cube[observed].min(), cube[observed].max()
         assert found.min() > low - 3 * (high - low) - 1
         assert found.max() < high + 3 * (high - low) + 1

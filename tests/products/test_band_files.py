@@ -99,15 +99,15 @@ def test_folders_of_both_sensors_go_by_what_bands_measure(tmp_path: Path) -> Non
 
 def test_what_is_not_known_is_an_error_that_lists_what_is(tmp_path: Path) -> None:
     write(tmp_path / "folder" / "something.tif", np.ones((SIDE, SIDE), np.uint8))
-    with pytest.raises(InputError, match=r"Looked for: hls .*landsat"):
+    with pytest.raises(InputError, match=r"known \(hls, landsat, .*product='hls'"):
         ngr_geo.open(tmp_path / "folder")
-    with pytest.raises(InputError, match="does not look like HLS"):
+    with pytest.raises(InputError, match=r"does not look like HLS .*looked for a folder"):
         ngr_geo.open(tmp_path / "folder", product="hls")
     with pytest.raises(InputError, match="expected one of hls, landsat"):
         ngr_geo.open(tmp_path / "folder", product="modis")
     done = invoke("inpaint", tmp_path / "folder", "-o", tmp_path / "out.tif")
     assert done.exit_code == 2
-    assert "Looked for: hls" in done.output
+    assert "--product hls" in done.output
 
 
 def test_plain_rasters_open_as_they_always_did(tmp_path: Path) -> None:

@@ -64,6 +64,11 @@ def _check_folders(paths: Sequence[str]) -> None:
 
     for path in paths:
         if os.path.isdir(path) and not is_zarr(path):
-            lines = "; ".join(f"{reader.name} ({reader.about}): {reader.looked_for}" for reader in READERS)
-            found = f"{path} is a folder, and neither a Zarr store nor a product that is known. Looked for: {lines}."
-            raise InputError(found, call=f"Give the rasters in it, for example '{path.rstrip('/')}/*.tif'.")
+            names = ", ".join(reader.name for reader in READERS)
+            found = f"{path} is a folder, and neither a Zarr store nor a product that is known ({names})."
+            inside = f"Give the rasters in it, for example '{path.rstrip('/')}/*.tif', or"
+            raise InputError(
+                found,
+                call=f"{inside} product='hls', for example, to read what such a product is looked for by.",
+                option=f"{inside} --product hls, for example, to read what such a product is looked for by.",
+            )
