@@ -11,16 +11,17 @@ from typing import Any, NamedTuple
 
 import dask
 import numpy as np
+from numpy.typing import NDArray
 
 from .raster.cube import Cube, regions
 from .settings import settings_of
 from .tiling import tiles
-from .tiling.tiles import Region, Tile
+from .tiling.tiles import Tile
 
 TRIED = 128
 """Side of the window that is tried, pixels. What is learnt of a date beyond its guide takes the same for all larger ones."""
-TRIED_ENTRIES, TRIAL = 64, 96
-"""Side of the window that is tried where gaps are filled entry by entry, and of that on which such a tile is judged."""
+TRIED_ENTRIES = 64
+"""Side of the window that is tried where gaps are filled entry by entry."""
 STEPS = 3
 """Steps of training that are tried."""
 STARTING, WRITING = 1.5, 3e-8
@@ -114,13 +115,11 @@ def _entry_by_entry(job: Job, options: Any) -> float:
     import torch
 
     from .methods.base import Part, Sample
-    from .methods.faults import fill as filled
+    from .methods.faults import filler
     from .methods.spectra import Spectra
-    from .methods.spectral import Task
+    from .methods.spectral import TRIAL_SIZE, Task
 
-    here = _window(job.cube.shape[-2:], TRIED_ENTRIES)
-    values, seen, fill = dask.compute(*(a[(..., *here)] for a in (job.cube.values, job.observed, job.gaps)))
-    seen, fill = np.array(np.broadcast_to(seen, values.shape)), np.array(np.broadcast_to(fill, values.shape))
+    values, seen, fill = _window(job, TRIED_ENTRIES)
     if not seen.any():
         return 0.0
     rows, columns = values.shape[-2:]
@@ -142,8 +141,9 @@ def _entry_by_entry(job: Job, options: Any) -> float:
         known = seen.reshape(-1, rows, columns)
         use = known.any(axis=(1, 2))
         cube = np.where(known, values.reshape(known.shape) / scale, 0)[use].astype(np.float32)
-        _, once = _timed(lambda: filled(torch.from_numpy(cube), torch.from_numpy(known[use])))
-    judged = min(TRIAL**2, job.cube.shape[-2] * job.cube.shape[-1]) / (rows * columns)
+        gaps = torch.from_numpy(cube), torch.from_numpy(known[use])
+        _, once = _timed(lambda: filler(*gaps)(*gaps))
+    judged = min(TRIAL_SIZE**2, job.cube.shape[-2] * job.cube.shape[-1]) / (rows * columns)
     area = float(np.mean([(t.row.stop - t.row.start) * (t.column.stop - t.column.start) for t in job.pieces]))
     each = max(whole - once, 0.0) * max(judged, 1.0) + once * area / (rows * columns)
     return job.busy * each / min(max(1, os.cpu_count() or 1), job.busy)
@@ -155,9 +155,7 @@ def _tried(job: Job, options: Any) -> Tried | None:
     from .methods.base import Part, Sample
     from .methods.stacks import Stack
 
-    here = _window(job.cube.shape[-2:])
-    values, seen, fill = dask.compute(*(a[(..., *here)] for a in (job.cube.values, job.observed, job.gaps)))
-    seen, fill = np.array(np.broadcast_to(seen, values.shape)), np.array(np.broadcast_to(fill, values.shape))
+    values, seen, fill = _window(job, TRIED)
     if not seen.any():
         return None
     shares = fill.any(axis=1).mean((1, 2))[list(job.targets)]
@@ -227,10 +225,14 @@ def _step(cube: Cube) -> float:
         return _timed(lambda: [next(steps) for _ in range(STEPS)])[1] / STEPS
 
 
-def _window(shape: tuple[int, int], side: int = TRIED) -> Region:
-    """Return a window in the middle."""
-    rows, columns = (slice(max((n - side) // 2, 0), max((n - side) // 2, 0) + min(n, side)) for n in shape)
-    return rows, columns
+def _window(job: Job, side: int) -> tuple[NDArray[Any], NDArray[np.bool_], NDArray[np.bool_]]:
+    """Return the values of a window in the middle, what of them is observed, and what is to be filled, (time, band, h, w)."""
+    rows, columns = (
+        slice(max((n - side) // 2, 0), max((n - side) // 2, 0) + min(n, side)) for n in job.cube.shape[-2:]
+    )
+    scene = job.cube.values, job.observed, job.gaps
+    values, seen, fill = dask.compute(*(part[..., rows, columns] for part in scene))
+    return values, np.array(np.broadcast_to(seen, values.shape)), np.array(np.broadcast_to(fill, values.shape))
 
 
 def _timed(work: Callable[[], Any]) -> tuple[Any, float]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -9,21 +11,34 @@ from torch.nn import functional
 from .covariance import precise
 
 
+def best_window(
+    shape: tuple[int, ...], size: int, step: int, score: Callable[[slice, slice], float]
+) -> tuple[slice, slice]:
+    """Return the window of at most `size` x `size` pixels of a shape (h, w) with the highest score, the first of several.
+
+    Of the windows that begin at multiples of a step.
+    """
+    height, width = shape
+    windows = [
+        (slice(top, min(top + size, height)), slice(left, min(left + size, width)))
+        for top in range(0, max(height - size, 0) + 1, step)
+        for left in range(0, max(width - size, 0) + 1, step)
+    ]
+    return max(windows, key=lambda window: score(*window))
+
+
 def busiest(where: Tensor, size: int) -> tuple[slice, slice]:
     """Return the window of at most `size` x `size` pixels with most entries (B, h, w) or pixels (1, h, w).
 
     Of the windows that begin at multiples of half of their size.
     """
-    height, width = where.shape[1:]
     count = functional.pad(where.sum(0).cumsum(0).cumsum(1), (1, 0, 1, 0)).cpu()
-    best, found = -1, (slice(0, size), slice(0, size))
-    for top in range(0, max(height - size, 0) + 1, size // 2):
-        for left in range(0, max(width - size, 0) + 1, size // 2):
-            bottom, right = min(top + size, height), min(left + size, width)
-            total = int(count[bottom, right] - count[top, right] - count[bottom, left] + count[top, left])
-            if total > best:
-                best, found = total, (slice(top, bottom), slice(left, right))
-    return found
+
+    def total(rows: slice, columns: slice) -> int:
+        corners = count[[rows.start, rows.stop]][:, [columns.start, columns.stop]]
+        return int(corners[1, 1] - corners[0, 1] - corners[1, 0] + corners[0, 0])
+
+    return best_window(where.shape[1:], size, size // 2, total)
 
 
 def share(cube: Tensor, hidden: Tensor, guide: Tensor, image: Tensor, usual: float, doubt: float) -> Tensor:

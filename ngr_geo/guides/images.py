@@ -21,6 +21,7 @@ from torch.nn import functional
 
 from ..solver import Neumann, conjugate_gradients, gaps_of
 from . import patches
+from .hidden import best_window
 from .shrinkage import cosines
 
 POWERS, RIDGES = (0.6, 0.8, 1.0, 1.5, 2.0), (0.03, 0.3)
@@ -31,8 +32,8 @@ SHIFT = 2.0**-14
 """Added to the eigenvalues of L: an image without any observed entry is its mean."""
 TOLERANCE, MOST_STEPS = 5e-3, 120
 """Of the smoothest image, in standard deviations."""
-TRIAL = 128
-"""Side of the window that is chosen on."""
+TRIAL, BETWEEN = 128, 16
+"""Side of the window that is chosen on, and how far apart the windows are that are looked at for it."""
 SHARE = 0.05
 """Share of the observed entries that is hidden where they are scattered; moved gaps hide up to `MOST_HIDDEN` of them."""
 MOST_HIDDEN = 0.25
@@ -313,16 +314,13 @@ def _shrunk(image: Tensor, places: Tensor, threshold: float) -> tuple[Tensor, Te
 
 def _busiest(observed: Tensor) -> tuple[slice, slice]:
     """Return the window, at most `TRIAL` wide, where most entries are observed beside most that are missing."""
-    height, width = observed.shape[1:]
-    best, window = -1.0, (slice(0, height), slice(0, width))
     share = observed.float().mean(0).cpu()
-    for top in range(0, max(height - TRIAL, 0) + 1, 16):
-        for left in range(0, max(width - TRIAL, 0) + 1, 16):
-            here = slice(top, min(top + TRIAL, height)), slice(left, min(left + TRIAL, width))
-            seen = float(share[here].mean())
-            if seen * (1 - seen) > best:
-                best, window = seen * (1 - seen), here
-    return window
+
+    def score(rows: slice, columns: slice) -> float:
+        seen = float(share[rows, columns].mean())
+        return seen * (1 - seen)
+
+    return best_window(share.shape, TRIAL, BETWEEN, score)
 
 
 def _hidden(observed: Tensor) -> Tensor:

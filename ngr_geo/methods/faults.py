@@ -75,10 +75,7 @@ def _guided(
     kind: Kind, task: Task, cube: Tensor, observed: Tensor, estimate: Estimate | None, settings: Settings
 ) -> Answer:
     """Return the guide, which may be known already, or what NGR makes of it where that meets hidden data better."""
-    guide = _guide(kind, task)
-    if kind == "gaps" and len(cube) < SPECTRAL_BANDS:  # chosen once, not for each trial
-        chosen = images.choose(cube, observed)
-        guide = partial(_filled, fill=partial(images.complete, chosen=chosen))
+    guide = _gap_guide(cube, observed) if kind == "gaps" else _guide(kind, task)
     estimate = estimate or guide(cube, observed)
     refine = refine_gaps if kind == "gaps" else refine_noise
     refined = refine(kind, guide, cube, observed, estimate, settings)
@@ -89,7 +86,7 @@ def _guided(
 
 
 def _guide(kind: Kind, task: Task) -> CubeGuide:
-    """Return the guide of a kind of fault."""
+    """Return the guide of a kind of fault, but gaps."""
 
     def gaussian(cube: Tensor, observed: Tensor) -> Estimate:
         found = subspace.denoise(cube, observed)
@@ -104,13 +101,17 @@ def _guide(kind: Kind, task: Task) -> CubeGuide:
         axis = -1 if found.direction == "rows" else -2
         return Estimate(found.image, cube, cube.new_zeros(len(cube)), axis)
 
-    gaps: CubeGuide = partial(_filled, fill=fill)
-    return {"gaussian": gaussian, "mixed": impulses, "stripes": striped, "gaps": gaps}[kind]
+    return {"gaussian": gaussian, "mixed": impulses, "stripes": striped}[kind]
 
 
-def _filled(cube: Tensor, observed: Tensor, fill: Callable[[Tensor, Tensor], Tensor]) -> Estimate:
-    """Return what fills gaps as an estimate."""
-    return Estimate(fill(cube, observed), cube, cube.new_zeros(len(cube)))
+def _gap_guide(cube: Tensor, observed: Tensor) -> CubeGuide:
+    """Return the guide of gaps like those of a cube."""
+    filled = filler(cube, observed)
+
+    def gaps(cube: Tensor, observed: Tensor) -> Estimate:
+        return Estimate(filled(cube, observed), cube, cube.new_zeros(len(cube)))
+
+    return gaps
 
 
 def dead_lines(cube: Tensor, observed: Tensor) -> Tensor:
@@ -118,14 +119,18 @@ def dead_lines(cube: Tensor, observed: Tensor) -> Tensor:
     return torch.from_numpy(deadlines.find(cube.cpu().numpy(), observed.cpu().numpy()).mask).to(cube.device)
 
 
-def fill(cube: Tensor, observed: Tensor) -> Tensor:
-    """Return a cube (B, h, w) with its gaps filled, of few bands by `images`.
-
-    Else entries of pixels that some band shows are filled by `posterior`, then pixels that none shows, as in dead lines, by
-    `through`.
-    """
+def filler(cube: Tensor, observed: Tensor) -> Callable[[Tensor, Tensor], Tensor]:
+    """Return what fills gaps like those of a cube: where it has few bands `images`, with what is chosen for it."""
     if len(cube) < SPECTRAL_BANDS:
-        return images.complete(cube, observed)
+        return partial(images.complete, chosen=images.choose(cube, observed))
+    return _filled
+
+
+def _filled(cube: Tensor, observed: Tensor) -> Tensor:
+    """Return a cube (B, h, w) of many bands with its gaps filled.
+
+    Entries of pixels that some band shows are filled by `posterior`, then pixels that none shows, as in dead lines, by `through`.
+    """
     shown = observed.any(dim=0)
     image = cube if bool((observed == shown).all()) else posterior.complete(cube, observed)
     if shown.all():

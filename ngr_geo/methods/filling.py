@@ -217,11 +217,11 @@ def _computed(
     model: StackModel, window: Inputs, dates: Sequence[int], settings: Settings, device: str, together: int
 ) -> NDArray[np.float32]:
     """Return the layers (layer, T, B, h, w) of a window computed on a device, so many dates at once: see `filled`."""
-    there = standardised(model, window.values, window.observed, device)
+    entries = entries_of(model, window.values, window.observed, device)
     seen = window.observed[list(dates)]
     partial = bool((seen.any(axis=1) & ~seen.all(axis=1)).any())
-    entries = entries_of(model, window.values, window.observed, device) if partial else None
-    values, deviation = solve(model.on(device), there, dates, settings, together, entries)
+    there = whole_pixels(entries)
+    values, deviation = solve(model.on(device), there, dates, settings, together, entries if partial else None)
     unit, center = uploaded(model.deviation, device), uploaded(model.center, device)
     found = torch.stack([values * unit + center, deviation * unit][: 1 + settings.uncertainty])
     layers = np.zeros(found.shape, np.float32)
@@ -230,13 +230,14 @@ def _computed(
 
 
 def standardised(model: StackModel, values: NDArray[Any], observed: NDArray[np.bool_], device: str) -> Window:
-    """Return a window (T, B, h, w) standardised on a device.
+    """Return a window (T, B, h, w) standardised on a device: see `whole_pixels`."""
+    return whole_pixels(entries_of(model, values, observed, device))
 
-    A pixel with a band missing is a gap of its whole date, until `corrected` by its other bands.
-    """
-    entries = entries_of(model, values, observed, device)
+
+def whole_pixels(entries: Entries) -> Window:
+    """Return a window in which a pixel with a band missing is a gap of its whole date, until `corrected` by its other bands."""
     known = entries.observed.all(1)
-    return Window(entries.values.masked_fill_(~known[:, None], 0), known)
+    return Window(entries.values.masked_fill(~known[:, None], 0), known)
 
 
 def entries_of(model: StackModel, values: NDArray[Any], observed: NDArray[np.bool_], device: str) -> Entries:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from ..guides.covariance import precise, principal
+from ..guides.hidden import best_window
 from . import judge
 from .problem import Judgement
 
@@ -147,13 +148,5 @@ def standard_of(maps: Tensor) -> Tensor:
 
 def busiest_of(observed: Tensor, size: int) -> tuple[slice, slice]:
     """Return the window of at most `size` with most pixels that are partly observed, else with most observed ones."""
-    height, width = observed.shape[1:]
     some = observed.any(0).float().cpu()
-    best, window = -1.0, (slice(0, height), slice(0, width))
-    for top in range(0, max(height - size, 0) + 1, 16):
-        for left in range(0, max(width - size, 0) + 1, 16):
-            here = slice(top, min(top + size, height)), slice(left, min(left + size, width))
-            count = float(some[here].sum())
-            if count > best:
-                best, window = count, here
-    return window
+    return best_window(some.shape, size, 16, lambda rows, columns: float(some[rows, columns].sum()))

@@ -84,6 +84,18 @@ def listed(path: str, depth: int = 1) -> list[str]:
     return []
 
 
+def only(paths: Sequence[str], what: str) -> str:
+    """Return the only path there is.
+
+    Raises:
+        InputError: there are several, `what` they are and why they do not go together.
+    """
+    if len(paths) > 1:
+        msg = f"Found {len(paths)} {what} expected one a run."
+        raise InputError(msg)
+    return paths[0]
+
+
 def text_of(path: str) -> bytes:
     """Return the bytes of a small file, also of one that `listed` found in a zip archive."""
     if path.startswith("/vsizip/"):

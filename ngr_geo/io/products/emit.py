@@ -17,7 +17,7 @@ import xarray as xr
 from ...errors import InputError, warn
 from ..gather import Wanted
 from ..rasters import LARGE
-from .base import BAD_PIXELS, Content, Reader, timed
+from .base import BAD_PIXELS, Content, Reader, only, timed
 
 _CUBES = ("reflectance", "radiance")
 _UNITS = {"reflectance": ("unitless", "1", ""), "radiance": ("uW/cm^2/SR/nm", "uW/cm^2/sr/nm")}
@@ -47,10 +47,7 @@ def read(paths: Sequence[str], wanted: Wanted, lazy: bool) -> Content:
     Raises:
         InputError: several files, or a unit that is not known.
     """
-    path = paths[0]
-    if len(paths) > 1:
-        msg = f"Found {len(paths)} granules of EMIT, whose swaths share no grid; expected one a run."
-        raise InputError(msg)
+    path = only(paths, "granules of EMIT, whose swaths share no grid;")
     root, lazy = _group(path, None, lazy)
     name = next(name for name in _CUBES if name in root)
     units = str(root[name].attrs.get("units", root[name].attrs.get("unit", "")))

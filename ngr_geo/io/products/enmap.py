@@ -22,7 +22,7 @@ from ...errors import InputError, warn
 from .. import rasters
 from ..gather import Wanted
 from ..rasterfile import Header, read_header, read_window
-from .base import BAD_PIXELS, Content, Reader, fitting, listed, text_of
+from .base import BAD_PIXELS, Content, Reader, fitting, listed, only, text_of
 
 _SCENE = r"ENMAP\d\d-____L(?P<level>1B|1C|2A)-.+-"
 _IMAGE = _SCENE + r"SPECTRAL_IMAGE(?P<part>_VNIR|_SWIR)?\.(?:TIFF?|GEOTIFF|BSQ|BIL|BIP|JP2)$"
@@ -47,10 +47,7 @@ def read(paths: Sequence[str], wanted: Wanted, lazy: bool) -> Content:
     Raises:
         InputError: several scenes, two images to choose from, or metadata that do not fit the image.
     """
-    path = paths[0]
-    if len(paths) > 1:
-        msg = f"Found {len(paths)} scenes of EnMAP, expected one a run."
-        raise InputError(msg)
+    path = only(paths, "scenes of EnMAP,")
     inside = os.path.isdir(path) or path.lower().endswith(".zip")
     files = listed(path) if inside else listed(os.path.dirname(path) or ".", 0)
     image = path if re.match(_IMAGE, os.path.basename(path), re.IGNORECASE) else _image(path, fitting(files, _IMAGE))

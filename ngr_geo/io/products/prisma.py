@@ -19,7 +19,7 @@ from affine import Affine
 from ...errors import InputError
 from ..gather import Wanted
 from ..rasters import LARGE
-from .base import BAD_PIXELS, Content, Reader, needed, timed
+from .base import BAD_PIXELS, Content, Reader, needed, only, timed
 
 _KINDS = {"1": "radiance", "2B": "radiance", "2C": "reflectance", "2D": "reflectance"}
 _UNITS = {"radiance": "W/m^2/sr/um", "reflectance": "1"}
@@ -76,10 +76,7 @@ def read(paths: Sequence[str], wanted: Wanted, lazy: bool) -> Content:
     Raises:
         InputError: several files, or what the file does not say.
     """
-    path = paths[0]
-    if len(paths) > 1:
-        msg = f"Found {len(paths)} files of PRISMA, whose swaths share no grid; expected one a run."
-        raise InputError(msg)
+    path = only(paths, "files of PRISMA, whose swaths share no grid;")
     with needed("h5py", path).File(path) as file:
         level = _text(file.attrs.get("Processing_Level", ""))
         if level not in _KINDS:
