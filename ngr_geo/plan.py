@@ -75,11 +75,11 @@ def plan(
     if not clear.any():
         raise gaps_of.nothing_clear(cube)
     notes += bands_of.left_out_notes([cube.bands[b] for b in np.flatnonzero(~take_part)])
-    blind = [cube.dates[d] for d in targets if missing[d] == 1]
+    together = len(cube.dates) == 1 or (isinstance(found, Gaps) and found.together)
+    blind = [cube.dates[d] for d in targets if missing[d] == 1 and not together]
     notes += [f"{day} has no clear pixel at all: it can only be interpolated in time." for day in blind]
     seconds = float("nan")
     if begun is not None:
-        together = len(cube.dates) == 1 or (isinstance(found, Gaps) and found.together)
         wanted = [t for t in targets if missing[t] > 0]
         job = timing.Job(cube, cube.valid & ~gap, gap, wanted, pieces, int(busy.sum()), together)
         seconds = timing.seconds(job, chosen, time.perf_counter() - begun)

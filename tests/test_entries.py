@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 import xarray as xr
+from running import invoke
 
 import ngr_geo
 from ngr_geo.methods.partial import Entries, corrected
@@ -104,6 +106,23 @@ def test_the_correction_is_the_conditional_mean() -> None:
     assert (deviation[:2, :20] == 0).all()
     left = float((covariance[2, 2] - gain @ covariance[:2, 2]) / covariance[2, 2]) ** 0.5
     assert float(deviation[2, 5, 5]) == pytest.approx(left, rel=0.05)
+
+
+def test_the_command_line_fills_a_cube_of_which_every_pixel_lacks_some_band(tmp_path: Path) -> None:
+    """Eight bands of two dates as one cube, 80 % of the entries missing: as in Python."""
+    truth = (
+        clean([1, 2], 48)
+        .stack(layer=("time", "band"))
+        .transpose("layer", "y", "x")
+        .drop_vars(["layer", "time", "band"])
+    )
+    seen = truth.rename(layer="band").where(np.random.default_rng(4).random(truth.shape) > 0.8)
+    assert not seen.notnull().all("band").any()
+    seen.rio.write_crs(32633).rio.write_nodata(np.nan).rio.to_raster(tmp_path / "cube.tif")
+    done = invoke("inpaint", tmp_path / "cube.tif", "-o", tmp_path / "out.tif", "--method", "guide")
+    assert done.exit_code == 0, done.output
+    in_python = xr.open_dataarray(tmp_path / "cube.tif", engine="rasterio").ngr.inpaint(method="guide")
+    np.testing.assert_array_equal(xr.open_dataarray(tmp_path / "out.tif", engine="rasterio").values, in_python.values)
 
 
 def test_eager_and_in_a_work_folder_are_the_same(tmp_path: object) -> None:

@@ -174,7 +174,7 @@ def _announce(verb: str, plan: Plan, stack: Files, console: Console) -> None:
     for warning in plan.warnings:
         console.warn(warning)
     what = "cloud or nodata" if verb == "decloud" else "missing"
-    if min(plan.missing) >= 1.0:
+    if verb == "decloud" and min(plan.missing) >= 1.0:  # entries can be filled where each pixel lacks some band
         msg = (
             f"Every pixel of every date is {what} ({counted(len(plan.missing), 'date')}), so there is nothing to learn from. "
             "Add clearer dates, or choose the classes that count as cloud with --classes and --dilate."
