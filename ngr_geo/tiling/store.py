@@ -25,6 +25,9 @@ from ..errors import InputError, OutputError
 READ = ("values", "observed", "gaps", "inside")
 """What a tile is solved from, in the order in which its arrays come."""
 LABEL, NOTES = "label", "notes"
+PARSES = 9
+"""How often an array's header is read before an error of Python's own parser is believed: Python 3.11 loses count, rarely, where
+several threads parse at once (https://github.com/python/cpython/issues/106905), and NumPy parses each header."""
 AGAIN = "Run the same again, and this tile is solved again; or start over with"
 
 
@@ -80,8 +83,12 @@ class Record(Mapping[str, NDArray[Any]]):
 
     def _read(self, name: str) -> NDArray[Any]:
         with _refusing(self.path):
-            values: NDArray[Any] = self._file[name]
-            return values
+            for _ in range(PARSES - 1):
+                try:
+                    return self._file[name]
+                except SystemError:  # Python's, not the file's: see `PARSES`
+                    continue
+            return self._file[name]
 
 
 class Stored(NamedTuple):
