@@ -115,7 +115,7 @@ def _entry_by_entry(job: Job, options: Any) -> float:
     import torch
 
     from .methods.base import Part, Sample
-    from .methods.faults import filler
+    from .methods.faults import fill_gaps
     from .methods.spectra import Spectra
     from .methods.spectral import TRIAL_SIZE, Task
 
@@ -142,7 +142,7 @@ def _entry_by_entry(job: Job, options: Any) -> float:
         use = known.any(axis=(1, 2))
         cube = np.where(known, values.reshape(known.shape) / scale, 0)[use].astype(np.float32)
         gaps = torch.from_numpy(cube), torch.from_numpy(known[use])
-        _, once = _timed(lambda: filler(*gaps)(*gaps))
+        _, once = _timed(lambda: fill_gaps(*gaps))
     judged = min(TRIAL_SIZE**2, job.cube.shape[-2] * job.cube.shape[-1]) / (rows * columns)
     area = float(np.mean([(t.row.stop - t.row.start) * (t.column.stop - t.column.start) for t in job.pieces]))
     each = max(whole - once, 0.0) * max(judged, 1.0) + once * area / (rows * columns)

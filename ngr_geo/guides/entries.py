@@ -35,22 +35,38 @@ BLOCK = 2**18
 """Numbers of pixels' matrices that are inverted together."""
 
 
+class Factors(NamedTuple):
+    """How many spectra there are, and how strongly neighbours are coupled."""
+
+    rank: int
+    coupling: float
+
+
 class Completed(NamedTuple):
-    """A cube filled (B, h, w), and the same `without` its `hidden` entries (B, h, w), or None where it was interpolated."""
+    """A cube filled (B, h, w), and the same `without` its `hidden` entries (B, h, w); and by which factors.
+
+    Where it was interpolated there are no factors, and nothing without hidden entries; nor is this where factors were given.
+    """
 
     image: Tensor
     without: Tensor | None
     hidden: Tensor
+    factors: Factors | None
 
 
-def complete(cube: Tensor, observed: Tensor, seed: int = 0) -> Completed:
-    """Return a cube (B, h, w) with what is not `observed` (B, h, w) filled; the rest as it was. The range is about 1."""
+def complete(cube: Tensor, observed: Tensor, seed: int = 0, chosen: Factors | None = None) -> Completed:
+    """Return a cube (B, h, w) with what is not `observed` (B, h, w) filled; the rest as it was. The range is about 1.
+
+    How many factors, and how smooth, is chosen on hidden entries, unless it is given.
+    """
     bands = len(cube)
+    if chosen is not None:
+        return Completed(_by_factors(cube, observed, chosen), None, torch.zeros_like(observed), chosen)
     draw = torch.rand(observed.shape, generator=torch.Generator().manual_seed(seed)).to(cube.device)
     used = observed & (draw > HIDDEN)
     hidden = observed & ~used
     if bands < 2 or min(cube.shape[1:]) < 2 or int(used.sum()) < 20 * bands or not used.flatten(1).any(1).all():
-        return Completed(interpolate(cube, observed), None, hidden)
+        return Completed(interpolate(cube, observed), None, hidden, None)
     seen = used.to(cube)
     known, share = cube * seen, box_sum(seen, BOX).clamp(min=1)
     # Rank: grow it with some entries hidden, keep what predicts them best.
@@ -83,7 +99,22 @@ def complete(cube: Tensor, observed: Tensor, seed: int = 0) -> Completed:
     known = cube * seen
     for _ in range(LAST):
         spectra, maps = _sweep(known, seen, spectra, maps, coupling)
-    return Completed(torch.where(observed, cube, _image(spectra, maps)), without, hidden)
+    factors = Factors(spectra.shape[1], coupling)
+    return Completed(torch.where(observed, cube, _image(spectra, maps)), without, hidden, factors)
+
+
+def _by_factors(cube: Tensor, observed: Tensor, chosen: Factors) -> Tensor:
+    """Return a cube (B, h, w) with what is not `observed` (B, h, w) filled by factors of which all is known but themselves."""
+    seen = observed.to(cube)
+    known, share = cube * seen, box_sum(seen, BOX).clamp(min=1)
+    spectra, maps = _first(known, seen)
+    for rank in range(1, chosen.rank + 1):
+        if rank > 1:
+            spectra, maps = _grown(known, seen, share, spectra, maps)
+        spectra, maps = _sweep(known, seen, spectra, maps, START)
+    for _ in range(LAST):
+        spectra, maps = _sweep(known, seen, spectra, maps, chosen.coupling)
+    return torch.where(observed, cube, _image(spectra, maps))
 
 
 def _image(spectra: Tensor, maps: Tensor) -> Tensor:

@@ -77,19 +77,36 @@ class Choice:
     followed: Tensor
 
 
-def complete(cube: Tensor, observed: Tensor, seed: int = 0) -> Tensor:
-    """Return a cube (B, h, w) with what is not `observed` (B, h, w) filled; the rest as it was. The range is about 1."""
+class Chosen(NamedTuple):
+    """What was chosen for the guide, and for the posterior; None where there was too little to choose by."""
+
+    factors: entries.Factors | None
+    choice: Choice | None
+
+
+def complete(
+    cube: Tensor, observed: Tensor, seed: int = 0, chosen: Chosen | None = None
+) -> tuple[Tensor, Chosen | None]:
+    """Return a cube (B, h, w) with what is not `observed` (B, h, w) filled; the rest as it was; and how. The range is about 1.
+
+    How that is done is chosen on hidden entries, unless it is given, as for other gaps of the same cube.
+    """
     gaps = ~observed.all(0)
     if not gaps.any():
-        return cube
-    begun = entries.complete(cube, observed, seed)
+        return cube, chosen
+    factors, choice = chosen or Chosen(None, None)
+    begun = entries.complete(cube, observed, seed, factors)
     here = _around(gaps)
     used, hidden = (a[:, *here] for a in (observed & ~begun.hidden, begun.hidden))
-    if begun.without is None or min(gaps[here].shape) < SIDE or not used.flatten(1).any(1).all():
-        return begun.image
-    image = begun.image.clone()
-    image[:, *here] = _moved(cube[:, *here], used, hidden, begun.without[:, *here], image[:, *here])
-    return image
+    if min(gaps[here].shape) < SIDE or not used.flatten(1).any(1).all():
+        return begun.image, Chosen(begun.factors, None)
+    if choice is None and begun.without is not None:
+        choice = _choice(cube[:, *here], used, hidden, begun.without[:, *here])
+    image = begun.image
+    if choice is not None and choice.followed.any():
+        image = image.clone()
+        image[:, *here] = _moved(cube[:, *here], used | hidden, image[:, *here], choice)
+    return image, Chosen(begun.factors, choice)
 
 
 def _around(gaps: Tensor) -> tuple[slice, slice]:
@@ -99,16 +116,17 @@ def _around(gaps: Tensor) -> tuple[slice, slice]:
     return first, last
 
 
-def _moved(cube: Tensor, used: Tensor, hidden: Tensor, without: Tensor, image: Tensor) -> Tensor:
-    """Return the guide's `image` (B, h, w), moved to the posterior as far as the hidden entries say."""
+def _choice(cube: Tensor, used: Tensor, hidden: Tensor, without: Tensor) -> Choice:
+    """Return what is chosen in the window (B, h, w) that has most hidden entries."""
     busy = busiest(hidden, TRIAL)
     trial = [a[:, *busy] for a in (cube, used, hidden, without)]
     if not trial[1].flatten(1).any(1).all():
         trial = [cube, used, hidden, without]
-    choice = _chosen(*trial)
-    if not choice.followed.any():
-        return image
-    observed = used | hidden
+    return _chosen(*trial)
+
+
+def _moved(cube: Tensor, observed: Tensor, image: Tensor, choice: Choice) -> Tensor:
+    """Return the guide's `image` (B, h, w), moved to the posterior as far as was chosen."""
     noise = _noise(cube, observed, image, choice.rank)
     found = pilot = image
     for left in reversed(range(choice.passes)):

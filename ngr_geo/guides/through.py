@@ -38,16 +38,21 @@ BLOCK = 2**22
 """Numbers of groups' patches that are in memory at a time."""
 
 
-def fill(cube: Tensor, observed: Tensor, seed: int = 0) -> Tensor:
-    """Return a cube (B, h, w) with what is not `observed` (B, h, w) filled; the rest as it was."""
+def fill(cube: Tensor, observed: Tensor, seed: int = 0, followed: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
+    """Return a cube (B, h, w) with what is not `observed` (B, h, w) filled; the rest as it was; and how far (B,) it moved.
+
+    How far the fill moves from its guide is found out, unless it is given, as for other gaps of the same cube.
+    """
     guide, known = lines.fill(cube, observed), observed.all(0)
     if known.all() or min(known.shape) < SIDE or int(known.sum()) < 2 * len(cube):
-        return guide
-    here = busiest(_narrow(known)[None], TRIAL)
-    followed = _followed(cube[:, *here], observed[:, *here], known[here], seed)
+        return guide, followed
+    if followed is None:
+        here = busiest(_narrow(known)[None], TRIAL)
+        followed = _followed(cube[:, *here], observed[:, *here], known[here], seed)
     if not followed.any():
-        return guide
-    return torch.where(observed, cube, torch.lerp(guide, _expected(guide, known, STEPS), followed[:, None, None]))
+        return guide, followed
+    image = torch.lerp(guide, _expected(guide, known, STEPS), followed[:, None, None])
+    return torch.where(observed, cube, image), followed
 
 
 def _followed(cube: Tensor, observed: Tensor, known: Tensor, seed: int) -> Tensor:

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -75,8 +76,11 @@ def _guided(
     kind: Kind, task: Task, cube: Tensor, observed: Tensor, estimate: Estimate | None, settings: Settings
 ) -> Answer:
     """Return the guide, which may be known already, or what NGR makes of it where that meets hidden data better."""
-    guide = _gap_guide(cube, observed) if kind == "gaps" else _guide(kind, task)
-    estimate = estimate or guide(cube, observed)
+    if kind == "gaps":
+        estimate, guide = _gap_guide(cube, observed)
+    else:
+        guide = _guide(kind, task)
+        estimate = estimate or guide(cube, observed)
     refine = refine_gaps if kind == "gaps" else refine_noise
     refined = refine(kind, guide, cube, observed, estimate, settings)
     image = estimate.image if refined.image is None else refined.image
@@ -104,14 +108,14 @@ def _guide(kind: Kind, task: Task) -> CubeGuide:
     return {"gaussian": gaussian, "mixed": impulses, "stripes": striped}[kind]
 
 
-def _gap_guide(cube: Tensor, observed: Tensor) -> CubeGuide:
-    """Return the guide of gaps like those of a cube."""
-    filled = filler(cube, observed)
+def _gap_guide(cube: Tensor, observed: Tensor) -> tuple[Estimate, CubeGuide]:
+    """Return the guide's estimate of a cube with gaps, and the guide of other gaps of it."""
+    image, filler = fill_gaps(cube, observed)
 
     def gaps(cube: Tensor, observed: Tensor) -> Estimate:
-        return Estimate(filled(cube, observed), cube, cube.new_zeros(len(cube)))
+        return Estimate(filler(cube, observed), cube, cube.new_zeros(len(cube)))
 
-    return gaps
+    return Estimate(image, cube, cube.new_zeros(len(cube))), gaps
 
 
 def dead_lines(cube: Tensor, observed: Tensor) -> Tensor:
@@ -119,23 +123,35 @@ def dead_lines(cube: Tensor, observed: Tensor) -> Tensor:
     return torch.from_numpy(deadlines.find(cube.cpu().numpy(), observed.cpu().numpy()).mask).to(cube.device)
 
 
-def filler(cube: Tensor, observed: Tensor) -> Callable[[Tensor, Tensor], Tensor]:
-    """Return what fills gaps like those of a cube: where it has few bands `images`, with what is chosen for it."""
+class Chosen(NamedTuple):
+    """How the gaps of a cube of many bands are filled: those of some bands, and how far (B,) those of all; None: not chosen yet."""
+
+    entries: posterior.Chosen | None = None
+    lines: Tensor | None = None
+
+
+def fill_gaps(cube: Tensor, observed: Tensor) -> tuple[Tensor, Callable[[Tensor, Tensor], Tensor]]:
+    """Return a cube (B, h, w) with its gaps filled, and what fills other gaps of it, by what was chosen for these."""
     if len(cube) < SPECTRAL_BANDS:
-        return partial(images.complete, chosen=images.choose(cube, observed))
-    return _filled
+        again = partial(images.complete, chosen=images.choose(cube, observed))
+        return again(cube, observed), again
+    image, chosen = _filled(cube, observed, Chosen())
+    return image, lambda cube, observed: _filled(cube, observed, chosen)[0]
 
 
-def _filled(cube: Tensor, observed: Tensor) -> Tensor:
-    """Return a cube (B, h, w) of many bands with its gaps filled.
+def _filled(cube: Tensor, observed: Tensor, chosen: Chosen) -> tuple[Tensor, Chosen]:
+    """Return a cube (B, h, w) of many bands with its gaps filled, and how.
 
     Entries of pixels that some band shows are filled by `posterior`, then pixels that none shows, as in dead lines, by `through`.
     """
-    shown = observed.any(dim=0)
-    image = cube if bool((observed == shown).all()) else posterior.complete(cube, observed)
-    if shown.all():
-        return image
-    return torch.where(observed, cube, through.fill(image, shown.expand_as(observed)))
+    shown, (partly, followed) = observed.any(dim=0), chosen
+    image = cube
+    if not bool((observed == shown).all()):
+        image, partly = posterior.complete(cube, observed, chosen=partly)
+    if not shown.all():
+        through_all, followed = through.fill(image, shown.expand_as(observed), followed=followed)
+        image = torch.where(observed, cube, through_all)
+    return image, Chosen(partly, followed)
 
 
 def _noise_of(cube: Tensor, observed: Tensor) -> tuple[Kind, Estimate | None]:

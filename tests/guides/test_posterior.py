@@ -59,7 +59,7 @@ def test_a_patch_is_the_mean_of_the_dense_gaussian_posterior() -> None:
 def test_scattered_entries_are_met_better_than_by_the_guide(share: float) -> None:
     observed = scattered(share)
     cube, seen = holes(observed)
-    image, guide = posterior.complete(cube, seen), entries.complete(cube, seen).image
+    image, guide = posterior.complete(cube, seen)[0], entries.complete(cube, seen).image
     assert torch.equal(image[seen], cube[seen])
     assert on_missing(image, observed) > on_missing(guide, observed) + 0.3
 
@@ -83,7 +83,7 @@ def test_other_gaps_beside_them_do_no_harm(gaps: Callable[[np.ndarray], None]) -
     observed = scattered(0.15)
     gaps(observed)
     cube, seen = holes(observed)
-    image, guide = posterior.complete(cube, seen), entries.complete(cube, seen).image
+    image, guide = posterior.complete(cube, seen)[0], entries.complete(cube, seen).image
     assert torch.equal(image[seen], cube[seen])
     assert image.isfinite().all()
     assert on_missing(image, observed) > on_missing(guide, observed)
@@ -95,10 +95,10 @@ def test_other_gaps_beside_them_do_no_harm(gaps: Callable[[np.ndarray], None]) -
 
 def test_a_whole_cube_is_not_touched_and_a_missing_band_does_not_stop_it() -> None:
     cube = tensor(clean_cube())
-    assert posterior.complete(cube, torch.ones(cube.shape, dtype=torch.bool)) is cube
+    assert posterior.complete(cube, torch.ones(cube.shape, dtype=torch.bool))[0] is cube
     observed = scattered(0.2)
     observed[7] = False
-    image = posterior.complete(*holes(observed))
+    image = posterior.complete(*holes(observed))[0]
     assert image.isfinite().all()
 
 
@@ -107,14 +107,29 @@ def test_small_images_and_few_bands_are_filled(shape: tuple[int, int, int]) -> N
     observed = np.random.default_rng(2).random(shape) < 0.6
     truth = clean_cube()[tuple(slice(n) for n in shape)]
     cube, seen = tensor(np.where(observed, truth, 0)), torch.from_numpy(observed)
-    image = posterior.complete(cube, seen)
+    image = posterior.complete(cube, seen)[0]
     assert image.isfinite().all()
     assert torch.equal(image[seen], cube[seen])
 
 
 def test_how_much_is_in_memory_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     cube, seen = (a[:, :32, :32].contiguous() for a in holes(scattered(0.1)))
-    whole = posterior.complete(cube, seen)
-    assert torch.equal(whole, posterior.complete(cube, seen))
+    whole = posterior.complete(cube, seen)[0]
+    assert torch.equal(whole, posterior.complete(cube, seen)[0])
     monkeypatch.setattr(posterior, "BLOCK", posterior.BLOCK // 16)
-    torch.testing.assert_close(posterior.complete(cube, seen), whole, rtol=0, atol=1e-5)
+    torch.testing.assert_close(posterior.complete(cube, seen)[0], whole, rtol=0, atol=1e-5)
+
+
+def test_other_gaps_of_a_cube_are_filled_as_was_chosen_for_the_first() -> None:
+    first, other = ([a[:, :40, :40] for a in holes(scattered(0.1, seed))] for seed in (0, 1))
+    _, chosen = posterior.complete(*first)
+    assert chosen is not None and chosen.factors is not None and chosen.choice is not None
+    cube, seen = other
+    image, again = posterior.complete(cube, seen, chosen=chosen)
+    guide = entries.complete(cube, seen, chosen=chosen.factors).image
+    assert again is not None and again.choice is chosen.choice
+    assert torch.equal(image[seen], cube[seen])
+    truth, missing = tensor(clean_cube())[:, :40, :40], ~seen & seen.any(0)
+    assert (image - truth)[missing].square().mean() < (guide - truth)[missing].square().mean()
+    stay = posterior.Choice(1, 1.0, 1, torch.zeros(BANDS))
+    assert torch.equal(posterior.complete(cube, seen, chosen=chosen._replace(choice=stay))[0], guide)
