@@ -121,10 +121,13 @@ def test_how_much_is_in_memory_changes_nothing(monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_other_gaps_of_a_cube_are_filled_as_was_chosen_for_the_first() -> None:
-    first, other = ([a[:, :40, :40] for a in holes(scattered(0.1, seed))] for seed in (0, 1))
-    _, chosen = posterior.complete(*first)
+    def crop(seed: int) -> tuple[torch.Tensor, torch.Tensor]:
+        cube, seen = holes(scattered(0.1, seed))
+        return cube[:, :40, :40], seen[:, :40, :40]
+
+    _, chosen = posterior.complete(*crop(0))
     assert chosen is not None and chosen.factors is not None and chosen.choice is not None
-    cube, seen = other
+    cube, seen = crop(1)
     image, again = posterior.complete(cube, seen, chosen=chosen)
     guide = entries.complete(cube, seen, chosen=chosen.factors).image
     assert again is not None and again.choice is chosen.choice
