@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: setup demo test lint types format docs examples benchmark wheel clean
+.PHONY: setup demo test lint types format docs examples benchmark wheel qgis-plugin clean
 
 .venv/.stamp: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
@@ -47,6 +47,11 @@ benchmark: setup
 
 wheel: setup
 	$(BIN)/pip wheel --quiet --no-deps --wheel-dir dist .
+
+qgis-plugin:
+	rm -rf qgis/ngr_geo_qgis/__pycache__ dist/ngr_geo_qgis.zip
+	mkdir -p dist
+	cd qgis && $(PYTHON) -m zipfile -c ../dist/ngr_geo_qgis.zip ngr_geo_qgis
 
 clean:
 	rm -rf .venv dist ngr_geo_demo benchmark examples_out docs/_build docs/generated

@@ -8,6 +8,7 @@ import signal
 import sys
 import tempfile
 import threading
+import time
 import traceback
 import warnings
 from collections.abc import Callable, Iterator
@@ -82,15 +83,38 @@ class Console:
 
     @contextmanager
     def progress(self) -> Iterator[Progress]:
-        """Give a function (stage, done, total) that moves a bar on a terminal, and shows nothing elsewhere."""
+        """Give a function (stage, done, total) that moves a bar on a terminal, and elsewhere, with `--json`, prints lines."""
         if self.quiet or not sys.stderr.isatty():
-            yield silent
+            yield ProgressLines() if self.json and not self.quiet else silent
             return
         bar = ProgressBar()
         try:
             yield bar
         finally:
             bar.stop()
+
+
+class ProgressLines:
+    """Progress for programs that watch the command: lines on stderr such as {"stage": "tiles", "done": 3, "total": 12}.
+
+    The first and the last line of a stage are always printed, and between them some each second. Any thread may call it.
+    """
+
+    EVERY = 0.25  # seconds
+
+    def __init__(self) -> None:
+        """Print nothing yet."""
+        self._lock = threading.Lock()  # tiles report from several threads
+        self._stage, self._printed = "", 0.0
+
+    def __call__(self, stage: str, done: int, total: int) -> None:
+        """Print how much of a stage is done."""
+        with self._lock:
+            now = time.monotonic()
+            if stage == self._stage and done < total and now - self._printed < self.EVERY:
+                return
+            self._stage, self._printed = stage, now
+            click.echo(json.dumps({"stage": stage, "done": done, "total": total}), err=True)
 
 
 def run(command: Callable[[], int], console: Console, debug: bool) -> int:

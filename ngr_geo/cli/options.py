@@ -170,7 +170,9 @@ class Job:
     quicklook: str | None = _option("Write a picture: before, mask and after.", metavar="PNG")
     report: str | None = _option("Write a page: pictures, expected errors, tiles, how it was made.", metavar="HTML")
     stac: bool = _flag("Write a STAC item beside each output: NAME.stac.json.")
-    json: bool = _flag("Print a machine-readable summary on stdout, all else on stderr.")
+    json: bool = _flag(
+        "Print a machine-readable summary on stdout, all else on stderr, with progress as lines of JSON."
+    )
     quiet: bool = _flag("Print errors only.")
     debug: bool = _flag("Show tracebacks and all warnings.")
     url: str | None = None

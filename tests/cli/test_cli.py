@@ -81,6 +81,8 @@ def test_json_is_all_there_is_on_stdout(folder: Path, tmp_path: Path) -> None:
     assert summary["dates"][1]["method"] == "guide"
     assert summary["tiles"]["unsolvable"] == 0
     assert "Wrote" in result.stderr
+    moved = [json.loads(line) for line in result.stderr.splitlines() if line.startswith("{")]
+    assert {"stage": "tiles", "done": 1, "total": 1} in moved
     quiet = invoke(*arguments, "--overwrite", "--quiet", *QUICK)
     assert quiet.exit_code == 0
     assert quiet.stderr == ""
