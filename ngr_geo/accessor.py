@@ -180,7 +180,7 @@ class _Verbs(Shown[Raster]):
         return cast(Raster, restore.destripe(self._raster, direction, bad_bands, change, _options(**shared)))
 
     @recorded
-    @described(Repairing, overlap=16)
+    @described(Repairing, tile=None, overlap=16)
     def repair(
         self,
         faults: Sequence[Literal["bad pixels", "lines", "stripes", "noise"]] | None = None,
@@ -200,7 +200,7 @@ class _Verbs(Shown[Raster]):
                 where the raster has the coordinate `bad_pixels`, which `ngr_geo.open` sets.
             noise: As for `denoise`.
             direction: As for `destripe`.
-            tile: Side of a tile, in pixels. None: each verb's own.
+            tile: Side of a tile, in pixels. None: that of each verb.
             work: As for the verbs; each has a folder in it.
 
         Returns:

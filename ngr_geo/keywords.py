@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 P = ParamSpec("P")
 R = TypeVar("R")
 Method = Literal["auto", "guide", "ngr", "local", "kriging", "paper"]
+OF_STACKS = ("local", "kriging")
+"""Methods of a stack of dates alone, which predict a date from other dates."""
 
 
 class Solving(TypedDict, total=False):

@@ -235,7 +235,7 @@ def call_of(attrs: Mapping[Any, Any], given: Mapping[str, Any]) -> tuple[str, di
         warn(
             f"The result was made by version {attrs.get('ngr_version')}, this is {version('ngr_geo')}: the bits may differ."
         )
-    if keywords.get("tile", 0) is None:  # found then, and now it might be another
+    if verb != "repair" and keywords.get("tile", 0) is None:  # found then, and now it might be another
         keywords["tile"] = table_of(attrs.get("ngr_settings")).get("tile")
     for name, value in keywords.items():
         if not isinstance(value, dict):

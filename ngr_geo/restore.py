@@ -19,6 +19,7 @@ import xarray as xr
 
 from . import rows as records
 from .errors import InputError, warn
+from .keywords import OF_STACKS
 from .methods import expected, leaks
 from .methods.base import Method, Part, Summary
 from .methods.checkpoint import StackModel
@@ -36,7 +37,6 @@ from .raster.selection import Dates
 from .record import Row, short_of_memory, stamped, warned
 from .settings import Options, identity, settings_of, sized
 from .tiling import executors, jobs, scheduling, store, tiles
-from .tiling.executors import Todo
 
 if TYPE_CHECKING:
     from .methods.problem import Settings
@@ -233,7 +233,7 @@ def _clean_cube(
         fillable: broadcastable to the gap, True where it may be filled.
     """
     settings = _placed(cube, options)
-    if settings.method in records.OF_STACKS:
+    if settings.method in OF_STACKS:
         msg = f"Found the method {settings.method!r} for a spectral cube; it predicts a date from other dates, expected another:"
         raise InputError(msg, call='method="auto", "guide" or "ngr".', option="--method auto, guide or ngr.")
     good = bands_of.good(cube, bad_bands)
@@ -285,7 +285,7 @@ def _restored(
     options = sized(options, cube.shape, verb, method.settings)
     assert options.tile is not None
     pieces = tiles.grid(cube.shape[-2:], options.tile, options.overlap)
-    todo = Todo(
+    todo = executors.Todo(
         method,
         scene,
         regions(cube.shape),

@@ -16,7 +16,7 @@ import dask.array as da
 import numpy as np
 from numpy.typing import NDArray
 
-from .keywords import Method
+from .keywords import OF_STACKS, Method
 from .raster import cube as cubes
 from .raster.cube import Cube
 from .record import EXPECTED, SHORT, Raster, Row, dates_of, mark, short_flags, table_of
@@ -28,8 +28,6 @@ if TYPE_CHECKING:
 
 MEMBERS = tuple(name for name in get_args(Method) if name not in ("auto", "paper"))
 """What a date can be filled by, alone or blended."""
-OF_STACKS = tuple(name for name in MEMBERS if name not in ("guide", "ngr"))
-"""Those of a stack of dates, which predict a date from other dates."""
 WORDS = {
     "method": (("guide", "ngr", "paper", *OF_STACKS, "blend"), "method that was kept"),
     "kind": (("gaussian", "mixed", "stripes", "gaps"), "fault that was found"),

@@ -43,8 +43,8 @@ RESTORING: dict[str, tuple[tuple[str, ...], str]] = {
         INPUTS are one product, such as an EnMAP folder, or one raster:
 
         \b
-          ngr-geo repair PRS_L2D_STD_20230819101010_20230819101014_0001.he5 -o clean.tif
-          ngr-geo repair EMIT_L2A_RFL_001_20230819T103412_2323107_012.nc --faults "bad pixels,stripes" -o clean.nc
+          ngr-geo repair PRS_L2D_STD_20230819*.he5 -o clean.tif
+          ngr-geo repair EMIT_L2A_RFL_*.nc --faults lines,stripes -o clean.nc
         """,
     ),
     "denoise": (
@@ -77,7 +77,10 @@ RESTORING: dict[str, tuple[tuple[str, ...], str]] = {
 """The options of each command, beside those that all have, and its help."""
 
 
-@click.group("ngr", epilog=terminal.EXIT_CODES, context_settings={"help_option_names": ["-h", "--help"]})
+SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 120}
+
+
+@click.group("ngr", epilog=terminal.EXIT_CODES, context_settings=SETTINGS)
 @click.version_option(package_name="ngr-geo", prog_name="ngr-geo")
 def main() -> None:  # named ngr for rio, which goes by the command's own name
     """Restore satellite images with the Neural Gradient Regularizer: clouds, gaps, noise, stripes, dead lines."""
@@ -107,8 +110,10 @@ def _demo(job: Job, console: Console) -> int:
 
 def _add(name: str, run: Callable[[Job, Console], int], options: list[click.Parameter], text: str) -> None:
     """Add a command."""
-    talking = parameters(*TALKING)
-    main.add_command(Verb(name, callback=run, params=[*options, *talking], help=text, epilog=terminal.EXIT_CODES))
+    talking = parameters(name, *TALKING)
+    command = Verb(name, callback=run, params=[*options, *talking], help=text, epilog=terminal.EXIT_CODES)
+    command.short_help = text.partition("\n")[0]  # whole: click cuts what it takes from the help itself
+    main.add_command(command)
 
 
 _INPUTS = click.Argument(["inputs"], nargs=-1, required=True, metavar="INPUTS...")
@@ -116,12 +121,12 @@ for _name, (_options, _text) in RESTORING.items():
     _running = (
         option for option in RUNNING if (_name, option) != ("repair", "index")
     )  # it has the tiles of several verbs
-    _all = parameters(*_options, *_running, *WRITING)
-    _add(_name, partial(_restore, _name.replace("-", "_")), [_INPUTS, *_all], _text)
+    _verb = _name.replace("-", "_")
+    _add(_name, partial(_restore, _verb), [_INPUTS, *parameters(_verb, *_options, *_running, *WRITING)], _text)
 _add(
     "info",
     _info,
-    [_INPUTS, *parameters("clouds", "dates", *FILES, *MASKING, *SOLVING)],
+    [_INPUTS, *parameters("plan", "clouds", "dates", *FILES, *MASKING, *SOLVING)],
     "Show what decloud would do: dates, cloud shares, tiles, memory and time. Nothing is filled or written.",
 )
 _OUT = click.Option(
@@ -130,6 +135,6 @@ _OUT = click.Option(
 _add(
     "demo",
     _demo,
-    [_OUT, *parameters("refine", *SOLVING, "overwrite")],
+    [_OUT, *parameters("decloud", "refine", *SOLVING, "overwrite")],
     "Remove the clouds from the Sentinel-2 sample in the package, and show where the results are.",
 )

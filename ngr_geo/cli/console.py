@@ -31,7 +31,7 @@ Exit codes:
   2    usage, or an input that cannot be worked with
   3    the output cannot be written
   4    done, but some pixels could not be filled
-  5    some tiles failed and nothing is written; finished tiles are kept in the work folder: run again
+  5    some tiles failed, nothing is written; run again: the rest is kept
   130  interrupted; nothing half-written is left
 """
 

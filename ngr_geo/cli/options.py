@@ -1,12 +1,14 @@
 """The options of the ngr-geo command: each is a field of `Job`, declared once with its type, default and help."""
 
+import inspect
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any, get_args
 
 import click
 
-from ..keywords import Method, first_sentence
+from ..accessor import DataArrayVerbs
+from ..keywords import OF_STACKS, Method, first_sentence
 from ..raster.products import RULES
 from . import console as terminal
 from .console import Console
@@ -48,7 +50,12 @@ def _flag(text: str) -> Any:
 
 def _count(least: int, text: str, default: int | None = None) -> Any:
     """Return an option that takes a whole number."""
-    return _option(text, default, type=click.IntRange(min=least))
+    return _option(text, default, type=click.IntRange(min=least), metavar="N")
+
+
+def _as_verb(text: str, **click_option: Any) -> Any:
+    """Return an option that is as the verb's keyword of the same name: --help names its default, and of words all of them."""
+    return _option(text, as_verb=True, **click_option)
 
 
 class _Side(click.IntRange):
@@ -135,7 +142,11 @@ class Job:
     classes: tuple[int, ...] = _listing("N,...", first_sentence("classes"), _numbers)
     dilate: int | None = _count(0, f"{first_sentence('dilate')}  [default: about 60 m; 0 for masks of 0 and 1]")
     probability: float = _option(
-        first_sentence("probability"), 0.5, type=click.FloatRange(0, 1, min_open=True), show_default=True
+        first_sentence("probability"),
+        0.5,
+        type=click.FloatRange(0, 1, min_open=True),
+        show_default=True,
+        metavar="SHARE",
     )
     refine: bool | None = _switch(f"{first_sentence('refine')}  [default: where the mask is a product's]")
     mask_rule: str | None = _option(
@@ -143,13 +154,11 @@ class Job:
         type=click.Choice(MASK_RULES, case_sensitive=False),
         metavar="NAME",
     )
-    method: str = _choice(first_sentence("method"), "auto", *get_args(Method))
-    tile: int | str | None = _option(
-        f"{first_sentence('tile')} auto: what a GPU has memory for.  [default: 256; denoise: 320; other spectral verbs: 512]",
-        type=_Side(min=8),
-        metavar="SIDE",
+    method: str = _as_verb("auto takes what does best on hidden pixels;", default="auto", metavar="NAME")
+    tile: int | str | None = _as_verb(
+        f"{first_sentence('tile')} auto: what a GPU has memory for.", type=_Side(min=8), metavar="SIDE"
     )
-    overlap: int | None = _count(0, f"{first_sentence('overlap')}  [default: 32; spectral cubes: 16]")
+    overlap: int | None = _as_verb(first_sentence("overlap"), type=click.IntRange(min=0), metavar="N")
     steps: int | None = _count(1, f"{first_sentence('steps')}  [default: stopped on hidden pixels]")
     tune: int = _count(0, first_sentence("tune"), 0)
     prior: str | None = _option(first_sentence("prior"), metavar="FILE")
@@ -163,8 +172,8 @@ class Job:
     index: str | None = _option(
         "Write the tiles as polygons (.parquet, .gpkg), with method, seconds and expected error.", metavar="FILE"
     )
-    device: str | None = _option("cpu, cuda, cuda:1, ...  [default: the fastest available]")
-    seed: int = _option(first_sentence("seed"), 0, type=int, show_default=True)
+    device: str | None = _option("cpu, cuda, cuda:1, ...  [default: the fastest available]", metavar="NAME")
+    seed: int = _option(first_sentence("seed"), 0, type=int, show_default=True, metavar="N")
     cog: bool = _flag("Write Cloud Optimized GeoTIFFs, even if the inputs are not.")
     overwrite: bool = _flag("Replace existing outputs. Inputs are never replaced.")
     quicklook: str | None = _option("Write a picture: before, mask and after.", metavar="PNG")
@@ -188,16 +197,32 @@ RUNNING = ("work", "restart", "workers", "scheduler", "index", "device", "seed")
 WRITING = ("cog", "overwrite", "quicklook", "report", "stac")
 TALKING = ("json", "quiet", "debug")
 
+GROUPS = {
+    "Input": ("clouds", "missing", *FILES, "bad_bands", "lines", *MASKING),
+    "Method": ("faults", "noise", "direction", "extent", *SOLVING, "tune", "prior", "seed"),
+    "Output": ("output", "dates", "all_dates", "uncertainty", "change", *WRITING, "index", "save_prior"),
+    "Running": ("device", "work", "restart", "workers", "scheduler", *TALKING),
+}
+"""What --help shows under which head, in this order; every field of `Job` that is an option is in one of them."""
 
-def parameters(*names: str) -> list[click.Parameter]:
-    """Return the click options of these fields of `Job`; --help shows them in the order given."""
+
+def parameters(verb: str, *names: str) -> list[click.Parameter]:
+    """Return the click options of these fields of `Job`, with the defaults of a verb of the accessors."""
     declared = {part.name: part for part in fields(Job)}
-    return [_parameter(name, declared[name].default, **declared[name].metadata) for name in names]
+    return [_parameter(verb, name, declared[name].default, **declared[name].metadata) for name in names]
 
 
-def _parameter(name: str, default: Any, **click_option: Any) -> click.Parameter:
+def _parameter(verb: str, name: str, default: Any, as_verb: bool = False, **click_option: Any) -> click.Parameter:
     if name == "output":
         return click.Option(["-o", "--output"], required=True, **click_option)
+    if as_verb:
+        keywords = inspect.signature(getattr(DataArrayVerbs, verb)).parameters
+        if name == "method":
+            words = [word for word in get_args(Method) if "dates" in keywords or word not in OF_STACKS]
+            click_option |= {"type": click.Choice(words)}
+            click_option["help"] += f" or {', '.join(words[1:])}."
+        own = keywords[name].default
+        click_option["help"] += f"  [default: {'that of each step' if own is None else own}]"
     if click_option.pop("switch", False):
         return click.Option([f"--{name}/--no-{name}", name], default=default, **click_option)
     given = {} if default is None or default == () else {"default": default}
@@ -208,6 +233,16 @@ class Verb(click.Command):
     """A command whose options --clouds and --missing take all values up to the next option, as a shell expands patterns."""
 
     greedy = ("--clouds", "--missing")
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the options under the heads of `GROUPS`."""
+        shown = {part.name: part.get_help_record(ctx) for part in self.get_params(ctx) if part.name != "inputs"}
+        for head, names in GROUPS.items():
+            records = [shown.pop(name, None) for name in names]
+            records += shown.values() if head == "Running" else ()  # --help, which click adds under a name of its own
+            if any(records):
+                with formatter.section(head):
+                    formatter.write_dl([record for record in records if record is not None])
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Repeat a greedy option before each of its values, which is what click understands."""

@@ -2,10 +2,12 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
@@ -13,7 +15,7 @@ from running import invoke, ngr_geo
 from small_stack import write_crops, write_masks
 
 from ngr_geo.cli import console
-from ngr_geo.cli.options import spread
+from ngr_geo.cli.options import GROUPS, Job, spread
 from ngr_geo.errors import InputError, OutputError
 
 QUICK = ("--method", "guide", "--seed", "1")
@@ -49,6 +51,24 @@ def test_help_is_quick_and_tells_the_exit_codes(tmp_path: Path) -> None:
         result = invoke(*command, "--help")
         assert result.exit_code == 0
         assert "130  interrupted" in result.stdout
+        assert max(map(len, result.stdout.splitlines())) <= 80
+
+
+def test_help_has_groups_and_the_defaults_of_its_verb_only() -> None:
+    """Every option is in one group."""
+    grouped = [name for names in GROUPS.values() for name in names]
+    assert sorted(grouped) == sorted({part.name for part in fields(Job)} - {"inputs", "url"})
+    for verb, tile, method in (("decloud", 256, "local"), ("denoise", 320, None), ("destripe", 512, None)):
+        shown = " ".join(invoke(verb, "--help").stdout.split())
+        assert (
+            0
+            < shown.find("Input: --")
+            < shown.find("Method: --")
+            < shown.find("Output: -o")
+            < shown.find("Running: --")
+        )
+        assert re.findall(r"--tile SIDE .*?\[default: (\w+)", shown) == [str(tile)]
+        assert ("local" in shown) == bool(method)
 
 
 @pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
