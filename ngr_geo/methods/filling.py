@@ -7,7 +7,7 @@ to the raster's units. Rasters stay in `stacks.py`.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -256,26 +256,40 @@ def solve_as_published(
 ) -> np.ndarray:
     """Return a window (T, B, h, w), scaled to [0, 1] and 0 where not `observed`, restored by the published algorithm.
 
-    All dates and bands are the channels of one cube. `settings.steps` shortens the paper's 15 000, or 4 000 for noise. No input
-    noise where the gaps are `clouds`, as in the paper. The result is the last image, for noise the exponential average from the
-    first output on: the published numbers took the best one by the ground truth.
+    All dates and bands are the channels of one cube. The result is the last of the `images_as_published`: the published numbers
+    took the best one by the ground truth.
     """
     settings = settings.placed()
     shape = values.shape
     observation = torch.from_numpy(values.reshape(-1, *shape[2:])).to(settings.device)
     seen = torch.from_numpy(observed.reshape(-1, *shape[2:])).to(settings.device)
     with threads(1):
-        case = published(task, observation, seen, settings.seed)
-        network = paper_network(len(observation), case.upsampling, settings.seed).to(settings.device)
-        start = 0.1 * uniform(observation, settings.seed)[None]
-        loop = replace(case.settings, input_noise=0.0) if task == "inpaint" and clouds else case.settings
-        last = settings.steps or case.steps
-        image = case.start.image
-        for state in iterate(observation, network, start, case.fidelity, loop, start=case.start):
-            image = torch.lerp(state.image, image, case.average) if state.step > 1 else state.image
-            if state.step == last:
-                break
-        if task == "inpaint":
-            image = torch.where(seen, observation, image)
+        *_, image = images_as_published(observation, seen, task, clouds, settings.seed, settings.steps)
     answer: np.ndarray = image.cpu().numpy().reshape(shape)
     return answer
+
+
+def images_as_published(
+    observation: Tensor,
+    seen: Tensor,
+    task: Case,
+    clouds: bool = False,
+    seed: int = 0,
+    steps: int | None = None,
+) -> Iterator[Tensor]:
+    """Yield the image (C, h, w) after each step of the published algorithm, of an observation in [0, 1], 0 where not `seen`.
+
+    `steps` shortens the paper's 15 000, or 4 000 for noise. No input noise where the gaps are `clouds`, as in the paper. For noise
+    the images are exponential averages from the first output on.
+    """
+    case = published(task, observation, seen, seed)
+    network = paper_network(len(observation), case.upsampling, seed).to(observation.device)
+    start = 0.1 * uniform(observation, seed)[None]
+    loop = replace(case.settings, input_noise=0.0) if task == "inpaint" and clouds else case.settings
+    last = steps or case.steps
+    image = case.start.image
+    for state in iterate(observation, network, start, case.fidelity, loop, start=case.start):
+        image = torch.lerp(state.image, image, case.average) if state.step > 1 else state.image
+        yield torch.where(seen, observation, image) if task == "inpaint" else image
+        if state.step == last:
+            break

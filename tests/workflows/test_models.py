@@ -5,10 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from ngr_geo.solver.fidelity import Exact, Masked
 from peers import fasthyde, models, prior, prox
 from peers.splitting import Term, minimised
 from torch import Tensor
+
+from ngr_geo.solver.fidelity import Exact, Masked
 
 SIZE = 16
 

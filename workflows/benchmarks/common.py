@@ -6,7 +6,7 @@ import csv
 import multiprocessing
 import os
 import resource
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar
@@ -94,10 +94,30 @@ def write_csv(rows: Sequence[Row], path: Path) -> None:
         writer.writerows(rows)
 
 
-def read_csv(path: Path) -> list[Row]:
-    """Return the rows that `write_csv` wrote; what looks like a number is one, what is empty is left out."""
+def read_csv(path: Path, words: Collection[str] = ()) -> list[Row]:
+    """Return the rows that `write_csv` wrote: numbers, except in columns of `words`; what is empty is left out."""
     with path.open(newline="") as file:
-        return [{name: _number(text) for name, text in row.items() if text != ""} for row in csv.DictReader(file)]
+        return [
+            {name: text if name in words else _number(text) for name, text in row.items() if text != ""}
+            for row in csv.DictReader(file)
+        ]
+
+
+def draw(means: Sequence[Row], path: Path, title: str = "") -> None:
+    """Write a picture with a bar for the PSNR of each method in each case, whose names follow the title."""
+    from matplotlib.figure import Figure
+
+    cases = list(dict.fromkeys(row["case"] for row in means))
+    figure = Figure(figsize=(4.2 * len(cases), 3.6), layout="constrained")
+    for axes, case in zip(figure.subplots(1, len(cases), squeeze=False)[0], cases, strict=True):
+        mine = [row for row in means if row["case"] == case]
+        values = [row["psnr"] for row in mine]
+        colors = ["tab:orange" if row["method"] in OURS else "tab:gray" for row in mine]
+        axes.bar_label(axes.barh([row["method"] for row in mine], values, color=colors), fmt="%.2f", padding=2)
+        axes.set(title=f"{title}{case}", xlabel="PSNR, dB", xlim=(min(values) - 2, max(values) + 2))
+        axes.invert_yaxis()
+    figure.savefig(path, dpi=120)
+    print(f"wrote {path}")
 
 
 def _number(text: str) -> str | float:

@@ -19,7 +19,7 @@ from peers.case import Case
 from peers.table import PUBLISHED, SIMPLE, SPATIAL, fill
 
 from .cases import PROTOCOLS, protocol_r
-from .common import OURS, Row, in_its_own_process, peak_gb, read_csv, show, write_csv
+from .common import OURS, Row, draw, in_its_own_process, peak_gb, read_csv, show, write_csv
 from .scores import score
 
 COLUMNS = {"case": "9", "method": "19", "psnr": "6.2f", "sam": "6.3f", "ssim": "6.4f", "ndvi": "6.4f"}
@@ -105,7 +105,7 @@ def run(
     show(means, COLUMNS)
     show_shortfalls(rows)
     print(f"wrote {path}")
-    draw(means, out / "decloud.png")
+    draw(means, out / "decloud.png", "protocol ")
 
 
 def suited(case: Case, protocol: str, peers: bool) -> list[str]:
@@ -154,23 +154,6 @@ def show_shortfalls(rows: Sequence[Row]) -> None:
             worst = max((row for row in found if method in row), key=lambda row: row[method])
             side = "below" if worst[method] > 0 else "above"
             print(f"worst of {method}: {worst['case']}, {abs(worst[method]):.2f} dB {side} {worst['best']}")
-
-
-def draw(means: Sequence[Row], path: Path) -> None:
-    """Write a picture with a bar for each method of each protocol."""
-    from matplotlib.figure import Figure
-
-    protocols = list(dict.fromkeys(row["case"] for row in means))
-    figure = Figure(figsize=(4.2 * len(protocols), 3.6), layout="constrained")
-    for axes, protocol in zip(figure.subplots(1, len(protocols), squeeze=False)[0], protocols, strict=True):
-        mine = [row for row in means if row["case"] == protocol]
-        values = [row["psnr"] for row in mine]
-        colors = ["tab:orange" if row["method"] in OURS else "tab:gray" for row in mine]
-        axes.bar_label(axes.barh([row["method"] for row in mine], values, color=colors), fmt="%.2f", padding=2)
-        axes.set(title=f"protocol {protocol}", xlabel="PSNR, dB", xlim=(min(values) - 2, max(values) + 2))
-        axes.invert_yaxis()
-    figure.savefig(path, dpi=120)
-    print(f"wrote {path}")
 
 
 def equal_time(seconds: float) -> None:

@@ -10,12 +10,13 @@ def fasthyde_like(cube: np.ndarray, deviation: np.ndarray | None = None) -> np.n
 
     Zhuang and Bioucas-Dias, IEEE JSTARS 11, 2018: channels divided by their noise (estimated by regression on the other channels
     where no deviations are given), the subspace of the signal, each of its coefficient images denoised, and back. The subspace is
-    that of HySime (Bioucas-Dias and Nascimento, IEEE TGRS 46, 2008): directions that hold more signal than noise. The authors denoise
-    by BM3D, whose package is for non-commercial use; here it is non-local means, hence "like".
+    that of HySime (Bioucas-Dias and Nascimento, IEEE TGRS 46, 2008): directions that hold more signal than noise. The authors
+    denoise by BM3D, whose package is for non-commercial use; here it is non-local means, hence "like".
     """
     import torch
-    from ngr_geo.guides.covariance import moments, unpredicted
     from skimage.restoration import denoise_nl_means
+
+    from ngr_geo.guides.covariance import moments, unpredicted
 
     flat = cube.reshape(len(cube), -1)
     if deviation is None:

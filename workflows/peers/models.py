@@ -8,15 +8,28 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
 from math import prod
 
 import torch
-from ngr_geo.solver.fidelity import Exact, Fidelity, Masked, Sparse
 from torch import Tensor
 
-from .prox import Ball, adjoint, cosines, difference, folded, powered, shortened, shrink, thresholded, tubal
-from .prox import tubal_fourier, tucker, unfolded
+from ngr_geo.solver.fidelity import Exact, Fidelity, Masked, Sparse
+
+from .prox import (
+    Ball,
+    adjoint,
+    cosines,
+    difference,
+    folded,
+    powered,
+    shortened,
+    shrink,
+    thresholded,
+    tubal,
+    tubal_fourier,
+    tucker,
+    unfolded,
+)
 from .splitting import Course, Term, minimised, settled
 
 ROWS, COLUMNS, CHANNELS = -2, -1, -3
@@ -67,7 +80,7 @@ def total_variation(observation: Tensor) -> list[Term]:
 
 
 def power_variation(observation: Tensor, power: float = 0.5) -> list[Term]:
-    """Return the sum of |D X|^p, p = 1/2, a variation that is not convex: Hintermueller and Wu, SIAM J. Imaging Sciences 6, 2013."""
+    """Return the sum of |D X|^p, p = 1/2, which is not convex: Hintermueller and Wu, SIAM J. Imaging Sciences 6, 2013."""
     return [Term(lambda fields, penalty: powered(fields, 1 / penalty, power), *fields_of(SPATIAL))]
 
 
@@ -193,7 +206,7 @@ def tensor_nuclear(observation: Tensor) -> list[Term]:
 
 
 def tensor_nuclear_cosine(observation: Tensor) -> list[Term]:
-    """Return the tensor nuclear norm under an orthonormal cosine transform of the channels: TNN-DCT, Lu, Peng and Wei, CVPR 2019."""
+    """Return the tensor nuclear norm under an orthonormal cosine transform of the channels: Lu, Peng and Wei, CVPR 2019."""
     transform = cosines(len(observation), observation)
     return [Term(lambda images, penalty: tubal(images[0], 1 / penalty, transform)[None])]
 

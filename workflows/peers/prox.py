@@ -8,10 +8,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
-from ngr_geo.solver.fidelity import shrink
 from scipy.fft import dct
 from torch import Tensor
+
+from ngr_geo.solver.fidelity import shrink
 
 __all__ = ["Ball", "adjoint", "cosines", "difference", "folded", "powered", "shortened", "shrink", "thresholded"]
 __all__ += ["tubal", "tubal_fourier", "tucker", "unfolded"]
@@ -133,6 +135,4 @@ def folded(matrix: Tensor, mode: int, shape: tuple[int, ...]) -> Tensor:
 
 def cosines(size: int, like: Tensor) -> Tensor:
     """Return the orthonormal discrete cosine transform (size, size), where `like` is and of its type."""
-    import numpy as np
-
     return torch.from_numpy(dct(np.eye(size), axis=0, norm="ortho")).to(like)

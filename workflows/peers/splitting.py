@@ -2,9 +2,9 @@
 
     minimise  sum_k g_k(A_k U) + phi(Y - X)
 
-The unknown U (unknown, channel, y, x) is the image X = U_0 and what a model has beside it (total generalised variation has fields).
-Each A_k wraps around at the edges, so that U is found by one division under the Fourier transform. The residual E = Y - X has one of
-the fidelities phi of `ngr_geo.solver.fidelity`, or `prox.Ball`.
+The unknown U (unknown, channel, y, x) is the image X = U_0 and what a model has beside it (fields, of total generalised variation).
+Each A_k wraps around at the edges, so that U is found by one division under the Fourier transform. The residual E = Y - X has one
+of the fidelities phi of `ngr_geo.solver.fidelity`, or `prox.Ball`.
 """
 
 from __future__ import annotations
@@ -13,8 +13,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
-from ngr_geo.solver.fidelity import Fidelity
 from torch import Tensor
+
+from ngr_geo.solver.fidelity import Fidelity
 
 
 def same(value: Tensor) -> Tensor:

@@ -1,7 +1,7 @@
-"""Low-rank tensor completion of stacks: HaLRTC, the tensor nuclear norm under a cosine transform, tensor correlated total variation.
+"""Low-rank completion of stacks: HaLRTC, tensor nuclear norm under a cosine transform, tensor correlated total variation.
 
-All see the stack as a tensor (channel, y, x) with the dates of a band side by side, each band divided by its standard deviation, and
-start from 0 at missing entries. The methods are in `models`.
+All see the stack as a tensor (channel, y, x) with the dates of a band side by side, each band divided by its standard deviation,
+and start from 0 at missing entries. The methods are in `models`.
 """
 
 from __future__ import annotations
