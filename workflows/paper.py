@@ -94,7 +94,8 @@ def run(name: str, images: list[str] | tuple[str, ...], chosen: argparse.Namespa
                 steps = chosen.steps if method in NETWORKS else None
                 size = "x".join(map(str, problem.truth.shape))
                 row: Row = {"image": image, "size": size, "level": level, "method": method}
-                row |= {} if steps is None else {"steps": steps}
+                if steps is not None:
+                    row["steps"] = steps
                 mine.append(identity(row))
                 if mine[-1] not in done:
                     rows.append(row | in_its_own_process(measure, problem, method, steps, chosen.device))
