@@ -31,6 +31,7 @@ NETWORKS = ("ngr", "paper", *PRIORS)
 """What `--steps` is for."""
 SLOW = ("ngr", "paper", *PRIORS)
 """Not run unless named: hours, of which a few minutes would mean nothing."""
+SCORES = ("psnr", "ssim", "sam", "ergas", "best", "seconds")
 COLUMNS = {"image": "10", "size": "12", "level": "7", "method": "14", "psnr": "6.2f", "ssim": "6.3f", "sam": "6.2f"}
 COLUMNS |= {"ergas": "7.2f", "best": "6.2f", "seconds": "7.1f", "note": ""}
 
@@ -115,12 +116,12 @@ def identity(row: Row) -> tuple[str, ...]:
 
 def summary(rows: list[Row]) -> list[Row]:
     """Return the means over the images of each level and method."""
-    out = []
+    out: list[Row] = []
     for level, method in dict.fromkeys((row["level"], row["method"]) for row in rows):
         mine = [row for row in rows if (row["level"], row["method"]) == (level, method)]
-        shared = [name for name in ("psnr", "ssim", "sam", "ergas", "best", "seconds") if name in mine[0]]
-        means = {name: float(np.mean([row[name] for row in mine])) for name in shared}
-        out.append({"image": f"mean of {len(mine)}", "case": level, "level": level, "method": method, **means})
+        shared = [name for name in SCORES if name in mine[0]]
+        head: Row = {"image": f"mean of {len(mine)}", "case": level, "level": level, "method": method}
+        out.append(head | {name: float(np.mean([row[name] for row in mine])) for name in shared})
     return out
 
 
