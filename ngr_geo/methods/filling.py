@@ -283,7 +283,7 @@ def images_as_published(
     the images are exponential averages from the first output on.
     """
     case = published(task, observation, seen, seed)
-    network = paper_network(len(observation), case.upsampling, seed).to(observation.device)
+    network = paper_network(len(observation), case.upsampling, seed, case.bounded).to(observation.device)
     start = 0.1 * uniform(observation, seed)[None]
     loop = replace(case.settings, input_noise=0.0) if task == "inpaint" and clouds else case.settings
     last = steps or case.steps

@@ -36,10 +36,11 @@ class ThreeNetworks(nn.Module):
         return torch.stack([network(x) for network in self.networks], dim=1)
 
 
-def paper_network(channels: int, upsampling: Upsampling, seed: int) -> ThreeNetworks:
-    """Return the published network for a cube of that many channels: its input has as many, too."""
+def paper_network(channels: int, upsampling: Upsampling, seed: int, bounded: bool = False) -> ThreeNetworks:
+    """Return the published network for a cube of that many channels: its input has as many, too. `bounded`: to [-1, 1]."""
     with seeded(seed):
-        return ThreeNetworks([HourGlass(channels, channels, upsampling) for _ in range(3)])
+        networks: list[nn.Module] = [HourGlass(channels, channels, upsampling) for _ in range(3)]
+    return ThreeNetworks([nn.Sequential(one, nn.Tanh()) for one in networks] if bounded else networks)
 
 
 @final

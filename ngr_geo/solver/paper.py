@@ -1,4 +1,4 @@
-"""The three published cases, as data: what the paper sets for inpainting, mixed and Gaussian noise."""
+"""The published cases, as data: what the paper sets for inpainting, mixed and Gaussian noise, and Gaussian noise of videos."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .fidelity import Exact, Fidelity, Gaussian, Masked, Sparse
 from .gradient import Periodic
 from .network import Upsampling
 
-Case = Literal["inpaint", "mixed", "gaussian"]
+Case = Literal["inpaint", "mixed", "gaussian", "video"]
 
 
 @dataclass(frozen=True)
@@ -29,6 +29,8 @@ class Published:
     """Decay of the exponential average of the images that is the result; 0 for the last image itself."""
     upsampling: Upsampling
     """Of the three hour-glass networks."""
+    bounded: bool = False
+    """Whether the networks end in a hyperbolic tangent, as they do for videos."""
 
 
 def published(case: Case, observation: Tensor, observed: Tensor | None = None, seed: int = 0) -> Published:
@@ -50,8 +52,10 @@ def published(case: Case, observation: Tensor, observed: Tensor | None = None, s
             settings, fidelity = _denoise(norm, (2.0, 2.0, 150.0), (0.16, 0.16, 0.6), 1.2, seed), Sparse(3.0)
         case "gaussian":
             settings, fidelity = _denoise(norm, (150.0, 150.0, 150.0), (0.16, 0.16, 0.4), 1.05, seed), Gaussian(4.0)
+        case "video":
+            settings, fidelity = _denoise(norm, (150.0, 150.0, 150.0), (0.16, 0.16, 0.34), 1.05, seed, 0.02), Gaussian(2.0)
         case _:
-            msg = f'no published case {case!r}: choose "inpaint", "mixed" or "gaussian"'
+            msg = f'no published case {case!r}: choose "inpaint", "mixed", "gaussian" or "video"'
             raise ValueError(msg)
     image = observation
     if observed is not None:
@@ -60,7 +64,8 @@ def published(case: Case, observation: Tensor, observed: Tensor | None = None, s
     start = begin(observation, settings, image)
     if case == "inpaint":
         return Published(settings, fidelity, start, steps=15_000, average=0.0, upsampling="nearest")
-    return Published(settings, fidelity, start, steps=4_000, average=0.99, upsampling="bilinear")
+    bounded = case == "video"
+    return Published(settings, fidelity, start, steps=4_000, average=0.99, upsampling="bilinear", bounded=bounded)
 
 
 def _inpaint(norm: float, channels: int, seed: int) -> LoopSettings:
@@ -80,14 +85,19 @@ def _inpaint(norm: float, channels: int, seed: int) -> LoopSettings:
 
 
 def _denoise(
-    norm: float, ratios: tuple[float, float, float], caps: tuple[float, float, float], growth: float, seed: int
+    norm: float,
+    ratios: tuple[float, float, float],
+    caps: tuple[float, float, float],
+    growth: float,
+    seed: int,
+    penalty: float = 1.0,
 ) -> LoopSettings:
-    """Return the settings for noise; norm is ‖Y‖₂, and the ratios are those of wₖ to μ at the start."""
-    rows, columns, channels = ratios
+    """Return the settings for noise; norm is ‖Y‖₂, the ratios are those of wₖ to μ at the start, μ is `penalty` / ‖Y‖₂ there."""
+    rows, columns, channels = (penalty * ratio for ratio in ratios)
     return LoopSettings(
         weights=(rows / norm, columns / norm, channels / norm),
         weight_caps=caps,
-        penalty=1 / norm,
+        penalty=penalty / norm,
         penalty_cap=0.16,
         growth=growth,
         multiplier=1 / norm,

@@ -9,14 +9,14 @@ from ngr_geo.solver import Masked, iterate, paper_network, published, spectral_n
 from ngr_geo.solver.paper import Case
 
 
-@pytest.mark.parametrize("case", ["inpaint", "mixed", "gaussian"])
+@pytest.mark.parametrize("case", ["inpaint", "mixed", "gaussian", "video"])
 @pytest.mark.parametrize("shape", [(3, 9, 7), (1, 1, 1), (4, 1, 12)])
 def test_runs_on_any_cube_and_mask(case: Case, shape: tuple[int, int, int]) -> None:
     """Two steps with the paper's own network, finite."""
     observed = uniform(torch.zeros(shape), seed=1) < 0.6
     observation = uniform(torch.zeros(shape), seed=2) * observed
     task = published(case, observation, observed)
-    network = paper_network(shape[0], task.upsampling, seed=0)
+    network = paper_network(shape[0], task.upsampling, seed=0, bounded=task.bounded)
     network_input = 0.1 * uniform(observation, seed=3)[None]
     states = iterate(observation, network, network_input, task.fidelity, task.settings, start=task.start)
     *_, last = islice(states, 3)
@@ -33,6 +33,11 @@ def test_cases() -> None:
     assert (mixed.steps, mixed.average, mixed.upsampling) == (4_000, 0.99, "bilinear")
     assert isinstance(inpaint.fidelity, Masked)
     assert not isinstance(mixed.fidelity, Masked)
+    video, gaussian = published("video", cube), published("gaussian", cube)
+    assert (video.bounded, gaussian.bounded) == (True, False)
+    assert video.start.penalty == pytest.approx(0.02 * gaussian.start.penalty)
+    assert video.start.weights == pytest.approx([0.02 * weight for weight in gaussian.start.weights])
+    assert torch.equal(video.start.multiplier, gaussian.start.multiplier)
     assert inpaint.settings.weights == (1.0, 1.0, 5.0)
     assert published("inpaint", cube[:3], observed[:3]).settings.weights == (1.0, 1.0, 0.5)
     assert torch.equal(inpaint.start.image[observed], cube[observed])
@@ -43,7 +48,7 @@ def test_errors() -> None:
     cube = torch.rand(2, 3, 3, generator=torch.Generator().manual_seed(0))
     with pytest.raises(ValueError, match=r"published\('inpaint', observation, observed\)"):
         published("inpaint", cube)
-    with pytest.raises(ValueError, match='"inpaint", "mixed" or "gaussian"'):
+    with pytest.raises(ValueError, match='"inpaint", "mixed", "gaussian" or "video"'):
         published("poisson", cube)  # type: ignore[arg-type]
 
 
