@@ -19,6 +19,7 @@ import time
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from benchmarks.common import DATA, OURS, Row, draw, in_its_own_process, read_csv, show, write_csv
@@ -27,10 +28,10 @@ from peers.images import BY_KIND, PRIORS, restored
 
 UNKNOWN = ("table7", "fig12", "fig13", "fig14")
 WORDS = ("image", "size", "level", "method")
-NETWORKS = ("ngr", "paper", *PRIORS)
-"""What `--steps` is for."""
-SLOW = ("ngr", "paper", *PRIORS)
-"""Not run unless named: hours, of which a few minutes would mean nothing."""
+BACKBONES = ("paper u-net", "paper resnet", "paper plain")
+"""The published algorithm with other networks than the hour-glass, as the paper compares them (III-C3)."""
+NETWORKS = ("ngr", "paper", *BACKBONES, *PRIORS)
+"""What `--steps` is for. Not run unless named: the published ones take hours, of which a few minutes would mean nothing."""
 SCORES = ("psnr", "ssim", "sam", "ergas", "best", "seconds")
 COLUMNS = {"image": "10", "size": "12", "level": "7", "method": "14", "psnr": "6.2f", "ssim": "6.3f", "sam": "6.2f"}
 COLUMNS |= {"ergas": "7.2f", "best": "6.2f", "seconds": "7.1f", "note": ""}
@@ -62,7 +63,7 @@ def main() -> None:
 
 def add_options(parser: argparse.ArgumentParser, table: Table) -> None:
     """Add the options of a table."""
-    methods = [*OURS, *BY_KIND[table.kind]]
+    methods = [*OURS, *BACKBONES, *BY_KIND[table.kind]]
     if table.kind != "clouds":
         parser.add_argument(
             "--data", type=Path, help="folder of PNG, JPEG, NPY (channel, y, x) or MAT (gt: y, x, channel)"
@@ -84,7 +85,7 @@ def add_options(parser: argparse.ArgumentParser, table: Table) -> None:
 def run(name: str, images: list[str] | tuple[str, ...], chosen: argparse.Namespace) -> None:
     """Measure the methods on a table's problems, print their rows, and write its CSV and picture."""
     table, path = TABLES[name], chosen.out / f"{name}.csv"
-    methods = chosen.methods or [one for one in (*OURS, *BY_KIND[table.kind]) if one not in SLOW]
+    methods = chosen.methods or [one for one in (*OURS, *BY_KIND[table.kind]) if one not in NETWORKS]
     rows = read_csv(path, WORDS) if path.exists() else []
     done = {identity(row) for row in rows}
     mine = []
@@ -133,7 +134,8 @@ def measure(problem: Problem, method: str, steps: int | None, device: str | None
 
     note: list[str] = []
     begun = time.perf_counter()
-    images = ours(problem, method, steps, device, note) if method in OURS else restored(problem, method, steps, device)
+    mine = method in (*OURS, *BACKBONES)
+    images = ours(problem, method, steps, device, note) if mine else restored(problem, method, steps, device)
     truth, best, found, count = problem.truth[: problem.scored], -np.inf, problem.seen, 0
     for found in images:
         count += 1
@@ -152,14 +154,15 @@ def ours(problem: Problem, method: str, steps: int | None, device: str | None, n
     from benchmarks.hyperspectral import restored as restored_cube
 
     import ngr_geo  # noqa: F401  # registers .ngr
-    from ngr_geo.methods.filling import images_as_published
-    from ngr_geo.solver.paper import Case
+    from ngr_geo.solver.paper import Case, images_as_published
 
-    if method == "paper":
+    if method.startswith("paper"):
         seen = torch.from_numpy(problem.observed).to(device)
         data = torch.where(seen, torch.from_numpy(problem.seen).float().to(device), 0)
-        case: Case = problem.kind if problem.kind in ("mixed", "gaussian") else "inpaint"
-        for image in images_as_published(data, seen, case, problem.kind == "clouds", steps=steps):
+        case: Case = problem.kind if problem.kind in ("mixed", "gaussian", "video") else "inpaint"
+        backbone: Any = method.removeprefix("paper").strip() or "hour-glass"
+        clouds = problem.kind == "clouds"
+        for image in images_as_published(data, seen, case, clouds=clouds, steps=steps, backbone=backbone):
             yield image.double().cpu().numpy()
         return
     options = {"method": method, "steps": steps, "device": device}

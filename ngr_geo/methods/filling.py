@@ -7,7 +7,7 @@ to the raster's units. Rasters stay in `stacks.py`.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -20,7 +20,7 @@ from ..guides.base import Window
 from ..guides.covariance import precise
 from ..guides.members import GUIDE
 from ..progress import Progress, silent
-from ..solver import Small, iterate, paper_network, published, uniform
+from ..solver import Small, images_as_published
 from ..solver.paper import Case
 from ..tiling import tiles
 from ..tiling.threads import threads
@@ -264,32 +264,8 @@ def solve_as_published(
     observation = torch.from_numpy(values.reshape(-1, *shape[2:])).to(settings.device)
     seen = torch.from_numpy(observed.reshape(-1, *shape[2:])).to(settings.device)
     with threads(1):
-        *_, image = images_as_published(observation, seen, task, clouds, settings.seed, settings.steps)
+        *_, image = images_as_published(
+            observation, seen, task, clouds=clouds, seed=settings.seed, steps=settings.steps
+        )
     answer: np.ndarray = image.cpu().numpy().reshape(shape)
     return answer
-
-
-def images_as_published(
-    observation: Tensor,
-    seen: Tensor,
-    task: Case,
-    clouds: bool = False,
-    seed: int = 0,
-    steps: int | None = None,
-) -> Iterator[Tensor]:
-    """Yield the image (C, h, w) after each step of the published algorithm, of an observation in [0, 1], 0 where not `seen`.
-
-    `steps` shortens the paper's 15 000, or 4 000 for noise. No input noise where the gaps are `clouds`, as in the paper. For noise
-    the images are exponential averages from the first output on.
-    """
-    case = published(task, observation, seen, seed)
-    network = paper_network(len(observation), case.upsampling, seed, case.bounded).to(observation.device)
-    start = 0.1 * uniform(observation, seed)[None]
-    loop = replace(case.settings, input_noise=0.0) if task == "inpaint" and clouds else case.settings
-    last = steps or case.steps
-    image = case.start.image
-    for state in iterate(observation, network, start, case.fidelity, loop, start=case.start):
-        image = torch.lerp(state.image, image, case.average) if state.step > 1 else state.image
-        yield torch.where(seen, observation, image) if task == "inpaint" else image
-        if state.step == last:
-            break

@@ -3,12 +3,13 @@
 from .admm import LoopSettings, State, advance, begin, iterate, misfit
 from .fidelity import Exact, Fidelity, Gaussian, Masked, Sparse, Stripes
 from .gradient import Boundary, Neumann, Periodic, Weights, column
-from .network import HourGlass, Small, ThreeNetworks, paper_network, seeded
-from .paper import Published, published, spectral_norm, uniform
+from .network import Backbone, HourGlass, Small, ThreeNetworks, UNet, paper_network, seeded
+from .paper import Published, images_as_published, published, spectral_norm, uniform
 from .poisson import TETHER, Gaps, conjugate_gradients, gaps_of, hold
 
 __all__ = [
     "TETHER",
+    "Backbone",
     "Boundary",
     "Exact",
     "Fidelity",
@@ -25,6 +26,7 @@ __all__ = [
     "State",
     "Stripes",
     "ThreeNetworks",
+    "UNet",
     "Weights",
     "advance",
     "begin",
@@ -32,6 +34,7 @@ __all__ = [
     "conjugate_gradients",
     "gaps_of",
     "hold",
+    "images_as_published",
     "iterate",
     "misfit",
     "paper_network",

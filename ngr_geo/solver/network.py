@@ -9,7 +9,8 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import Literal, final
+from itertools import pairwise
+from typing import Literal, final, get_args
 
 import torch
 import torch.nn.functional as F
@@ -20,6 +21,8 @@ from . import ordered
 _DRAWING = threading.Lock()
 
 Upsampling = Literal["nearest", "bilinear"]
+Backbone = Literal["hour-glass", "u-net", "resnet", "plain"]
+"""What the paper compares as the networks that predict the fields (III-C3)."""
 
 
 @final
@@ -36,11 +39,35 @@ class ThreeNetworks(nn.Module):
         return torch.stack([network(x) for network in self.networks], dim=1)
 
 
-def paper_network(channels: int, upsampling: Upsampling, seed: int, bounded: bool = False) -> ThreeNetworks:
-    """Return the published network for a cube of that many channels: its input has as many, too. `bounded`: to [-1, 1]."""
+def paper_network(
+    channels: int, upsampling: Upsampling, seed: int, bounded: bool = False, backbone: Backbone = "hour-glass"
+) -> ThreeNetworks:
+    """Return the published network for a cube of that many channels: its input has as many, too.
+
+    Args:
+        channels: of the cube.
+        upsampling: of the hour-glass.
+        seed: of the initial weights.
+        bounded: end in a hyperbolic tangent.
+        backbone: "hour-glass" is the published one. "u-net", "resnet" (five residual blocks of two convolutions) and "plain" (ten
+            blocks one after the other) are 32 to 256, 64 and 64 channels wide: the paper's own widths are not known here.
+    """
+    if backbone not in get_args(Backbone):
+        msg = f"found the backbone {backbone!r}, expected one of {', '.join(get_args(Backbone))}: paper_network(backbone='u-net')"
+        raise ValueError(msg)
+
+    def one() -> nn.Module:
+        match backbone:
+            case "u-net":
+                return UNet(channels, channels)
+            case "hour-glass":
+                return HourGlass(channels, channels, upsampling)
+        blocks = [_Residual(64) for _ in range(5)] if backbone == "resnet" else [_block(64, 64, 3) for _ in range(9)]
+        return nn.Sequential(_block(channels, 64, kernel=3), *blocks, nn.Conv2d(64, channels, 1))
+
     with seeded(seed):
-        networks: list[nn.Module] = [HourGlass(channels, channels, upsampling) for _ in range(3)]
-    return ThreeNetworks([nn.Sequential(one, nn.Tanh()) for one in networks] if bounded else networks)
+        networks = [one() for _ in range(3)]
+    return ThreeNetworks([nn.Sequential(each, nn.Tanh()) for each in networks] if bounded else networks)
 
 
 @final
@@ -82,6 +109,30 @@ class HourGlass(nn.Module):
             x = down(x)
         for up, link in zip(reversed(self.ups), reversed(links), strict=True):
             x = up(torch.cat([link, _double(x, link, self.upsampling)], dim=1))
+        answer: Tensor = self.head(x)
+        return answer
+
+
+@final
+class UNet(nn.Module):
+    """A U-net: two convolutions at each scale, halved by the largest of four, links as wide as their scale."""
+
+    def __init__(self, channels_in: int, channels_out: int, width: int = 32, scales: int = 4) -> None:
+        """Build it with the initial weights that torch draws."""
+        super().__init__()
+        widths = [width * 2**scale for scale in range(scales)]
+        self.downs = nn.ModuleList(_twice(above, below) for above, below in pairwise([channels_in, *widths]))
+        self.ups = nn.ModuleList(_twice(above + below, above) for above, below in pairwise(widths))
+        self.head = nn.Conv2d(width, channels_out, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return (N, channels_out, H, W) for (N, channels_in, H, W)."""
+        links: list[Tensor] = []
+        for down in self.downs:
+            x = down(F.max_pool2d(x, 2, ceil_mode=True) if links else x)
+            links.append(x)
+        for up, link in zip(reversed(self.ups), reversed(links[:-1]), strict=True):
+            x = up(torch.cat([link, _double(x, link, "bilinear")], dim=1))
         answer: Tensor = self.head(x)
         return answer
 
@@ -155,6 +206,24 @@ def _block(channels_in: int, channels_out: int, kernel: int, stride: int = 1) ->
     reflect = [_Reflect()] if kernel > 1 else []
     convolution = nn.Conv2d(channels_in, channels_out, kernel, stride)
     return nn.Sequential(*reflect, convolution, _Norm(channels_out), nn.LeakyReLU(0.2))
+
+
+def _twice(channels_in: int, channels_out: int) -> nn.Sequential:
+    return nn.Sequential(_block(channels_in, channels_out, kernel=3), _block(channels_out, channels_out, kernel=3))
+
+
+@final
+class _Residual(nn.Module):
+    """Two blocks beside an identity."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.blocks = _twice(width, width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the same shape."""
+        answer: Tensor = x + self.blocks(x)
+        return answer
 
 
 @final

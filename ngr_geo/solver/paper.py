@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from .admm import LoopSettings, State, begin
+from .admm import LoopSettings, State, begin, iterate
 from .fidelity import Exact, Fidelity, Gaussian, Masked, Sparse
 from .gradient import Periodic
-from .network import Upsampling
+from .network import Backbone, Upsampling, paper_network
 
 Case = Literal["inpaint", "mixed", "gaussian", "video"]
 
@@ -53,7 +54,10 @@ def published(case: Case, observation: Tensor, observed: Tensor | None = None, s
         case "gaussian":
             settings, fidelity = _denoise(norm, (150.0, 150.0, 150.0), (0.16, 0.16, 0.4), 1.05, seed), Gaussian(4.0)
         case "video":
-            settings, fidelity = _denoise(norm, (150.0, 150.0, 150.0), (0.16, 0.16, 0.34), 1.05, seed, 0.02), Gaussian(2.0)
+            settings, fidelity = (
+                _denoise(norm, (150.0, 150.0, 150.0), (0.16, 0.16, 0.34), 1.05, seed, 0.02),
+                Gaussian(2.0),
+            )
         case _:
             msg = f'no published case {case!r}: choose "inpaint", "mixed", "gaussian" or "video"'
             raise ValueError(msg)
@@ -66,6 +70,50 @@ def published(case: Case, observation: Tensor, observed: Tensor | None = None, s
         return Published(settings, fidelity, start, steps=15_000, average=0.0, upsampling="nearest")
     bounded = case == "video"
     return Published(settings, fidelity, start, steps=4_000, average=0.99, upsampling="bilinear", bounded=bounded)
+
+
+def images_as_published(
+    observation: Tensor,
+    observed: Tensor,
+    case: Case,
+    *,
+    clouds: bool = False,
+    seed: int = 0,
+    steps: int | None = None,
+    backbone: Backbone | nn.Module = "hour-glass",
+    upsampling: Upsampling | None = None,
+) -> Iterator[Tensor]:
+    """Yield the image (C, H, W) after each step of the published algorithm.
+
+    Observed entries come back as they are, and for noise the images are exponential averages from the first output on. Nothing
+    is stopped or chosen: the last image is the result.
+
+    Args:
+        observation: (C, H, W), about [0, 1], 0 where not `observed`.
+        observed: boolean (C, H, W).
+        case: of the settings.
+        clouds: whether the gaps are clouds, where the paper adds no noise to the input.
+        seed: of the start, the input, its noise and the initial weights.
+        steps: in place of the paper's 15 000, or 4 000 for noise.
+        backbone: what predicts the fields, by its name, or a module (1, C, H, W) -> (1, 3, C, H, W), on the device of the
+            observation. A module is trained as it is: pass one that was trained on another image to start from its weights.
+        upsampling: of the hour-glass, "nearest" or "bilinear". None: the paper's, nearest for gaps and bilinear for noise.
+    """
+    task = published(case, observation, observed, seed)
+    if isinstance(backbone, nn.Module):
+        network = backbone
+    else:
+        channels, up = len(observation), upsampling or task.upsampling
+        network = paper_network(channels, up, seed, task.bounded, backbone).to(observation.device)
+    start = 0.1 * uniform(observation, seed)[None]
+    loop = replace(task.settings, input_noise=0.0) if case == "inpaint" and clouds else task.settings
+    last = steps or task.steps
+    image = task.start.image
+    for state in iterate(observation, network, start, task.fidelity, loop, start=task.start):
+        image = torch.lerp(state.image, image, task.average) if state.step > 1 else state.image
+        yield torch.where(observed, observation, image) if case == "inpaint" else image
+        if state.step == last:
+            break
 
 
 def _inpaint(norm: float, channels: int, seed: int) -> LoopSettings:

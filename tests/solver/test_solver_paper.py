@@ -1,11 +1,21 @@
 """The published cases as data (their numbers are tested by the trajectories in test_parity)."""
 
 from itertools import islice
+from typing import get_args
 
 import pytest
 import torch
 
-from ngr_geo.solver import Masked, iterate, paper_network, published, spectral_norm, uniform
+from ngr_geo.solver import (
+    Backbone,
+    Masked,
+    images_as_published,
+    iterate,
+    paper_network,
+    published,
+    spectral_norm,
+    uniform,
+)
 from ngr_geo.solver.paper import Case
 
 
@@ -22,6 +32,28 @@ def test_runs_on_any_cube_and_mask(case: Case, shape: tuple[int, int, int]) -> N
     *_, last = islice(states, 3)
     assert last.step == 2
     assert last.image.isfinite().all()
+
+
+@pytest.mark.parametrize("backbone", get_args(Backbone))
+def test_any_backbone_and_the_weights_of_another_image(backbone: Backbone) -> None:
+    """Finite, observed entries kept; a module that was trained on one image goes on from there on the next."""
+    cube = uniform(torch.zeros(2, 11, 9), seed=0)
+    observed = cube > 0.3
+    *_, image = images_as_published(cube * observed, observed, "inpaint", steps=2, backbone=backbone)
+    assert image.isfinite().all()
+    assert torch.equal(image[observed], cube[observed])
+    network = paper_network(2, "nearest", seed=0, backbone=backbone)
+    before = next(network.parameters()).clone()
+    *_, same = images_as_published(cube * observed, observed, "inpaint", steps=2, backbone=network)
+    assert torch.equal(same, image)
+    assert not torch.equal(before, next(network.parameters()))
+    *_, other = images_as_published(cube * observed, observed, "inpaint", steps=2, backbone=network)
+    assert not torch.equal(other, image)
+
+
+def test_an_unknown_backbone_is_an_error() -> None:
+    with pytest.raises(ValueError, match="expected one of hour-glass, u-net, resnet, plain"):
+        paper_network(2, "nearest", 0, backbone="vit")  # type: ignore[arg-type]
 
 
 def test_cases() -> None:

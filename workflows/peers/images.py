@@ -46,7 +46,7 @@ def _images(problem: Problem, data: Tensor, known: Tensor, method: str, steps: i
     from . import models, prior
     from .fasthyde import fasthyde_like
 
-    gaps = problem.kind not in ("mixed", "gaussian")
+    gaps = problem.kind not in ("mixed", "gaussian", "video")
     if method in PRIORS:
         single = data.float()
         images = (
@@ -59,7 +59,7 @@ def _images(problem: Problem, data: Tensor, known: Tensor, method: str, steps: i
     elif gaps:
         yield models.completed(data, known, method)
     else:
-        deviation = _noise(data) if problem.kind == "gaussian" else None
+        deviation = None if problem.kind == "mixed" else _noise(data)
         if method == "FastHyDe-like":
             level = None if deviation is None else deviation.cpu().numpy()
             yield torch.from_numpy(fasthyde_like(data.cpu().numpy(), level))
