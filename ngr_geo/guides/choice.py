@@ -2,6 +2,9 @@
 
 Dates are picked one after another, each the one that explains most of what those before it leave. All of it follows from one
 matrix of products in closed form: the features of a date that was picked are swept out of it (Goodnight 1979).
+
+What a date shows says nothing of a meadow in its gap where it shows forest only. The dates nearest in time do: predicted in the
+gap from what the date's clear pixels teach of them, they tell how well some references carry over (see `carried_over`).
 """
 
 from __future__ import annotations
@@ -20,6 +23,10 @@ CANDIDATES = 8
 """Dates among which the references are picked by their neighbourhoods."""
 RIDGE = 3e-3
 """Penalty, relative to the squares of each feature."""
+PROXIES, INSIDE, OUTSIDE = 2, 200, 50
+"""Dates, the nearest in time, that are predicted in the gap; each shows so many pixels outside and in it, at least."""
+MARGIN = 0.8
+"""Ratio of squared errors there below which the dates nearest in time take the place of those picked: 1 dB."""
 
 
 class Choice(NamedTuple):
@@ -27,6 +34,14 @@ class Choice(NamedTuple):
 
     references: tuple[int, ...]
     extras: tuple[int, ...]
+
+
+class Pixels(NamedTuple):
+    """Some n pixels: neighbourhoods (T, B, k, n) in all dates, completed; what the dates show there (T, B, n), where `observed`."""
+
+    patches: Tensor
+    values: Tensor
+    observed: Tensor
 
 
 def choose(patches: Tensor, target: Tensor, dates: Sequence[int], weights: Sequence[float]) -> Choice:
@@ -69,6 +84,47 @@ def weights_of(clear: Tensor, date: int, dates: Sequence[int]) -> list[float]:
     gaps = clear[~clear[:, date]]
     shown = gaps.double().mean(0) if len(gaps) else torch.ones(clear.shape[1], dtype=torch.float64)
     return (shown + 1e-3)[list(dates)].tolist()
+
+
+def carried_over(found: Choice, dates: Sequence[int], shown: Pixels, gap: Pixels) -> Choice:
+    """Return the choice, or the dates nearest in time where these predict much better what stands in the gap of a date.
+
+    That is what the dates nearest in time show there, each predicted from the others.
+
+    Args:
+        found: what was picked.
+        dates: those that may be picked, nearest in time first.
+        shown: pixels that the date shows, which all is learnt from.
+        gap: pixels of its gap.
+    """
+    near = Choice(tuple(dates[:REFERENCES]), ())
+    seen = [(shown.observed[d].sum() >= INSIDE) & (gap.observed[d].sum() >= OUTSIDE) for d in dates]
+    proxies = [d for d, usable in zip(dates, seen, strict=True) if usable][:PROXIES]
+    if len(proxies) < PROXIES or set(found.references) == set(near.references):
+        return found
+    errors = [[_error_outside(some, proxy, shown, gap) for proxy in proxies] for some in (found, near)]
+    picked, nearest = torch.tensor(errors).clamp(min=1e-12).log().mean(1).exp().tolist()
+    return near if nearest < MARGIN * picked else found
+
+
+def _error_outside(some: Choice, proxy: int, shown: Pixels, gap: Pixels) -> float:
+    """Return the squared error, geometric mean over the bands, of a date in a gap, regressed outside it on a choice of dates."""
+    references, extras = ([d for d in part if d != proxy] for part in some)
+
+    def features(pixels: Pixels) -> Tensor:
+        middle = pixels.patches.shape[2] // 2
+        parts = pixels.patches[references].flatten(0, 2), pixels.patches[extras][:, :, middle].flatten(0, 1)
+        return torch.cat(parts)[:, pixels.observed[proxy]]
+
+    inside, outside = features(shown), features(gap)
+    target, truth = (p.values[proxy][:, p.observed[proxy]] for p in (shown, gap))
+    products = _products(inside, target)
+    count = len(inside)
+    gram, cross = products[:count, :count], products[:count, count:]
+    penalty = RIDGE * gram.diagonal() + 1e-9 * gram.diagonal().mean() + 1e-12
+    slope = torch.linalg.solve(gram + torch.diag(penalty), cross).to(target)
+    left = slope.T @ (outside - inside.mean(1, keepdim=True)) + target.mean(1, keepdim=True) - truth
+    return float(left.square().mean(1).clamp(min=1e-12).log().mean().exp())
 
 
 def _products(features: Tensor, target: Tensor) -> Tensor:

@@ -18,7 +18,7 @@ from torch.nn import functional
 
 from . import lowrank, regression
 from .base import Prediction, Window
-from .choice import REFERENCES, Choice, choose, weights_of
+from .choice import REFERENCES, Choice, Pixels, carried_over, choose, weights_of
 
 RANK = 8
 FACTOR_PIXELS, FACTOR_VALUES = 30_000, 150_000
@@ -149,27 +149,35 @@ def _choose(factors: lowrank.Factors, seen: Sequence[Window], clear: Tensor, dat
     dates = [d for d in order if both[d] >= LEAST]
     if not dates:
         return Choice((), ())
-    patches, target = _patches(factors, seen, date, int(len(dates) > REFERENCES))  # all of a few are picked
-    return choose(patches, target, dates, weights_of(clear, date, dates))
+    reach = int(len(dates) > REFERENCES)  # all of a few are picked
+    shown = _patches(factors, seen, date, [w.observed[date] for w in seen], reach)
+    found = choose(shown.patches, shown.values[date], dates, weights_of(clear, date, dates))
+    gaps = [~w.observed[date] for w in seen]
+    if not reach or not any(gap.any() for gap in gaps):
+        return found
+    return carried_over(found, dates, shown, _patches(factors, seen, date, gaps, reach))
 
 
-def _patches(factors: lowrank.Factors, seen: Sequence[Window], date: int, reach: int) -> tuple[Tensor, Tensor]:
-    """Return neighbourhoods (T, B, k, n) completed without a date, and what it shows (B, n), at some of its clear pixels.
+def _patches(
+    factors: lowrank.Factors, seen: Sequence[Window], date: int, where: Sequence[Tensor], reach: int
+) -> Pixels:
+    """Return some pixels of the windows `where` (h, w) in each: neighbourhoods, completed without a date, and what is shown.
 
     They reach by so many pixels to each side.
     """
-    step = max(1, math.ceil(sum(int(w.observed[date].sum()) for w in seen) / PATCHES)) | 1
-    parts, shows = [], []
-    for window in seen:
-        (height, width), places = window.observed.shape[1:], window.observed[date].nonzero()[::step]  # (n, 2)
+    step = max(1, math.ceil(sum(int(some.sum()) for some in where) / PATCHES)) | 1
+    parts, shows, known = [], [], []
+    for window, some in zip(seen, where, strict=True):
+        (height, width), places = window.observed.shape[1:], some.nonzero()[::step]  # (n, 2)
         shift = torch.arange(-reach, reach + 1, device=places.device)
         rows = (places[:, 0] + shift[:, None]).clamp(0, height - 1)  # (1 or 3, n)
         columns = (places[:, 1] + shift[:, None]).clamp(0, width - 1)
         flat = (rows[:, None] * width + columns).flatten(0, 1)  # (k, n)
         near = Window(window.values.flatten(2)[:, :, flat], window.observed.flatten(1)[:, flat])
         parts.append(_without(factors, near, date))
-        shows.append(window.values[date][:, places[:, 0], places[:, 1]])
-    return torch.cat(parts, -1), torch.cat(shows, -1)
+        shows.append(window.values[:, :, places[:, 0], places[:, 1]])
+        known.append(window.observed[:, places[:, 0], places[:, 1]])
+    return Pixels(torch.cat(parts, -1), torch.cat(shows, -1), torch.cat(known, -1))
 
 
 def _sample(windows: Sequence[Window]) -> tuple[Tensor, Tensor]:

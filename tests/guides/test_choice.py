@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ngr_geo.guides import dates as guide
 from ngr_geo.guides.base import Window
-from ngr_geo.guides.choice import EXTRAS, REFERENCES, choose, weights_of
+from ngr_geo.guides.choice import EXTRAS, REFERENCES, Choice, Pixels, carried_over, choose, weights_of
 
 ROMANIA = Path(os.environ.get("NGR_GEO_DATA", "")) / "romania"
 
@@ -57,6 +57,24 @@ def test_the_cost_is_bounded_and_nothing_is_picked_twice() -> None:
     assert (len(references), len(extras)) == (REFERENCES, EXTRAS)
     assert len({*references, *extras}) == REFERENCES + EXTRAS
     assert choose(patches, target, (3, 1), [1.0, 1.0]).extras == ()
+
+
+def test_dates_near_in_time_are_kept_where_those_picked_do_not_carry_over() -> None:
+    """Far dates show the forest outside the gap best, and tell nothing of the meadow in it."""
+
+    def pixels(seed: int, share: float) -> Pixels:
+        scene = _noise(1000, seed=seed)
+        images = scene + 0.3 * _noise(10, 1000, seed=seed + 1)
+        images[5:] = share * scene + (0.05 + (1 - share)) * _noise(5, 1000, seed=seed + 2)
+        return Pixels(_patches(images), images[:, None], torch.ones(10, 1000, dtype=torch.bool))
+
+    forest, meadow, dates = pixels(0, 1.0), pixels(10, 0.0), range(1, 10)
+    found = choose(forest.patches, forest.values[0], dates, [1.0] * 9)
+    assert set(found.references) & set(range(5, 10))
+    assert carried_over(found, dates, forest, meadow) == Choice((1, 2, 3, 4), ())
+    assert carried_over(found, dates, forest, pixels(20, 1.0)) == found
+    hidden = meadow._replace(observed=torch.zeros_like(meadow.observed))
+    assert carried_over(found, dates, forest, hidden) == found  # nothing tells
 
 
 def _error(stack: np.ndarray, cloud: np.ndarray) -> float:
