@@ -65,7 +65,7 @@ class _Verbs(Shown[Raster]):
             command line. Attributes `ngr_*` say how it was done: the method of each date and the error expected in its gaps;
             `repeat` makes the result again from them. Of a lazy raster `ngr_dates` has None for what only solving shows. That is
             computed with the pixels, as coordinates `ngr_*` along time: numbers, and `ngr_method` as flags (`flag_masks` and
-            `flag_meanings` of the CF conventions). `result.ngr.record()` returns the whole record.
+            `flag_meanings` of the CF conventions). `result.ngr.record` is the whole record.
 
         Raises:
             InputError, MaskError, GridError: each says what was found, what was expected, and the call that mends it.

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from geopandas import GeoDataFrame
     from matplotlib.figure import Figure
 
+    from .result import Record
+
     PathLike = str | os.PathLike[str]
 
 Raster = TypeVar("Raster", xr.DataArray, xr.Dataset)
@@ -26,15 +28,42 @@ class Shown(Generic[Raster]):
         """Take the raster; xarray makes a new accessor for every object."""
         self._raster: Any = raster
 
-    def record(self) -> list[dict[str, Any]]:
-        """Return the record of this result, a row for each date: what was filled, the method kept, the errors expected.
+    def __repr__(self) -> str:
+        """Return what the verbs see of this raster, and which of them apply."""
+        from . import overview
 
-        That is `json.loads(result.attrs["ngr_dates"])`, and for a result that was lazy also its coordinates `ngr_*` along time.
-        Where these are still lazy they are computed, and that solves all tiles: call it on a result that is computed.
+        return overview.text(overview.of(self._raster))
+
+    def _repr_html_(self) -> str:
+        """Return the same for a notebook."""
+        from . import overview
+
+        return overview.html(overview.of(self._raster))
+
+    @property
+    def record(self) -> Record:
+        """The record of this result: verb, settings, call, and of each date what was filled, what was kept, the errors expected.
+
+        It is read from the attributes `ngr_*` of a result, in memory or opened again from NetCDF, Zarr or GeoTIFF. Nothing is
+        computed for it: of a lazy result `.record.compute()` has what only solving shows, and solves all tiles.
+
+        Raises:
+            InputError: the raster is no result.
+
+        Examples:
+            >>> import ngr_geo
+            >>> stack = ngr_geo.sample("slovenia").isel(x=slice(0, 60), y=slice(0, 60))
+            >>> record = stack.ngr.decloud(clouds="SCL", dates="2023-08-18", method="guide").ngr.record
+            >>> record.verb, record.dates[3].method, list(record.dates[3].expected)
+            ('decloud', 'guide', ['B02', 'B03', 'B04', 'B08'])
+            >>> bool(record.to_pandas().loc["2023-08-18", "filled"] > 0.5)
+            True
+            >>> list(record.to_pandas("band").columns)
+            ['rmse', 'bias', 'psnr', 'rmse_low', 'rmse_high']
         """
-        from . import rows
+        from . import result
 
-        return rows.of(self._raster)
+        return result.of(self._raster)
 
     def tiles(self, work: PathLike) -> GeoDataFrame:
         """Return the finished tiles of a verb's work folder as a GeoDataFrame: polygons, what was done, expected error, seconds.

@@ -51,7 +51,7 @@ def test_every_verb_is_in_the_reference() -> None:
     assert not [name for name in public if name not in ("__version__", "masks", "stac") and name not in reference]
 
 
-@pytest.mark.parametrize("name", ["opening", "raster.masks", "samples"])
+@pytest.mark.parametrize("name", ["opening", "raster.masks", "samples", "shown"])
 def test_the_examples_of_functions_are_right(name: str) -> None:
     result = doctest.testmod(import_module(f"ngr_geo.{name}"))
     assert result.attempted > 0

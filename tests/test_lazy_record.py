@@ -16,6 +16,7 @@ from test_spectral_guides import noisy
 
 from ngr_geo import rows as records
 from ngr_geo import sample
+from ngr_geo.errors import InputError
 from ngr_geo.report import stac
 
 KEPT = records.WORDS["method"][0]
@@ -44,7 +45,7 @@ def test_the_record_of_a_lazy_result_is_that_of_an_eager_one(stack: xr.Dataset, 
     assert set(before[0]["in_coordinates"]) <= set(lazy.coords)
     done = lazy.compute()
     for result in (lazy, done):
-        for row, other in zip(result.ngr.record(), eager.ngr.record(), strict=True):
+        for row, other in zip(records.of(result), records.of(eager), strict=True):
             assert "in_coordinates" not in row
             for name in ("date", "missing", "filled", "unseen", "method"):
                 assert row.get(name) == pytest.approx(other.get(name)), name
@@ -52,7 +53,24 @@ def test_the_record_of_a_lazy_result_is_that_of_an_eager_one(stack: xr.Dataset, 
             assert ("expected" in row) == ("expected" in other)
             if "expected" in other:
                 assert row["expected"]["rmse"] == pytest.approx(other["expected"]["rmse"], rel=1e-3)
-    assert eager.ngr.record() == json.loads(eager.attrs["ngr_dates"])
+    assert records.of(eager) == json.loads(eager.attrs["ngr_dates"])
+    assert not lazy.ngr.record.complete
+    assert lazy.ngr.record.dates[2].filled is None
+    assert lazy.ngr.record.compute() == done.ngr.record
+
+
+def test_the_record_is_a_table(eager: xr.Dataset) -> None:
+    record, row = eager.ngr.record, json.loads(eager.attrs["ngr_dates"])[2]
+    dates, bands = record.to_pandas(), record.to_pandas("band")
+    assert dates.loc[row["date"], "filled"] == row["filled"]
+    assert dates.loc[row["date"], "hidden_rmse_guide"] == row["choice"]["guide"]
+    assert bands.loc[(row["date"], "B04"), "rmse"] == row["expected"]["rmse"]["B04"]
+    assert bool((bands.rmse_low < bands.rmse)[bands.rmse_low.notna()].all())
+    assert (record.verb, record.call["method"], record.tiles["unsolvable"]) == ("decloud", "guide", 0)
+    with pytest.raises(InputError, match="for each date and band"):
+        record.to_pandas("pixel")
+    with pytest.raises(InputError, match="no record of a verb"):
+        _ = sample("slovenia").ngr.record
 
 
 def test_the_figures_of_a_choice_are_those_of_an_eager_one(stack: xr.Dataset) -> None:
@@ -62,8 +80,8 @@ def test_the_figures_of_a_choice_are_those_of_an_eager_one(stack: xr.Dataset) ->
     corners = x0, y0, float(part.x[40]), float(part.y[8])
     area = gpd.GeoSeries([box(*corners)], crs=part.rio.crs)
     keywords = {"method": "auto", "steps": 10, "tile": 32, "overlap": 8, "aoi": area}
-    rows = part.ngr.decloud(**keywords).ngr.record()
-    again = part.chunk(y=24, x=40).ngr.decloud(**keywords).ngr.record()
+    rows = records.of(part.ngr.decloud(**keywords))
+    again = records.of(part.chunk(y=24, x=40).ngr.decloud(**keywords))
     assert [row.get("choice") for row in again] == [row.get("choice") for row in rows]
     assert any({"guide", "local", "kriging", "blocks", "by"} <= set(row.get("choice", ())) for row in rows)
     for name in ("missing", "filled", "unseen"):
@@ -72,7 +90,7 @@ def test_the_figures_of_a_choice_are_those_of_an_eager_one(stack: xr.Dataset) ->
 
 def test_a_part_of_a_lazy_result_tells_of_its_own_dates(stack: xr.Dataset) -> None:
     done = stack.chunk(y=24).ngr.decloud(method="guide").compute()
-    assert done.isel(time=[2]).ngr.record() == done.ngr.record()[2:]
+    assert records.of(done.isel(time=[2])) == records.of(done)[2:]
 
 
 def test_nothing_is_computed_for_what_only_describes(stack: xr.Dataset) -> None:
@@ -90,7 +108,7 @@ def test_a_single_date_tells_too(stack: xr.Dataset, dates: bool) -> None:
     part = stack if dates else stack.isel(time=1, drop=True)
     lazy = part.chunk(y=24).ngr.decloud(method="guide")
     assert lazy.ngr_method.dims == (("time",) if dates else ())
-    assert lazy.compute().ngr.record()[-1]["method"] in ("guide", "none")
+    assert lazy.compute().ngr.record.dates[-1].method in ("guide", "none")
 
 
 @pytest.mark.parametrize("kind", ["zarr 2", "zarr 3", "NetCDF"])
@@ -124,8 +142,8 @@ def test_a_lazy_result_is_written_without_a_warning_and_read_back_equal(
     wanted = records.decoded(done.ngr_method.values, done.ngr_method.attrs)
     assert records.decoded(back.ngr_method.values, back.ngr_method.attrs) == wanted
     assert "guide" in wanted
-    told, again = ((r.reflectance.assign_attrs(r.attrs) if spectral else r).ngr.record() for r in (done, back))
-    assert again == told
+    assert back.ngr.record == done.ngr.record
+    assert done.ngr.record.complete
 
 
 def test_words_are_numbers_and_back() -> None:

@@ -61,7 +61,7 @@ def test_all_faults_go_in_one_call_and_each_is_recorded() -> None:
     filled = bad_pixels()
     filled[:, :, LINE] = True
     np.testing.assert_array_equal(clean.filled.values, filled)
-    assert clean.ngr.record()[0]["filled"] == pytest.approx(filled.mean(), abs=1e-6)
+    assert clean.ngr.record.dates[0].filled == pytest.approx(filled.mean(), abs=1e-6)
     assert error(clean) < 0.5 * error(cube)
     assert abs(clean.values - truth())[bad_pixels()].mean() < 0.01
     again = cube.ngr.repeat(clean)

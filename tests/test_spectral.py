@@ -15,6 +15,7 @@ import xarray as xr
 from small_cube import BANDS, SIZE, clean_cube, everywhere, psnr, raster, tensor
 from test_spectral_guides import faulty, noisy, striped
 
+from ngr_geo import rows as records
 from ngr_geo.errors import InputError, MaskError
 from ngr_geo.raster import masks
 
@@ -100,7 +101,7 @@ def test_lazy_results_tell_how_they_were_made() -> None:
     assert lazy.attrs["ngr_verb"] == "denoise" and json.loads(lazy.attrs["ngr_settings"])["method"] == "auto"
     assert lazy["ngr_method"].chunks is not None
     done = lazy.compute()
-    (row,) = done.ngr.record()
+    (row,) = records.of(done)
     assert set(row["method"].split("+")) <= {"guide", "ngr"}
     assert row["kind"] == "gaussian"
     assert done["ngr_choice_guide"] > 0

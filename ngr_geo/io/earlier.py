@@ -15,12 +15,20 @@ from . import rasters
 from .rasterfile import Header, read_header
 
 
-def with_history(raster: xr.DataArray, headers: Sequence[Header]) -> xr.DataArray:
-    """Return a raster with the history of its files, one per date, where one of them has any."""
+def with_record(raster: xr.DataArray, headers: Sequence[Header]) -> xr.DataArray:
+    """Return a raster with the record of its files, one per date: of several verbs or calls only their history."""
+    tags = [{key: text for key, text in header.tags[""].items() if key.startswith(record.PREFIX)} for header in headers]
     steps: list[dict[str, Any]] = []
-    for header in headers:
-        steps += [step for step in record.history(header.tags[""]) if step not in steps]
-    return raster.assign_attrs({record.BEFORE: json.dumps(steps)}) if steps else raster
+    for found in tags:
+        steps += [step for step in record.history(found) if step not in steps]
+    if not steps:
+        return raster
+    first = tags[0]
+    if "ngr_verb" not in first or any(record.history(found) != steps for found in tags):
+        return raster.assign_attrs({record.BEFORE: json.dumps(steps)})
+    common = {key: text for key, text in first.items() if all(found.get(key) == text for found in tags)}
+    rows = [row for found in tags for row in record.dates_of(found)]
+    return raster.assign_attrs(common | ({"ngr_dates": json.dumps(rows)} if len(rows) == len(tags) else {}))
 
 
 def with_filled(

@@ -228,7 +228,7 @@ def _read_rasters(content: Content, masks: tuple[str, ...], wanted: Wanted, lazy
     elif mask_band is not None:
         mask = maskfiles.read_band(headers, mask_band, times, lazy)
     carried = tuple(number for number in range(1, len(names) + 1) if number not in numbers)
-    raster = earlier.with_history(rasters.read_raster(headers, names, numbers, times, lazy), headers)
+    raster = earlier.with_record(rasters.read_raster(headers, names, numbers, times, lazy), headers)
     if content.finish is not None:
         raster = content.finish(raster, headers, lazy)
     raster, sidecars = earlier.with_filled(raster, headers, names, numbers)

@@ -17,6 +17,7 @@ from rasterio.rio.main import main_group
 from running import invoke
 from small_stack import BANDS, hidden_files, pixels, rewrite, write_crops, write_masks
 
+import ngr_geo
 from ngr_geo.cli import console, main
 from ngr_geo.io import rasters, read_stack
 
@@ -47,6 +48,9 @@ def test_decloud_as_written_in_the_readme(folder: Path, tmp_path: Path) -> None:
     with rasterio.open(copies[0]) as source:
         assert json.loads(source.tags()["ngr_dates"])["date"] == "2023-08-15"
         assert source.tags()["PRODUCT"].startswith("S2A")
+    record = ngr_geo.open(copies).ngr.record  # of several files, each with its date
+    assert [date.date for date in record.dates] == ["2023-08-15", "2023-08-18", "2023-08-20"]
+    assert record.dates[1].filled == pytest.approx(filled[1].mean(), abs=1e-4)
 
 
 def test_rasterio_knows_the_command() -> None:

@@ -15,6 +15,7 @@ from running import invoke
 from small_stack import sample_files
 
 import ngr_geo
+from ngr_geo import rows as records
 from ngr_geo.errors import InputError, MaskError
 from ngr_geo.methods import leaks
 from ngr_geo.raster import colours
@@ -65,7 +66,7 @@ def test_the_record_counts_what_was_added_and_taken_off(stack: xr.Dataset, eager
         assert share - 0.002 <= row["haze"] + row["shadow"] <= share + 0.01  # some lies where flags were taken off
     assert rows[3]["haze"] > 0.02 and rows[0]["taken_off"] == rows[3]["taken_off"] == 0
     assert all(rows[t]["taken_off"] > 0.001 for t in (1, 2, 4))
-    assert eager.ngr.record() == rows
+    assert records.of(eager) == rows
 
 
 @pytest.mark.parametrize("chunks", [{"time": 1, "y": 100, "x": 70}, {"time": -1, "y": 16, "x": 240}])
@@ -75,13 +76,13 @@ def test_lazy_is_the_same(stack: xr.Dataset, eager: xr.Dataset, chunks: dict[str
     assert lazy.B02.chunks == stack.chunk(chunks).B02.chunks
     computed = lazy.compute()
     same(eager, computed)
-    assert counts(computed.ngr.record()) == counts(eager.ngr.record())
+    assert counts(records.of(computed)) == counts(records.of(eager))
 
 
 def test_a_work_folder_is_the_same(stack: xr.Dataset, eager: xr.Dataset, tmp_path: Path) -> None:
     lazy = stack.chunk({"y": 90, "x": 130}).ngr.decloud(**QUICK, work=tmp_path / "work")
     same(eager, lazy.compute())
-    assert counts(json.loads(lazy.attrs["ngr_dates"])) == counts(eager.ngr.record())
+    assert counts(json.loads(lazy.attrs["ngr_dates"])) == counts(records.of(eager))
 
 
 @pytest.mark.parametrize("more", [(), ("--work", "WORK")])
@@ -102,7 +103,7 @@ def test_the_command_is_the_same(eager: xr.Dataset, tmp_path: Path, more: tuple[
     )
     assert np.array_equal(values, np.stack([wanted[b].values for b in ("B02", "B03", "B04", "B08")]))
     row = json.loads(tags["ngr_dates"])
-    assert [row[name] for name in COUNTS] == counts(eager.ngr.record())[3]
+    assert [row[name] for name in COUNTS] == counts(records.of(eager))[3]
     assert "Haze added" in result.stdout and "Taken off" in result.stdout
     assert "refined" in result.stderr
 
@@ -147,7 +148,7 @@ def test_a_date_of_which_too_much_would_be_found_is_left_and_warned_of(stack: xr
     if not lazy:
         assert any("2023-08-18 is not refined" in note for note in json.loads(result.attrs["ngr_warnings"]))
     assert np.array_equal(result.filled.values[3], plain.filled.values[3])
-    assert counts(result.ngr.record())[3] == [0, 0, 0]
+    assert counts(records.of(result))[3] == [0, 0, 0]
 
 
 @pytest.mark.parametrize("size", [1, 2, 9, 24, 40])

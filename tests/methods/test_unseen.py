@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
+from ngr_geo import rows as records
 from ngr_geo import sample
 from ngr_geo.methods import calibration, hiding
 
@@ -123,7 +124,7 @@ def test_the_same_bits_any_way(tmp_path: Path, way: str) -> None:
         other = solved((raster.chunk(time=1, y=40, x=32), missing, missing), tile=48, overlap=16, dates="2023-08-13")
         with pytest.warns(UserWarning, match="of the gaps of 2023-08-13 were seen on no other date"):
             other = other.compute()
-        rows, same = plain.ngr.record(), other.ngr.record()
+        rows, same = records.of(plain), records.of(other)
         assert max(row["unseen"] for row in rows) > 0
         assert [row["unseen"] for row in same] == [row["unseen"] for row in rows]
     else:

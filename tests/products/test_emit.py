@@ -39,7 +39,7 @@ def test_a_verb_takes_the_dataset_and_the_result_goes_to_the_ground(tmp_path: Pa
     granules = ngr_geo.open(granule(tmp_path))
     clean = granules.ngr.inpaint(granules.reflectance.bad_pixels, method="guide", tile=64, overlap=8)
     assert {"reflectance", "glt_x", "glt_y", "cloud_mask"} <= set(clean.data_vars)
-    assert clean.ngr.record()
+    assert clean.ngr.record.dates
     bad = bad_pixels()
     bad[:, 0, 62:] = False
     np.testing.assert_array_equal(clean.filled.values, bad)
