@@ -361,10 +361,10 @@ def _options(
     **chosen: Any,
 ) -> Options:
     """Return the keywords of a verb as one value."""
-    from .progress import ProgressBar
+    from .progress import Logged, ProgressBar
     from .settings import Options
     from .tiling.work import Folder
 
-    shown = ProgressBar() if progress is True else progress or None
+    shown = Logged(ProgressBar() if progress is True else progress or None)
     folder = work if work is None or isinstance(work, Folder) else Folder(work, restart)
     return Options(progress=shown, work=folder, **chosen)

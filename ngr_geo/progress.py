@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import logging
 import sys
 import threading
 import time
@@ -13,8 +14,28 @@ Progress = Callable[[str, int, int], None]
 """Called with the name of a stage, how much of it is done, and how much there is in all."""
 
 
+LOGGER = logging.getLogger(__name__)
+
+
 def silent(stage: str, done: int, total: int) -> None:
     """Show no progress."""
+
+
+class Logged:
+    """Progress that also goes to the log: at the level INFO when a stage ends and how long it took, at DEBUG each part of it."""
+
+    def __init__(self, shown: Progress | None) -> None:
+        """Take the function that shows progress, if there is one."""
+        self._shown = shown or silent
+        self._begun: dict[str, float] = {}
+
+    def __call__(self, stage: str, done: int, total: int) -> None:
+        """Show it, and log it."""
+        self._shown(stage, done, total)
+        begun = self._begun.setdefault(stage, time.monotonic())
+        LOGGER.debug("%s: %d of %d", stage, done, total)
+        if done >= total and self._begun.pop(stage, None) is not None:
+            LOGGER.info("%s: done in %.1f s", stage, time.monotonic() - begun)
 
 
 class ProgressBar:

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import inspect
 import json
+import logging
 import os
+import time
 from collections import Counter
 from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, Sequence
 from datetime import UTC, date, datetime
@@ -23,6 +25,7 @@ import xarray as xr
 
 from .errors import InputError, warn
 
+LOGGER = logging.getLogger(__name__)
 P = ParamSpec("P")
 R = TypeVar("R")
 Raster = xr.DataArray | xr.Dataset
@@ -206,7 +209,12 @@ def recorded(verb: Callable[P, R]) -> Callable[P, R]:
         check(raster, [kind for kind in LAYERS if bound.arguments.get(kind)])
         if lost := lost_filled(raster):
             warn(lost)
+        begun, name = time.monotonic(), verb.__name__
+        LOGGER.info("%s of %s: %s", name, dict(raster.sizes), {n: v for n, v in given.items() if v is not None})
         result: Any = verb(*arguments, **keywords)
+        for row in dates_of(result.attrs):
+            LOGGER.debug("%s: %s", name, row)
+        LOGGER.info("%s: returned after %.1f s", name, time.monotonic() - begun)
         made = {}
         if "SOURCE_DATE_EPOCH" not in os.environ:
             made["ngr_made"] = datetime.now(UTC).isoformat(timespec="seconds")

@@ -57,6 +57,7 @@ class Console:
 
     json: bool = False
     quiet: bool = False
+    verbose: int = 0
     warnings: list[str] = field(default_factory=list)
 
     def say(self, text: str) -> None:
@@ -121,6 +122,7 @@ def run(command: Callable[[], int], console: Console, debug: bool) -> int:
     """Run a command and return its exit code: errors become one line on stderr, SIGINT and SIGTERM end it cleanly."""
     with ExitStack() as stack:
         stack.enter_context(_terminable())
+        stack.enter_context(_logged_to(console))
         if not debug:
             stack.enter_context(_shown_by(console))
         try:
@@ -180,6 +182,35 @@ def _terminable() -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+class _Lines(logging.Handler):
+    """Prints what is logged as lines on stderr, each with the seconds since the command began."""
+
+    def __init__(self, console: Console) -> None:
+        super().__init__()
+        self._console, self._begun = console, time.monotonic()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        seconds, name = time.monotonic() - self._begun, record.name.removeprefix("ngr_geo.")
+        self._console.note(f"[{seconds:6.1f} s] {name}: {record.getMessage()}")
+
+
+@contextmanager
+def _logged_to(console: Console) -> Iterator[None]:
+    """Print the log of ngr_geo at the level that -v and -vv ask for; other loggers are left alone."""
+    if not console.verbose:
+        yield
+        return
+    logger, handler = logging.getLogger("ngr_geo"), _Lines(console)
+    before = logger.level
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO if console.verbose == 1 else logging.DEBUG)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(before)
 
 
 @contextmanager

@@ -182,6 +182,7 @@ class Job:
     json: bool = _flag(
         "Print a machine-readable summary on stdout, all else on stderr, with progress as lines of JSON."
     )
+    verbose: int = _option("Print what is going on; -vv: in detail.", 0, count=True)
     quiet: bool = _flag("Print errors only.")
     debug: bool = _flag("Show tracebacks and all warnings.")
     url: str | None = None
@@ -195,7 +196,7 @@ SOLVING = ("method", "tile", "overlap", "steps")
 NETWORKS = ("tune", "prior", "save_prior")
 RUNNING = ("work", "restart", "workers", "scheduler", "index", "device", "seed")
 WRITING = ("cog", "overwrite", "quicklook", "report", "stac")
-TALKING = ("json", "quiet", "debug")
+TALKING = ("json", "verbose", "quiet", "debug")
 
 GROUPS = {
     "Input": ("clouds", "missing", *FILES, "bad_bands", "lines", *MASKING),
@@ -223,6 +224,8 @@ def _parameter(verb: str, name: str, default: Any, as_verb: bool = False, **clic
             click_option["help"] += f" or {', '.join(words[1:])}."
         own = keywords[name].default
         click_option["help"] += f"  [default: {'that of each step' if own is None else own}]"
+    if name == "verbose":
+        return click.Option(["-v", "--verbose"], **click_option)
     if click_option.pop("switch", False):
         return click.Option([f"--{name}/--no-{name}", name], default=default, **click_option)
     given = {} if default is None or default == () else {"default": default}
@@ -257,7 +260,10 @@ class Verb(click.Command):
     def invoke(self, ctx: click.Context) -> None:
         """Run the callback on one Job, and end with its exit code."""
         job = Job(**ctx.params)
-        console = Console(json=job.json, quiet=job.quiet)
+        if job.verbose and job.quiet:
+            msg = "--quiet and -v contradict each other, expected one of them."
+            raise click.UsageError(msg, ctx)
+        console = Console(json=job.json, quiet=job.quiet, verbose=job.verbose)
         callback = self.callback
         assert callback is not None
         ctx.exit(terminal.run(lambda: int(callback(job, console)), console, job.debug))

@@ -1,6 +1,7 @@
 """A stack read from files: the raster, its clouds, and all that is needed to write it back the way it was."""
 
 import glob
+import logging
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -18,6 +19,7 @@ from .nodata import NoData, declared, settle, settle_dataset
 from .products import Content
 from .rasterfile import Header, read_header
 
+LOGGER = logging.getLogger(__name__)
 PathLike = str | os.PathLike[str]
 
 
@@ -110,6 +112,8 @@ def read_stack(
     if not files:
         msg = "No input was given. Expected GeoTIFFs, one per date, or one NetCDF file or Zarr store."
         raise InputError(msg)
+    for file in files:
+        LOGGER.info("reading %s", file)
     wanted = Wanted(bands, date_pattern, band_pattern, resolution, nodata)
     reader = readers.find(files, product)
     if reader is not None:

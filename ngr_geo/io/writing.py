@@ -5,6 +5,7 @@ error, a full disk or Ctrl-C at any moment leaves neither half a file nor half a
 """
 
 import json
+import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from itertools import chain
@@ -27,6 +28,8 @@ from .planned import Written, check_output
 from .rasterfile import Header, read_header
 from .stack import Files, PathLike, read_stack
 from .target import Target, naming_errors
+
+LOGGER = logging.getLogger(__name__)
 
 
 def write_stack(
@@ -61,6 +64,8 @@ def write_stack(
         else:
             _write_dataset(result, stack, planned.rasters[0])
             (progress or silent)("write", 1, 1)
+    for path in planned.all:
+        LOGGER.info("wrote %s", path)
     return planned
 
 

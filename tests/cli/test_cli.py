@@ -1,6 +1,7 @@
 """The command line: runs on real files, as a user would type them."""
 
 import json
+import logging
 import os
 import re
 import subprocess
@@ -64,8 +65,13 @@ def test_rasterio_knows_the_command() -> None:
 
 def test_quoted_patterns_work_too(folder: Path, tmp_path: Path) -> None:
     """And masks before inputs."""
-    result = invoke("decloud", "--clouds", f"{folder}/SCL_*.tif", f"{folder}/S2_*.tif", "-o", tmp_path / "out", *QUICK)
+    masks, files = f"{folder}/SCL_*.tif", f"{folder}/S2_*.tif"
+    result = invoke("decloud", "--clouds", masks, files, "-o", tmp_path / "out", "-v", *QUICK)
     assert result.exit_code == 0, result.stderr
+    assert "progress: guide: done in" in result.stderr  # the log, at the level INFO
+    assert "guide: 1 of 2" not in result.stderr
+    assert logging.getLogger("ngr_geo").level == logging.NOTSET
+    assert "contradict" in invoke("decloud", files, "-o", tmp_path / "out", "-v", "--quiet").stderr
     assert len(list((tmp_path / "out").iterdir())) == 6
 
 
