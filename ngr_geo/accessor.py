@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any, Literal, Unpack, cast, overload
 
 import xarray as xr
 
+from .calls import call_of, recorded
 from .keywords import TILES, Gaps, Method, Repairing, Solving, described
-from .record import call_of, recorded
+from .record import Held
 from .shown import Raster, Shown
 
 if TYPE_CHECKING:
@@ -358,9 +359,10 @@ def _options(
     progress: bool | Progress | None = None,
     work: PathLike | Folder | None = None,
     restart: bool = False,
+    filled: Held = "coordinate",
     **chosen: Any,
 ) -> Options:
-    """Return the keywords of a verb as one value."""
+    """Return the keywords of a verb as one value; `recorded` puts `filled` in its place."""
     from .progress import Logged, ProgressBar
     from .settings import Options
     from .tiling.work import Folder

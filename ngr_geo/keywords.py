@@ -13,6 +13,8 @@ from collections.abc import Callable
 from functools import wraps
 from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypedDict, TypeVar
 
+from .record import Held
+
 if TYPE_CHECKING:
     import os
 
@@ -38,6 +40,7 @@ class Solving(TypedDict, total=False):
     seed: int
     steps: int | None
     uncertainty: bool
+    filled: Held
     aoi: Any
     work: PathLike | None
     restart: bool
@@ -53,6 +56,7 @@ class Repairing(TypedDict, total=False):
     device: str | None
     seed: int
     steps: int | None
+    filled: Held
     aoi: Any
     work: PathLike | None
     restart: bool
@@ -75,6 +79,7 @@ DEFAULTS: dict[str, Any] = {
     "seed": 0,
     "tune": 0,
     "uncertainty": False,
+    "filled": "coordinate",
     "restart": False,
 }
 """Of all other shared keywords it is None."""
@@ -125,6 +130,10 @@ ABOUT = {
         "are put on the result and removed once more. ± 1.645 of them cover about 90 % of what was hidden."
     ),
     "change": "Also give what was added to each value. It is a coordinate `change`, in the raster's units.",
+    "filled": (
+        "What `filled` is in the result, which says which values were filled: a coordinate or a variable. A variable, which only a "
+        "Dataset can have, is found by tools that show no coordinates, such as GIS. Verbs know it as well."
+    ),
     "aoi": (
         "Polygons of an area of interest, in any CRS: nothing changes outside them. A GeoDataFrame or GeoSeries, GeoJSON "
         "(a mapping, in longitude and latitude), or a file that geopandas reads. Only tiles that touch it are solved; "

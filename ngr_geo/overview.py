@@ -15,7 +15,7 @@ from .errors import MaskError, NgrError
 from .raster import colours, grid, masks, picking, products
 from .raster import cube as cubes
 from .raster.cube import SPECTRAL_BANDS, Cube
-from .record import FILLED, VERBS, noted
+from .record import FILLED, VERBS, noted, with_coordinates
 from .wording import counted, listed, percent
 
 MOST_VALUES = 20_000_000
@@ -42,6 +42,7 @@ class Overview(NamedTuple):
 def of(raster: xr.DataArray | xr.Dataset) -> Overview:
     """Return what the verbs see of a raster."""
     title = f"ngr: {type(raster).__name__}"
+    raster = with_coordinates(raster)
     try:
         picked = picking.cube_of(raster) if isinstance(raster, xr.Dataset) else None
         whole: Any = raster if picked is None else picked

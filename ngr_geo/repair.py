@@ -53,7 +53,9 @@ def repair(
     cube = cubes.read(raster)
     chosen = _chosen(cube, faults)
     common = {
-        name: value for name, value in shared.items() if name != "work" and not (name == "tile" and value is None)
+        name: value
+        for name, value in shared.items()
+        if name not in ("work", "filled") and not (name == "tile" and value is None)
     }
     own = {
         "bad pixels": {"missing": _shipped(cube, bad_bands), "extent": "all"} if "bad pixels" in chosen else {},

@@ -14,6 +14,11 @@ from .options import Job
 def before(job: Job, stack: Files) -> None:
     """Raise where an input or output of a job, other than the raster, could not be read or written."""
     planned = _planned(job, stack)
+    if job.filled == "variable" and planned.filled:
+        msg = (
+            f"--filled variable is for NetCDF and Zarr: rasters have NAME_filled.tif beside them ({planned.filled[0]})."
+        )
+        raise OutputError(msg, call="Leave it out, or write -o out.nc.")
     work_folder(job, stack)
     for option in ("work", "save_prior", "index", "quicklook", "report"):
         if (place := getattr(job, option)) is not None:

@@ -10,6 +10,7 @@ import click
 from ..accessor import DataArrayVerbs
 from ..keywords import OF_STACKS, Method, first_sentence
 from ..raster.products import RULES
+from ..record import Held
 from . import console as terminal
 from .console import Console
 
@@ -138,6 +139,9 @@ class Job:
     )
     aoi: str | None = _option(f"{first_sentence('aoi')} GeoJSON, GeoPackage or shapefile.", metavar="FILE")
     uncertainty: bool = _flag(f"{first_sentence('uncertainty')} Written as NAME_uncertainty.tif.")
+    filled: str = _choice(
+        "In NetCDF and Zarr: what the layer of filled values is; GIS show a variable.", "coordinate", *get_args(Held)
+    )
     change: bool = _flag(f"{first_sentence('change')} Written as NAME_change.tif.")
     classes: tuple[int, ...] = _listing("N,...", first_sentence("classes"), _numbers)
     dilate: int | None = _count(0, f"{first_sentence('dilate')}  [default: about 60 m; 0 for masks of 0 and 1]")
@@ -189,8 +193,8 @@ class Job:
 
 
 FILES = ("product", "bands", "date_pattern", "band_pattern", "resolution", "nodata", "aoi")
-STACK = ("output", "dates", "all_dates", *FILES, "uncertainty")
-CUBE = ("output", "bad_bands", *FILES, "uncertainty")
+STACK = ("output", "dates", "all_dates", *FILES, "uncertainty", "filled")
+CUBE = ("output", "bad_bands", *FILES, "uncertainty", "filled")
 MASKING = ("classes", "dilate", "probability", "mask_rule", "refine")
 SOLVING = ("method", "tile", "overlap", "steps")
 NETWORKS = ("tune", "prior", "save_prior")
@@ -201,7 +205,7 @@ TALKING = ("json", "verbose", "quiet", "debug")
 GROUPS = {
     "Input": ("clouds", "missing", *FILES, "bad_bands", "lines", *MASKING),
     "Method": ("faults", "noise", "direction", "extent", *SOLVING, "tune", "prior", "seed"),
-    "Output": ("output", "dates", "all_dates", "uncertainty", "change", *WRITING, "index", "save_prior"),
+    "Output": ("output", "dates", "all_dates", "uncertainty", "change", "filled", *WRITING, "index", "save_prior"),
     "Running": ("device", "work", "restart", "workers", "scheduler", *TALKING),
 }
 """What --help shows under which head, in this order; every field of `Job` that is an option is in one of them."""

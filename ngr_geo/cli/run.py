@@ -96,7 +96,7 @@ def _read(verb: str, job: Job, console: Console) -> tuple[Files, Any]:
         nodata=job.nodata,
         product=job.product,
     )
-    stack = replace(stack, cog=job.cog)
+    stack = replace(stack, cog=job.cog, filled="variable" if job.filled == "variable" else "coordinate")
     for note in stack.notes:
         console.note(note)
     if shipped:

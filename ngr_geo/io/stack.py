@@ -12,6 +12,7 @@ import xarray as xr
 
 from ..errors import InputError, MaskError
 from ..raster import products
+from ..record import Held
 from . import containers, earlier, formats, maskfiles, rasters
 from . import products as readers
 from .gather import Wanted, gather
@@ -39,6 +40,7 @@ class Files:
         dataset: the whole Dataset, where the raster is a part of it.
         inputs: every file that was read; none of them is ever written to.
         cog: write Cloud Optimized GeoTIFFs, whatever the inputs are.
+        filled: what `filled` is in a NetCDF file or Zarr store that is written: "coordinate" or "variable".
         notes: what was found among the inputs and how they were put together, for the user.
     """
 
@@ -50,6 +52,7 @@ class Files:
     carried: tuple[int, ...] = ()
     dataset: xr.Dataset | None = None
     cog: bool = False
+    filled: Held = "coordinate"
     notes: tuple[str, ...] = ()
 
     @property

@@ -18,7 +18,7 @@ import numpy as np
 import rioxarray  # noqa: F401  (registers .rio)
 import xarray as xr
 
-from .. import atomic
+from .. import atomic, record
 from ..errors import OutputError
 from ..progress import Progress, silent
 from ..raster import cube as cubes
@@ -216,5 +216,7 @@ def _write_dataset(result: xr.DataArray | xr.Dataset, stack: Files, path: Path) 
     known = formats.by_ending(path)
     assert known is not None and known.save is not None
     dataset = containers.assemble(result, stack.dataset)
+    if stack.filled == "variable":
+        dataset = record.with_variable(dataset)
     with naming_errors(path), atomic.replacing(path) as temporary:
         known.save(dataset, temporary, stack.inputs[0])

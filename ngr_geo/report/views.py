@@ -20,6 +20,7 @@ from ..errors import InputError
 from ..raster import cube as cubes
 from ..raster import selection
 from ..raster.cube import SPECTRAL_BANDS, Cube
+from ..record import with_coordinates
 
 COLOURS = (
     ("B04", "B03", "B02"),  # Sentinel-2
@@ -97,6 +98,7 @@ def read(before: xr.DataArray | xr.Dataset, after: xr.DataArray | xr.Dataset, fi
     Raises:
         InputError: they do not belong together, or nothing says what was filled.
     """
+    after = with_coordinates(after)
     old, new = cubes.read(before), cubes.read(after)
     if old.shape != new.shape:
         msg = (

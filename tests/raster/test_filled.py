@@ -15,7 +15,7 @@ import rioxarray
 import xarray as xr
 from click.testing import CliRunner
 
-from ngr_geo import InputError, record
+from ngr_geo import InputError, record, sample
 from ngr_geo.cli import main
 
 VERBS = ("decloud", "inpaint", "denoise", "destripe", "fill_deadlines")
@@ -280,3 +280,22 @@ def test_filled_survives_to_raster_as_documented(tmp_path: Path) -> None:
         assert [step["verb"] for step in json.loads(source.tags()["ngr_before"])] == ["inpaint"]
     shown = CliRunner().invoke(main, ["inpaint", str(tmp_path / "mine_filled.tif"), "-o", str(tmp_path / "x.tif")])
     assert shown.exit_code == 2 and "no image" in shown.output
+
+
+def test_filled_is_a_variable_where_that_is_asked_for() -> None:
+    """The same values, eager and lazy, known to the next verb; a DataArray has no variables."""
+    stack = sample("slovenia").isel(x=slice(0, 40), y=slice(0, 40))
+    asked = {"clouds": "SCL", "method": "guide", "dates": "2023-08-18"}
+    plain = stack.ngr.decloud(**asked)
+    for given in (stack, stack.chunk(y=20)):
+        result = given.ngr.decloud(**asked, filled="variable").compute()
+        assert "filled" in result.data_vars
+        np.testing.assert_array_equal(result.filled, plain.filled)
+        again = result.ngr.inpaint(method="guide")
+        assert "filled" in again.coords
+        np.testing.assert_array_equal(again.filled, plain.filled)
+        assert again.ngr.record.before[0]["call"]["filled"] == "variable"
+    with pytest.raises(InputError, match="to_dataset"):
+        stack.B04.ngr.inpaint(filled="variable")
+    with pytest.raises(InputError, match="'coordinate', 'variable'"):
+        stack.ngr.inpaint(filled="layer")
