@@ -282,6 +282,7 @@ def test_filled_survives_to_raster_as_documented(tmp_path: Path) -> None:
     assert shown.exit_code == 2 and "no image" in shown.output
 
 
+@pytest.mark.filterwarnings("ignore:Nothing is missing")
 def test_filled_is_a_variable_where_that_is_asked_for() -> None:
     """The same values, eager and lazy, known to the next verb; a DataArray has no variables."""
     stack = sample("slovenia").isel(x=slice(0, 40), y=slice(0, 40))
