@@ -75,11 +75,17 @@ class Shown(Generic[Raster]):
 
         return index.of_folder(cube.read(self._raster), work)
 
-    def quicklook(self, result: Raster, dates: Sequence[str] | None = None) -> Figure:
-        """Return a matplotlib figure of this raster, what was filled, and the result, for a notebook; see `pictures.quicklook`."""
+    def quicklook(self, result: Raster, dates: Sequence[str] | None = None, per_date: bool = False) -> Figure:
+        """Return a matplotlib figure of this raster, what was filled, and the result, for a notebook; see `pictures.quicklook`.
+
+        Args:
+            result: what a verb returned.
+            dates: ISO days to show. None: the six with most filled pixels.
+            per_date: stretch each date by its own values, for dates of other seasons or light; else all dates alike.
+        """
         from .report.pictures import quicklook
 
-        return quicklook(self._raster, result, dates=dates)
+        return quicklook(self._raster, result, dates=dates, per_date=per_date)
 
     def plot_expected(self, result: Raster) -> Figure:
         """Return a matplotlib figure of the error expected per date and band; see `charts.plot_expected`."""

@@ -1,6 +1,8 @@
 """What the commands print when they are done, in words and as JSON."""
 
 import json
+import shutil
+import textwrap
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,8 +20,10 @@ from . import console as terminal
 from .console import Console
 from .options import Job
 
-NOT_SHOWN = ("Chosen by", "Hidden RMSE, local", "Hidden RMSE, kriging")
-"""Columns of the table of dates that the report has and a terminal is too narrow for."""
+SPARED = ("Taken off", "Shadow added", "Haze added", "Seen on no date", "Weights", "Fault")
+"""Columns of the table of dates that a terminal has where it is wide enough, the first to go first; a report has all."""
+WIDTH = 120
+"""Of lines that go to a file or another program."""
 
 
 @dataclass(frozen=True)
@@ -110,10 +114,26 @@ def _spectral(outcome: Outcome, console: Console) -> dict[str, Any]:
 
 
 def _say_dates(cube: Cube, rows: list[dict[str, Any]], console: Console) -> None:
-    """Print the table of dates, as a report has it too."""
-    table = facts.dates_table(cube, rows)
-    for line in facts.text(table, without=NOT_SHOWN) if table else ():
+    """Print the table of dates as far as the terminal is wide, and what its figures mean."""
+    table = facts.short_table(cube, rows)
+    if table is None:
+        return
+    width = shutil.get_terminal_size((WIDTH, 0)).columns
+    left_out: list[str] = []
+    for column in SPARED:
+        if max(map(len, facts.text(table, without=left_out))) <= width:
+            break
+        left_out += [column] * (column in table["head"])
+    for line in facts.text(table, without=left_out):
         console.say(line)
+    legend = facts.legend(cube, table)
+    if left_out:
+        legend.append(
+            f"Not shown for want of width: {', '.join(reversed(left_out)).lower()}. --report and --json have all."
+        )
+    for line in legend:
+        for part in textwrap.wrap(line, width, subsequent_indent="  "):
+            console.say(part)
 
 
 def _say_files(outcome: Outcome, seconds: float, console: Console) -> None:

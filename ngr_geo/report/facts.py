@@ -179,6 +179,43 @@ def dates_table(cube: Cube, rows: Sequence[Mapping[str, Any]]) -> Table | None:
     return _cut({"head": head, "rows": [[line[i] for i in used] for line in lines]}, len(rows))
 
 
+def short_table(cube: Cube, rows: Sequence[Mapping[str, Any]]) -> Table | None:
+    """Return the table of dates for a terminal: of the errors on hidden pixels only that of what was kept, and its guide's."""
+    table = dates_table(cube, rows)
+    if table is None:
+        return None
+    apart = [i for i, name in enumerate(table["head"]) if name.startswith(("Hidden RMSE", "Chosen by"))]
+    where = min(apart, default=len(table["head"]))
+    figures = [_hidden_of_kept(row) for row in rows[:ROWS]] + [""] * max(len(table["rows"]) - ROWS, 0)
+    lines = [[cell for i, cell in enumerate(line) if i not in apart] for line in (table["head"], *table["rows"])]
+    if any(figures):
+        lines = [
+            [*line[:where], cell, *line[where:]] for line, cell in zip(lines, ["Hidden RMSE", *figures], strict=True)
+        ]
+    return {"head": lines[0], "rows": lines[1:]}
+
+
+def _hidden_of_kept(row: Mapping[str, Any]) -> str:
+    """Return the error on hidden pixels of what was kept, and beside it that of the guide alone."""
+    kept = figure(hidden_rmse(row, _method(row)))
+    guide = figure(hidden_rmse(row, "guide"))
+    return f"{kept} (guide {guide})" if kept and guide and _method(row) != "guide" else kept
+
+
+def legend(cube: Cube, table: Table) -> list[str]:
+    """Return what the columns of a short table of dates mean, and in which units they are."""
+    head = table["head"]
+    shares = [name.lower() for name in ("Missing", "Filled") if name in head]
+    lines = [f"{', '.join(shares).capitalize()}: share of all pixels."] if "Missing" in head else []
+    what = {
+        "Hidden RMSE": "on pixels hidden to choose what was kept, and its weights",
+        "Expected RMSE": "in what was filled or changed, mean of the bands",
+    }
+    known = [f"{name.partition(' ')[0].lower()} {about}" for name, about in what.items() if name in head]
+    lines += [f"RMSE {unit(cube)}: {'; '.join(known)}."] if known else []
+    return lines
+
+
 def text(table: Table, without: Sequence[str] = ()) -> list[str]:
     """Return a table as lines for a terminal, without some of its columns; what is not known as "-"."""
     columns = [column for column in zip(table["head"], *table["rows"], strict=True) if column[0] not in without]

@@ -130,8 +130,8 @@ def _page(result: Result, tiles: GeoDataFrame | None, warnings: Sequence[str]) -
 def _caption(result: Result, looks: Sequence[View]) -> str:
     """Return what holds for all pictures."""
     words = [
-        "Drag the line, or use the arrow keys, to compare. Before and after have one stretch, from the 2nd to the 98th percentile "
-        "of what was measured and not filled."
+        "Drag the line, or use the arrow keys, to compare. Each date has a stretch of its own, the same before and after: from the "
+        "2nd to the 98th percentile of what was measured and not filled."
     ]
     count, steps = len(result.before.dates), views.steps_of(result.before)
     if len(looks) < count:
@@ -143,12 +143,12 @@ def _caption(result: Result, looks: Sequence[View]) -> str:
 
 
 def _shown(result: Result, looks: Sequence[View], rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Return the views as the template shows them; those of the same bands have one stretch and one scale."""
+    """Return the views as the template shows them; each has its own stretch, and those of the same bands one scale."""
     shown = []
     aspect = views.aspect(result.before)
     for look in looks:
         alike = [other for other in looks if other.bands == look.bands]
-        limits = pictures.stretch(alike)
+        limits = pictures.own_stretch(look, alike)
         title = look.title or (f"Band {look.bands[0]}" if len(look.bands) == 1 else "In colours")
         of_date = len(look.bands) > 1 or look.title in ("", result.before.dates[look.date])
         row = rows[look.date] if of_date and look.date < len(rows) else {}

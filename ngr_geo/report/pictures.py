@@ -27,6 +27,8 @@ DEVIATION, CHANGE = "viridis", "RdBu_r"
 """Colour maps."""
 Stretch = tuple[NDArray[np.float64], NDArray[np.float64]]
 """Low and high value of each band."""
+LEAST_MEASURED = 0.05
+"""Share of a date's pixels that its own stretch needs."""
 NOTEBOOK_DOTS = 60
 """Per inch, of a figure that a notebook shows."""
 
@@ -37,11 +39,13 @@ def quicklook(
     filled: xr.DataArray | None = None,
     path: str | os.PathLike[str] | None = None,
     dates: Sequence[str] | None = None,
+    per_date: bool = False,
 ) -> Figure:
     """Return a figure with before, mask and after for every date, written as PNG where a path is given.
 
     All panels have one stretch, from the 2nd to the 98th percentile of the pixels that were measured and not filled, so
-    that a difference in colour is a difference in the data. Rasters above 800 pixels are averaged down.
+    that a difference in colour is a difference in the data. With `per_date` each date has its own, the same before and after.
+    Rasters above 800 pixels are averaged down.
 
     Args:
         before: the raster as it was, DataArray (time, band, y, x) or Dataset, without time for a single date.
@@ -49,6 +53,7 @@ def quicklook(
         filled: True where it was filled (time, y, x), or per band; by default the coordinate "filled" of `after`.
         path: where to write a PNG, or None.
         dates: ISO days to show; by default the six with most filled pixels.
+        per_date: for dates of other seasons or light, of which some would be dark or pale in a common stretch.
 
     Raises:
         InputError: a date that is not there.
@@ -56,7 +61,10 @@ def quicklook(
     """
     result = views.read(before, after, filled)
     looks = views.look(result, views.dates(result, dates))
-    figure = _side_by_side(looks, stretch(looks), views.aspect(result.before))
+    limits = [own_stretch(look, looks) if per_date else stretch(looks) for look in looks]
+    figure = _side_by_side(
+        looks, limits, views.aspect(result.before), "a stretch for each date" if per_date else "one stretch"
+    )
     if path is not None:
         atomic.write(path, png(figure), "Choose another place with --quicklook.")
     return figure
@@ -141,6 +149,12 @@ def stretch(looks: Sequence[View]) -> Stretch:
     return np.array(low), np.array(high)
 
 
+def own_stretch(look: View, alike: Sequence[View]) -> Stretch:
+    """Return the stretch of one view, from its own pixels; where too few of them were measured, that of all views."""
+    measured = ~look.filled & np.isfinite(look.before).all(axis=0)
+    return stretch([look] if measured.mean() >= LEAST_MEASURED else alike)
+
+
 def _weighted_median(values: NDArray[Any], weights: NDArray[Any]) -> float:
     order = np.argsort(values)
     half = np.searchsorted(np.cumsum(weights[order]), weights.sum() / 2)
@@ -181,10 +195,10 @@ def highest(maps: Sequence[NDArray[np.float32] | None]) -> float:
     return float(np.percentile(seen, 98)) if seen.size else 1.0
 
 
-def _side_by_side(looks: Sequence[View], limits: Stretch, aspect: float) -> Figure:
+def _side_by_side(looks: Sequence[View], stretches: Sequence[Stretch], aspect: float, words: str) -> Figure:
     figure, axes, total = _grid(looks, len(looks), aspect, 0.28)
     smooth = _interpolation(looks)
-    for line, look in zip(axes, looks, strict=True):
+    for line, look, limits in zip(axes, looks, stretches, strict=True):
         pictures = (coloured(look.before, limits), marked(look, limits), coloured(look.after, limits))
         titles = (f"{look.title}  before".strip(), f"filled: {look.share:.1%}", f"{look.title}  after".strip())
         for axis, picture, title in zip(line, pictures, titles, strict=True):
@@ -192,7 +206,7 @@ def _side_by_side(looks: Sequence[View], limits: Stretch, aspect: float) -> Figu
             axis.set_title(title, fontsize=10, color=INK, loc="left", pad=4, parse_math=False)
             axis.set_axis_off()
     shown = " ".join(looks[0].bands)
-    caption = f"Bands {shown}; one stretch (2nd to 98th percentile of measured pixels). Red: filled. Grey: no data."
+    caption = f"Bands {shown}; {words} (2nd to 98th percentile of measured pixels). Red: filled. Grey: no data."
     figure.text(0.01, 0.07 / total, caption, fontsize=7.5, color=SOFT, ha="left", va="bottom", parse_math=False)
     return figure
 

@@ -137,7 +137,8 @@ def test_the_command_shows_them() -> None:
         command = ["decloud", *files, "--clouds", *clouds, "--method", "guide", "--dates", "2023-08-18", "-o", "out"]
         done = CliRunner().invoke(main, command, catch_exceptions=False)
     assert done.exit_code == 0, done.output
-    assert "Hidden RMSE, guide" in done.output
+    assert "Hidden RMSE" in done.output
     assert "Expected RMSE" in done.output
+    assert "RMSE in the raster's units: hidden" in " ".join(done.output.split())
     line = next(line for line in done.output.splitlines() if line.startswith("2023-08-18 "))
     assert "guide " in line

@@ -217,6 +217,11 @@ def test_the_terminal_shows_the_table_of_the_page(stack: xr.Dataset) -> None:
         "2023-08-15  less than 0.1%  0.0%    none   -",
         "2023-08-18  45.7%           45.7%   guide  210.3",
     ]
+    rows[1] |= {"method": "ngr", "choice": {"guide": 210.34, "ngr": 198.5, "by": "x"}}
+    short = facts.short_table(cubes.read(stack), rows)
+    assert short is not None
+    assert facts.text(short)[2].endswith("ngr   198.5 (guide 210.3)")
+    assert facts.legend(cubes.read(stack), short)[1].startswith("RMSE in the raster's units: hidden on pixels")
 
 
 @pytest.mark.parametrize("text", [None, "", "[", "3", "[3]", '"x"', "[" * 100_000, b"\xff"])
