@@ -1,6 +1,5 @@
 """Clouds off a Sentinel-2 stack in an xarray workflow: python examples/decloud_sentinel2.py [folder for the picture]."""
 
-import json
 import sys
 from pathlib import Path
 
@@ -18,11 +17,11 @@ red, infrared = clear.B04.astype(float), clear.B08.astype(float)
 ndvi = ((infrared - red) / (infrared + red)).sel(time="2023-08-18")
 print(f"NDVI {float(ndvi.mean()):.3f}, of pixels that were seen {float(ndvi.where(~ndvi.filled).mean()):.3f}")
 
-for row in json.loads(clear.attrs["ngr_dates"]):
-    if row["filled"]:
+for date in clear.ngr.record.dates:
+    if date.filled:
         print(
-            f"{row['date']}: {row['filled']:.0%} filled by {row['method']}, "
-            f"RMSE expected there {row['expected']['rmse']['B04']:.0f} DN in B04; kept by {row['choice']['by']}"
+            f"{date.date}: {date.filled:.0%} filled by {date.method}, "
+            f"RMSE expected there {date.expected['B04'].rmse:.0f} DN in B04; kept by {date.chosen_by}"
         )
 
 # Do not trust it where no date saw the ground, nor for what changed between the dates: see `filled`, and compare.
