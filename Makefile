@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: setup demo test lint types format docs examples benchmark wheel qgis-plugin clean
+.PHONY: setup demo test test-newest test-lowest lint types format docs examples benchmark dist qgis-plugin clean
 
 .venv/.stamp: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
@@ -17,6 +17,25 @@ demo: setup
 
 test: setup
 	$(BIN)/pytest -q -n auto --maxprocesses 4 --dist loadfile
+
+# The quick part of the tests on other versions: the newest of all, on a newer Python, and the lowest that pyproject.toml allows.
+# PyPI's torch for Linux is a CUDA build: each of the two environments takes some gigabytes.
+NEWEST ?= $(firstword $(wildcard $(HOME)/.pyenv/versions/3.13*/bin/python3) python3.13)
+LOWEST ?= $(firstword $(wildcard $(HOME)/.pyenv/versions/3.11*/bin/python3) python3.11)
+LIBRARIES := .[cluster,index,products,stac]
+TESTING := cf_xarray hypothesis jsonschema pytest rio-cogeo
+QUICK := tests/test_package.py tests/io/test_dates.py tests/io/test_files.py tests/io/test_outputs.py tests/io/test_round_trips.py \
+	tests/raster/test_cube.py tests/raster/test_masks.py tests/solver/test_parity.py tests/tiling/test_tiles.py
+
+test-newest:
+	$(NEWEST) -m venv .venv-newest
+	.venv-newest/bin/pip install --quiet --upgrade --upgrade-strategy eager torch --editable '$(LIBRARIES)' $(TESTING)
+	OMP_NUM_THREADS=1 .venv-newest/bin/python -m pytest -q $(QUICK)
+
+test-lowest:
+	$(LOWEST) -m venv .venv-lowest
+	.venv-lowest/bin/pip install --quiet --constraint packaging/constraints-lowest.txt --editable '$(LIBRARIES)' $(TESTING)
+	OMP_NUM_THREADS=1 .venv-lowest/bin/python -m pytest -q $(QUICK)
 
 lint: setup
 	$(BIN)/ruff check .
@@ -45,8 +64,11 @@ examples: setup
 benchmark: setup
 	$(BIN)/python workflows/benchmark.py decloud
 
-wheel: setup
-	$(BIN)/pip wheel --quiet --no-deps --wheel-dir dist .
+dist: setup
+	$(BIN)/pip install --quiet --constraint constraints.txt build twine
+	rm -rf dist/ngr_geo-*
+	$(BIN)/python -m build --no-isolation --outdir dist .
+	$(BIN)/twine check --strict dist/ngr_geo-*
 
 qgis-plugin:
 	rm -rf qgis/ngr_geo_qgis/__pycache__ dist/ngr_geo_qgis.zip
@@ -54,4 +76,4 @@ qgis-plugin:
 	cd qgis && $(PYTHON) -m zipfile -c ../dist/ngr_geo_qgis.zip ngr_geo_qgis
 
 clean:
-	rm -rf .venv dist ngr_geo_demo benchmark examples_out docs/_build docs/generated
+	rm -rf .venv .venv-newest .venv-lowest dist ngr_geo_demo benchmark examples_out docs/_build docs/generated

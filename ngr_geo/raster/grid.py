@@ -195,13 +195,23 @@ def _matched(wanted: NDArray[Any], have: NDArray[Any]) -> list[int]:
     return [days.index(d) for d in mine]
 
 
+def bare(array: xr.DataArray) -> xr.DataArray:
+    """Return an array without its attributes; its coordinates keep theirs, such as the CRS.
+
+    `array.drop_attrs(deep=False)` leaves them where they are in xarray of January 2025.
+    """
+    plain = array.copy(deep=False)
+    plain.attrs = {}
+    return plain
+
+
 def _reprojected(mask: xr.DataArray, raster: xr.DataArray | xr.Dataset, rows: str, columns: str) -> xr.DataArray:
     """Return the mask warped to the raster's CRS and grid, nearest pixel; what it does not cover is an error."""
     first = next(iter(raster.data_vars.values())) if isinstance(raster, xr.Dataset) else raster
     like = first.isel({d: 0 for d in first.dims if d not in (rows, columns)}, drop=True)
     like = like.rio.set_spatial_dims(columns, rows).rio.write_crs(raster.rio.crs)
-    bare = mask.drop_attrs(deep=False).drop_encoding().rio.set_spatial_dims(columns, rows)
-    inside = xr.ones_like(bare, dtype=np.uint8).rio.reproject_match(like, nodata=255)
+    plain = bare(mask).drop_encoding().rio.set_spatial_dims(columns, rows)
+    inside = xr.ones_like(plain, dtype=np.uint8).rio.reproject_match(like, nodata=255)
     if bool((inside == 255).any()):
         ours = raster.rio.crs
         msg = f"The mask, in {mask.rio.crs}, does not cover the raster, in {ours}: expected a mask of at least its extent."
@@ -211,12 +221,12 @@ def _reprojected(mask: xr.DataArray, raster: xr.DataArray | xr.Dataset, rows: st
             option="Name the whole mask with --clouds, or cut the rasters (rio clip).",
         )
     # A double is exact for codes of up to 53 bits, and keeps NaN.
-    warped = bare.astype(np.float64).rio.reproject_match(like, nodata=np.nan)
+    warped = plain.astype(np.float64).rio.reproject_match(like, nodata=np.nan)
     if mask.dtype.kind != "f":
         warped = warped.astype(mask.dtype)
     names = {d: n for d, n in zip((warped.rio.y_dim, warped.rio.x_dim), (rows, columns), strict=True) if d != n}
     codes = warped.rename(names).assign_coords({d: raster[d].variable for d in (rows, columns) if d in raster.coords})
-    return codes.drop_attrs(deep=False).drop_encoding().assign_attrs(mask.attrs).rename(mask.name)
+    return bare(codes).drop_encoding().assign_attrs(mask.attrs).rename(mask.name)
 
 
 def _nearest(mask: xr.DataArray, raster: xr.DataArray | xr.Dataset, dim: str) -> xr.DataArray:

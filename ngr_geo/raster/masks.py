@@ -20,7 +20,7 @@ from .. import wording
 from ..errors import InputError, MaskError
 from . import codes, deadlines, products
 from . import cube as cubes
-from .grid import align, labelled, resolution, spatial_dims, time_dim
+from .grid import align, bare, labelled, resolution, spatial_dims, time_dim
 from .reading import Found, Reading, look, shares
 
 __all__ = [
@@ -142,7 +142,7 @@ def _decoded(mask: xr.DataArray, reading: Reading) -> xr.DataArray:
 def _where(told: Callable[[NDArray[Any]], NDArray[np.bool_]], mask: xr.DataArray) -> xr.DataArray:
     """Return what is told of the values of a mask, as booleans."""
     plain = xr.apply_ufunc(told, mask, dask="parallelized", output_dtypes=[bool], keep_attrs=True)
-    return plain.drop_attrs(deep=False)  # nodata of the codes is not nodata of the mask
+    return bare(plain)  # nodata of the codes is not nodata of the mask
 
 
 def grow(mask: xr.DataArray, pixels: int, rows: Hashable = "y", columns: Hashable = "x") -> xr.DataArray:
@@ -266,7 +266,7 @@ def packed(mask: xr.DataArray) -> xr.DataArray:
         for bit, i in enumerate(order)
         if products.UDM2_BANDS[bit] != "confidence"
     ]
-    return sum(parts[1:], parts[0]).rename("UDM2_PACKED").drop_attrs(deep=False)
+    return bare(sum(parts[1:], parts[0]).rename("UDM2_PACKED"))
 
 
 def _rounded(shares: NDArray[np.float64]) -> list[float | None]:

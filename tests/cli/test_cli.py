@@ -75,6 +75,11 @@ def test_quoted_patterns_work_too(folder: Path, tmp_path: Path) -> None:
     assert len(list((tmp_path / "out").iterdir())) == 6
 
 
+def test_the_shell_completes_commands() -> None:
+    words = {"_NGR_GEO_COMPLETE": "bash_complete", "COMP_WORDS": "ngr-geo dec", "COMP_CWORD": "1"}
+    assert CliRunner().invoke(main, env=words, prog_name="ngr-geo").stdout == "plain,decloud\n"
+
+
 def test_json_is_all_there_is_on_stdout(folder: Path, tmp_path: Path) -> None:
     """And tells what was done to each date."""
     arguments = ("decloud", f"{folder}/S2_*.tif", "--clouds", f"{folder}/SCL_*.tif", "-o", tmp_path / "out", "--json")

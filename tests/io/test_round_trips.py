@@ -90,9 +90,11 @@ def test_profiles_survive(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, profi
 
 def _comparable(source: rasterio.DatasetReader) -> dict:
     profile = {key: str(value) for key, value in source.profile.items()}
+    structure = source.tags(ns="IMAGE_STRUCTURE")
+    structure.pop("OVERVIEW_RESAMPLING", None)  # noted since GDAL 3.11: ours are averages
     return (
         profile
-        | source.tags(ns="IMAGE_STRUCTURE")
+        | structure
         | {
             "names": source.descriptions,
             "colours": source.colorinterp,

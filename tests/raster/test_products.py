@@ -204,7 +204,9 @@ def test_any_mask_is_read_alike_in_memory_and_lazily(data: st.DataObject, name: 
 @settings(
     max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 )
-@given(case=st.sampled_from([case for case in CASES if case.name and not case.keywords]))
+@given(
+    case=st.sampled_from([case for case in CASES if case.name not in (None, "HLS") and not case.keywords])
+)  # HLS is in the names of all files of that product, so that it says nothing of a mask there
 def test_any_mask_is_read_alike_by_the_command(case: Case, tmp_path: Path) -> None:
     mask = spread(case.values, case.dtype)
     stack, files = raster(), written(tmp_path / str(case.name), mask, case.name)
