@@ -18,7 +18,6 @@ from unittest import mock
 import dask.threaded
 import torch
 from torch.overrides import TorchFunctionMode
-from torch.utils._pytree import tree_flatten
 
 import ngr_geo
 
@@ -45,6 +44,15 @@ def named(device: Any) -> torch.device:
     return DEVICE if found.type == DEVICE.type and found.index is None else found
 
 
+def tensors_in(value: Any) -> list[torch.Tensor]:
+    """Return the tensors in a value, and in its parts where it is a list, a tuple or a dictionary."""
+    if isinstance(value, torch.Tensor):
+        return [value]
+    if isinstance(value, dict):
+        value = list(value.values())
+    return [tensor for part in value for tensor in tensors_in(part)] if isinstance(value, list | tuple) else []
+
+
 class FakeDevice(TorchFunctionMode):
     """The mode that stands for the device.
 
@@ -68,11 +76,11 @@ class FakeDevice(TorchFunctionMode):
     ) -> Any:
         """Call a function of torch as the device would."""
         kwargs = dict(kwargs or {})
-        tensors = [a for a in tree_flatten((args, kwargs))[0] if isinstance(a, torch.Tensor)]
-        marked = [t for t in tensors if on_device(t)]
-        name = getattr(func, "__name__", "")
         if func == torch.Tensor.device.__get__:  # type: ignore[attr-defined]
             return device_of(args[0])
+        tensors = tensors_in(args) + tensors_in(kwargs)
+        marked = [t for t in tensors if "_fake" in t.__dict__ and on_device(t)]
+        name = getattr(func, "__name__", "")
         if func in (torch.Tensor.is_cuda.__get__, torch.Tensor.is_cpu.__get__):  # type: ignore[attr-defined]
             return bool(marked) == (func == torch.Tensor.is_cuda.__get__)  # type: ignore[attr-defined]
         if func in HOST_ONLY and marked:
@@ -104,12 +112,11 @@ class FakeDevice(TorchFunctionMode):
         if func == torch.Tensor.data.__set__:  # type: ignore[attr-defined]
             args[0]._fake = device_of(args[1])
         elif func is not torch.Tensor.copy_:
-            for out in tree_flatten(result)[0]:
-                if isinstance(out, torch.Tensor) and there:
-                    out._fake = place  # type: ignore[attr-defined]
+            for out in tensors_in(result) if there else ():
+                out._fake = place  # type: ignore[attr-defined]
         if there and self.capacity is not None:
-            for out in tree_flatten(result)[0]:
-                if isinstance(out, torch.Tensor) and out.numel() > self.capacity:
+            for out in tensors_in(result):
+                if out.numel() > self.capacity:
                     raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate more than there is.")
         return result
 
@@ -172,7 +179,7 @@ def _site() -> Site:
     frame: Any = sys._getframe(1)
     while frame is not None:
         if frame.f_code.co_filename.startswith(PACKAGE):
-            return str(Path(frame.f_code.co_filename).relative_to(PACKAGE)), frame.f_lineno
+            return frame.f_code.co_filename[len(PACKAGE) + 1 :], frame.f_lineno
         frame = frame.f_back
     return "", 0
 

@@ -11,23 +11,22 @@ import pytest
 import rasterio
 import xarray as xr
 from running import invoke
-from small_cube import SIZE, clean_cube, raster
+from small_cube import clean_cube, raster
 
 import ngr_geo
 from ngr_geo import InputError, MaskError
 
-HOW: dict[str, Any] = {"method": "guide", "tile": SIZE, "overlap": 8}
-BANDS = 16
-LINE = 41
+BANDS, SIDE, LINE = 16, 46, 41
+HOW: dict[str, Any] = {"method": "guide", "tile": SIDE, "overlap": 8}
 
 
 def truth() -> np.ndarray:
-    return clean_cube()[:BANDS] * 0.7 + 0.1
+    return clean_cube()[:BANDS, :SIDE, :SIDE] * 0.7 + 0.1
 
 
 def bad_pixels() -> np.ndarray:
-    bad = np.zeros((BANDS, SIZE, SIZE), bool)
-    bad[3:7, 10:50, 20] = True
+    bad = np.zeros((BANDS, SIDE, SIDE), bool)
+    bad[3:7, 8:40, 20] = True
     return bad
 
 
@@ -35,7 +34,7 @@ def faulty() -> xr.DataArray:
     """Bad pixels that are known, a dead column that is not, stripes in half of the bands, and noise."""
     rng = np.random.default_rng(0)
     cube = truth() + rng.normal(0, 0.01, truth().shape)
-    cube[::2] += np.where(rng.random(SIZE) < 0.2, rng.normal(0, 0.06, SIZE), 0)[None, None]
+    cube[::2] += np.where(rng.random(SIDE) < 0.2, rng.normal(0, 0.06, SIDE), 0)[None, None]
     cube[:, :, LINE] = 0.0
     cube = np.where(bad_pixels(), 0.95, cube)
     return raster(cube).assign_coords(bad_pixels=(("band", "y", "x"), bad_pixels()))
@@ -84,7 +83,7 @@ def test_lazy_in_a_work_folder_and_in_a_dataset_it_is_the_same(tmp_path: Path, w
     cube = faulty()
     clean = cube.ngr.repair(faults=["noise", "bad pixels"], **HOW)
     if way == "dataset":
-        whole = xr.Dataset({"reflectance": cube, "elevation": (("y", "x"), np.zeros((SIZE, SIZE)))})
+        whole = xr.Dataset({"reflectance": cube, "elevation": (("y", "x"), np.zeros((SIDE, SIDE)))})
         found = whole.ngr.repair(faults=["noise", "bad pixels"], **HOW)
         assert "elevation" in found
         assert found.attrs["ngr_verb"] == "repair"
@@ -130,7 +129,7 @@ def test_lines_may_be_those_that_the_product_ships() -> None:
 def test_the_command_line_repairs_a_file(tmp_path: Path) -> None:
     path = tmp_path / "cube.nc"
     faulty().to_netcdf(path)
-    options = ("--method", "guide", "--tile", SIZE, "--overlap", 8)
+    options = ("--method", "guide", "--tile", SIDE, "--overlap", 8)
     done = invoke("repair", path, "-o", tmp_path / "clean.tif", *options, "--report", tmp_path / "report.html")
     assert done.exit_code == 0, done.output
     with rasterio.open(tmp_path / "clean.tif") as file:

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-BLOCK = 2**24
-"""Distances that are in memory at a time."""
+BLOCK, TOGETHER = 2**24, 2**18
+"""Distances that are in memory at a time, and differences of pixels that are computed together: as many as a core's cache holds."""
 
 
 def count_of(shape: torch.Size | tuple[int, ...], side: int) -> tuple[int, int]:
@@ -58,16 +58,20 @@ def _similar(
     strip = images[:, first:last]
     padded = functional.pad(images, (reach, reach, reach, reach))[:, first : last + 2 * reach]
     distances = images.new_empty(len(down), len(right), len(span) ** 2)
-    for k, (dy, dx) in enumerate(product(span, span)):
-        moved = padded.narrow(1, reach + dy, last - first).narrow(2, reach + dx, images.shape[2])
-        square = (strip - moved).square_().sum(0)[None]
-        means = functional.avg_pool2d(functional.avg_pool2d(square, (side, 1), 1)[:, down - first], (1, side), 1)
+    moves = padded.unfold(2, images.shape[2], 1).movedim(2, 0)  # (2 reach + 1, n, h, w)
+    for dy, some in product(span, torch.arange(len(span)).split(max(1, TOGETHER // strip.numel()))):
+        k, dx = int(some[0]) + len(span) * (dy + reach), (some - reach).to(right.device)[:, None, None]
+        moved = moves[int(some[0]) : int(some[-1]) + 1, :, reach + dy : reach + dy + last - first]
+        square = (strip - moved).square_().sum(1, keepdim=True)
+        means = functional.avg_pool2d(functional.avg_pool2d(square, (side, 1), 1)[:, :, down - first], (1, side), 1)
         row, column = (down + dy)[:, None], right + dx
         there = (row >= 0) & (row < rows) & (column >= 0) & (column < columns)
         if usable is not None:
             there &= usable[row.clamp(0, rows - 1), column.clamp(0, columns - 1)]
-        # The patch itself is first, whatever else is as near.
-        distances[..., k] = torch.where(there, means[0][:, right] - float(dy == dx == 0), torch.inf)
+        far = torch.where(there, means[:, 0, :, right], torch.inf)
+        distances[..., k : k + len(some)] = far.movedim(0, 2)
+    # The patch itself is first, whatever else is as near.
+    distances[..., len(span) ** 2 // 2] = -1
     found = distances.flatten(0, 1).topk(count, largest=False, sorted=True)
     moves = torch.tensor([dy * columns + dx for dy, dx in product(span, span)], device=images.device)
     places = (down[:, None] * columns + right).flatten()[:, None] + moves[found.indices]

@@ -180,7 +180,7 @@ KINDS = st.sampled_from(
 )
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 @given(data=st.data(), name=KINDS)
 def test_any_mask_is_read_alike_in_memory_and_lazily(data: st.DataObject, name: str | None) -> None:
     dtype = data.draw(st.sampled_from(["uint8", "uint16", "int32", "float32", "bool"]))
@@ -202,7 +202,7 @@ def test_any_mask_is_read_alike_in_memory_and_lazily(data: st.DataObject, name: 
 
 
 @settings(
-    max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+    max_examples=5, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 )
 @given(
     case=st.sampled_from([case for case in CASES if case.name not in (None, "HLS") and not case.keywords])
