@@ -240,7 +240,7 @@ def _solve(
     folder = checks.work_folder(job, stack)
     shown = stack if dates is None else only(stack, dates)
     with console.progress() as progress:
-        with nullcontext() if folder is None else scheduling.cluster(job.scheduler, job.workers):
+        with _cluster(job) if folder else nullcontext():
             result = getattr(stack.raster.ngr, verb)(work=folder, progress=progress, **keywords)
         files = {"ngr_inputs": stack.inputs, "ngr_masks": (*job.clouds, *job.missing)}
         names = {key: json.dumps([Path(n).name for n in some]) for key, some in files.items() if some}
@@ -265,6 +265,18 @@ def _solve(
     if folder is not None:
         _finish_work(verb, job, stack, Path(folder.path))
     return result, written
+
+
+@contextmanager
+def _cluster(job: Job) -> Iterator[None]:
+    """Have tiles run where --scheduler or --workers says."""
+    gpus: Sequence[str] = ()
+    if job.workers and not job.scheduler:
+        from ..tiling import lanes
+
+        gpus = lanes.gpus(job.device)
+    with scheduling.cluster(job.scheduler, job.workers, gpus):
+        yield
 
 
 def _only_dates(result: xr.DataArray | xr.Dataset, dates: Sequence[int] | None) -> xr.DataArray | xr.Dataset:

@@ -36,6 +36,15 @@ def lanes(device: str) -> tuple[str, ...]:
     return tuple(f"cuda:{i}" for i in (first, *alike))
 
 
+def gpus(device: str | None) -> list[str]:
+    """Return the GPUs that processes here may share out, as CUDA_VISIBLE_DEVICES names them: none where one is chosen."""
+    if device not in (None, "cuda"):
+        return []
+    count = torch.cuda.device_count()
+    named = [name.strip() for name in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if name.strip()]
+    return named[:count] or [str(number) for number in range(count)]
+
+
 def threads_for(device: str) -> int:
     """Return how many threads keep all lanes of a device busy: so many tiles are held."""
     found = lanes(device)

@@ -91,9 +91,27 @@ def asking_for_gpus() -> Iterator[None]:
         yield
 
 
+def local(workers: int, gpus: Sequence[str] = ()) -> Any:
+    """Return a Dask cluster of so many processes here, each of which sees one of the GPUs, in turn."""
+    from distributed import LocalCluster
+
+    class Pinned(LocalCluster):
+        def new_worker_spec(self) -> Any:
+            ((number, worker),) = super().new_worker_spec().items()  # the same dictionary for all workers
+            own = {"CUDA_VISIBLE_DEVICES": gpus[int(number) % len(gpus)]} if gpus else {}
+            return {number: worker | {"options": worker["options"] | {"env": own}}}
+
+    where = {"dashboard_address": "127.0.0.1:0", "silence_logs": logging.CRITICAL}
+    cluster = Pinned(n_workers=0, threads_per_worker=1, **where)
+    cluster.scale(workers)
+    return cluster
+
+
 @contextmanager
-def cluster(address: str | None = None, workers: int | None = None) -> Iterator[None]:
+def cluster(address: str | None = None, workers: int | None = None, gpus: Sequence[str] = ()) -> Iterator[None]:
     """Have tiles run on the Dask cluster at an address (or of a scheduler file), or on one of so many processes here.
+
+    Each process here sees one of the GPUs, in turn; without any it sees what this process does.
 
     Raises:
         InputError: no scheduler answers there, or `distributed` is not installed.
@@ -102,18 +120,17 @@ def cluster(address: str | None = None, workers: int | None = None) -> Iterator[
         yield
         return
     try:
-        from distributed import Client, LocalCluster
+        from distributed import Client
     except ImportError as error:
         msg = "Found no package distributed, which a Dask cluster needs: pip install 'ngr_geo[cluster]'."
         raise InputError(msg) from error
     if address is None:
         with (
             dask.config.set({"distributed.nanny.pre-spawn-environ": ALLOCATING}),
-            LocalCluster(
-                n_workers=workers, threads_per_worker=1, dashboard_address="127.0.0.1:0", silence_logs=logging.CRITICAL
-            ) as local,
-            Client(local),
+            local(workers or 1, gpus) as processes,
+            Client(processes) as client,
         ):
+            client.wait_for_workers(workers or 1)
             yield
         return
     known = {"scheduler_file": address} if os.path.isfile(address) else {"address": address}
