@@ -76,4 +76,4 @@ qgis-plugin:
 	cd qgis && $(PYTHON) -m zipfile -c ../dist/ngr_geo_qgis.zip ngr_geo_qgis
 
 clean:
-	rm -rf .venv .venv-newest .venv-lowest dist ngr_geo_demo benchmark examples_out docs/_build docs/generated
+	rm -rf .venv .venv-newest .venv-lowest dist ngr_geo_demo benchmark examples_out docs/_build docs/generated docs/notebooks
