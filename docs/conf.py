@@ -16,7 +16,9 @@ sys.modules["ngr_geo.stac"] = ngr_geo.stac
 
 # The notebooks lie beside the package, and Sphinx wants them below this folder.
 HOME = Path(__file__).parent
-shutil.copytree(HOME.parent / "examples", HOME / "notebooks", ignore=shutil.ignore_patterns("*.py", "pictures"), dirs_exist_ok=True)
+shutil.copytree(
+    HOME.parent / "examples", HOME / "notebooks", ignore=shutil.ignore_patterns("*.py", "pictures"), dirs_exist_ok=True
+)
 
 
 def setup(app: Sphinx) -> None:
