@@ -261,7 +261,13 @@ class _Verbs(Shown[Raster]):
         probability: float = 0.5,
         refine: bool | None = None,
     ) -> xr.DataArray:
-        """Return what `decloud` takes for cloud, with the same arguments: boolean (time, y, x), True = not clear."""
+        """Return what `decloud` takes for cloud, with the same arguments: boolean (time, y, x), True = not clear.
+
+        Examples:
+            >>> mask = stack.ngr.cloud_mask("SCL", refine=False)  # stack = ngr_geo.sample()
+            >>> mask.dtype, mask.dims
+            (dtype('bool'), ('time', 'y', 'x'))
+        """
         from .methods import leaks
 
         return leaks.mask(self._raster, leaks.Masking(clouds, classes, dilate, probability, refine))
@@ -285,6 +291,10 @@ class _Verbs(Shown[Raster]):
 
         Its `save("prior.safetensors")` keeps it; given to `decloud(prior=...)` on another scene or a later date its networks
         take the place of training, which is most of the time that a small scene takes.
+
+        Examples:
+            >>> prior = stack.ngr.prior("SCL", method="ngr", steps=1)  # steps: for a quick look; leave it out
+            >>> prior.save("prior.safetensors")  # for decloud(prior="prior.safetensors")
         """
         from . import restore
 
@@ -305,7 +315,12 @@ class _Verbs(Shown[Raster]):
         overlap: int = 32,
         aoi: Any = None,
     ) -> Plan:
-        """Return what `decloud` would do with the same arguments: dates, cloud shares, tiles, memory, time."""
+        """Return what `decloud` would do with the same arguments: dates, cloud shares, tiles, memory, time.
+
+        Examples:
+            >>> stack.ngr.plan("SCL", method="guide").tiles
+            1
+        """
         from . import record, settings
         from .methods.leaks import Masking, clouded
         from .plan import plan
@@ -350,6 +365,10 @@ def verbs(raster: xr.DataArray | xr.Dataset) -> DataArrayVerbs | DatasetVerbs:
     """Return `raster.ngr` with its type: to a type checker every attribute that xarray does not have itself is Any.
 
     `ngr_geo.verbs(raster).decloud()` is checked as it is written, and known to be a DataArray where the raster is one.
+
+    Examples:
+        >>> type(verbs(stack)).__name__
+        'DatasetVerbs'
     """
     return DatasetVerbs(raster) if isinstance(raster, xr.Dataset) else DataArrayVerbs(raster)
 

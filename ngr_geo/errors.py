@@ -11,6 +11,14 @@ class NgrError(Exception):
     """Base of every error that ngr_geo raises on purpose.
 
     `str(error)` advises a caller in Python; `on_command_line` gives the same text with the option of the command that mends it.
+
+    Examples:
+        >>> import ngr_geo
+        >>> try:
+        ...     ngr_geo.sample("slovakia")
+        ... except ngr_geo.NgrError as error:
+        ...     print(error)
+        Found no sample 'slovakia', expected one of slovenia: ngr_geo.sample('slovenia').
     """
 
     def __init__(self, found: str, *more: object, call: str = "", option: str = "") -> None:
@@ -34,19 +42,51 @@ class NgrWarning(UserWarning):
 
 
 class InputError(NgrError, ValueError):
-    """The raster, or an argument, is not what the verb can work with."""
+    """The raster, or an argument, is not what the verb can work with.
+
+    Examples:
+        >>> import xarray as xr
+        >>> import ngr_geo
+        >>> xr.DataArray([["a"]], dims=("y", "x")).ngr.inpaint()
+        Traceback (most recent call last):
+        ngr_geo.errors.InputError: ...
+    """
 
 
 class GridError(InputError):
-    """Two rasters that must share a grid (CRS, transform, shape) do not and cannot be aligned."""
+    """Two rasters that must share a grid (CRS, transform, shape) do not and cannot be aligned.
+
+    Examples:
+        >>> import ngr_geo
+        >>> stack = ngr_geo.sample()
+        >>> elsewhere = stack.SCL.assign_coords(x=stack.x + 1e6)
+        >>> stack.ngr.cloud_mask(elsewhere)
+        Traceback (most recent call last):
+        ngr_geo.errors.GridError: ...
+    """
 
 
 class MaskError(InputError):
-    """No usable cloud or missing-pixel mask was found."""
+    """No usable cloud or missing-pixel mask was found.
+
+    Examples:
+        >>> import ngr_geo
+        >>> ngr_geo.sample().drop_vars("SCL").ngr.decloud()
+        Traceback (most recent call last):
+        ngr_geo.errors.MaskError: ...
+    """
 
 
 class OutputError(NgrError, OSError):
-    """The result cannot be written where it was asked for."""
+    """The result cannot be written where it was asked for.
+
+    Examples:
+        >>> import ngr_geo
+        >>> stack = ngr_geo.sample()
+        >>> stack.ngr.report(stack, ngr_geo.sample_path() / "NOTICE.txt")  # it is there, and is not overwritten
+        Traceback (most recent call last):
+        ngr_geo.errors.OutputError: ...
+    """
 
 
 class TilesFailedError(NgrError, RuntimeError):

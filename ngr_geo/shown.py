@@ -69,6 +69,11 @@ class Shown(Generic[Raster]):
         """Return the finished tiles of a verb's work folder as a GeoDataFrame: polygons, what was done, expected error, seconds.
 
         See `index.of_folder`. `.to_parquet("tiles.parquet")` and `.to_file("tiles.gpkg")` write what QGIS opens.
+
+        Examples:
+            >>> lazy = stack.ngr.decloud("SCL", dates="2023-08-18", method="guide", work="work")
+            >>> list(stack.ngr.tiles("work").outcome)
+            ['solved']
         """
         from .raster import cube
         from .report import index
@@ -82,25 +87,41 @@ class Shown(Generic[Raster]):
             result: what a verb returned.
             dates: ISO days to show. None: the six with most filled pixels.
             per_date: stretch each date by its own values, for dates of other seasons or light; else all dates alike.
+
+        Examples:
+            >>> figure = stack.ngr.quicklook(clear, dates=["2023-08-18"])
+            >>> figure.savefig("quicklook.png")
         """
         from .report.pictures import quicklook
 
         return quicklook(self._raster, result, dates=dates, per_date=per_date)
 
     def plot_expected(self, result: Raster) -> Figure:
-        """Return a matplotlib figure of the error expected per date and band; see `charts.plot_expected`."""
+        """Return a matplotlib figure of the error expected per date and band; see `charts.plot_expected`.
+
+        Examples:
+            >>> figure = stack.ngr.plot_expected(clear)
+        """
         from .report.charts import plot_expected
 
         return plot_expected(result)
 
     def plot_uncertainty(self, result: Raster, dates: Sequence[str] | None = None) -> Figure:
-        """Return a matplotlib figure with maps of how far what was filled may be off; see `pictures.plot_uncertainty`."""
+        """Return a matplotlib figure with maps of how far what was filled may be off; see `pictures.plot_uncertainty`.
+
+        Examples:
+            >>> figure = stack.ngr.plot_uncertainty(clear)  # clear: made with uncertainty=True
+        """
         from .report.pictures import plot_uncertainty
 
         return plot_uncertainty(self._raster, result, dates)
 
     def plot_change(self, result: Raster, dates: Sequence[str] | None = None) -> Figure:
-        """Return a matplotlib figure with maps of result - raster; see `pictures.plot_change`."""
+        """Return a matplotlib figure with maps of result - raster; see `pictures.plot_change`.
+
+        Examples:
+            >>> figure = stack.ngr.plot_change(clear, dates=["2023-08-18"])
+        """
         from .report.pictures import plot_change
 
         return plot_change(self._raster, result, dates)
@@ -119,6 +140,10 @@ class Shown(Generic[Raster]):
         Raises:
             InputError: the two do not belong together, or nothing shows what was filled.
             OutputError: the file is there, or cannot be written.
+
+        Examples:
+            >>> stack.ngr.report(clear, "report.html").name
+            'report.html'
         """
         from . import atomic
         from .report import page as report

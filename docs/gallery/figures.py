@@ -19,7 +19,7 @@ MASK = ListedColormap(["#e4e4e4", "#c2410c"])
 
 
 def colour(date: xr.Dataset) -> xr.DataArray:
-    """Return one date of Sentinel-2 in true colours, (y, x, 3) in [0, 1]; the same numbers have the same colour in every picture."""
+    """Return one date of Sentinel-2 in true colours, (y, x, 3) in [0, 1], with the same stretch in every picture."""
     bands = date[["B04", "B03", "B02"]].to_dataarray("rgb").transpose("y", "x", "rgb")
     return (bands.astype(float) / BRIGHT).clip(0, 1) ** 0.7
 

@@ -195,6 +195,11 @@ def cloud_mask(
 
     Raises:
         MaskError, GridError: see `find`, `decode` and `align`.
+
+    Examples:
+        >>> import ngr_geo
+        >>> float(cloud_mask(ngr_geo.sample(), "SCL", dilate=0).mean(("y", "x"))[0].round(2))
+        0.51
     """
     return with_record(raster, clouds, classes, dilate, probability).mask
 

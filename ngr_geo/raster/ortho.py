@@ -30,6 +30,15 @@ def orthorectify(swath: xr.Dataset) -> xr.Dataset:
 
     Raises:
         InputError: no lookup table, no georeference, or a table of another swath.
+
+    Examples:
+        A swath of two pixels, which lie from right to left on the ground, beside a place that the sensor did not see:
+
+        >>> table = {"glt_x": (("ortho_y", "ortho_x"), [[2, 1, 0]]), "glt_y": (("ortho_y", "ortho_x"), [[1, 1, 0]])}
+        >>> swath = xr.Dataset({"radiance": (("y", "x"), [[7.0, 8.0]]), **table})
+        >>> swath.attrs = {"geotransform": [11.5, 0.1, 0, 46.5, 0, -0.1], "spatial_ref": "EPSG:4326"}
+        >>> orthorectify(swath).radiance.values
+        array([[ 8.,  7., nan]])
     """
     import rioxarray  # noqa: F401  # registers .rio; slow to import
 

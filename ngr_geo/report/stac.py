@@ -77,6 +77,11 @@ def items(
 
     Raises:
         InputError: pystac is not installed; no result of a verb; no times; another number of files than of dates.
+
+    Examples:
+        >>> item = items(clear, "clear.nc")[0]  # clear: what a verb returned
+        >>> item.properties["processing:software"] == {"ngr_geo": clear.attrs["ngr_version"]}
+        True
     """
     if "ngr_verb" not in result.attrs:
         msg = "Found no record of a verb (ngr_verb) in the attributes, expected a result of ngr_geo: pass what a verb returned."
@@ -101,7 +106,12 @@ def items(
 
 
 def place(path: PathLike) -> Path:
-    """Return where the item of a file is written: NAME.stac.json beside it."""
+    """Return where the item of a file is written: NAME.stac.json beside it.
+
+    Examples:
+        >>> place("clear.nc").name
+        'clear.stac.json'
+    """
     return Path(os.path.abspath(path)).with_name(f"{Path(path).stem}.stac.json")
 
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 import csv
 import multiprocessing
 import os
+import platform
 import resource
 from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from datetime import date
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -56,6 +58,14 @@ def in_its_own_process(measure: Callable[..., Result], *arguments: Any) -> Resul
 def peak_gb() -> float:
     """Return the peak memory of this process in GB."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
+
+
+def where_and_when() -> dict[str, str]:
+    """Return the machine, its processor and number of cores, and the day: columns of a row that is kept."""
+    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
+    names = (line.split(":")[1].strip() for line in lines if line.startswith("model name"))
+    name = next(names, platform.processor() or platform.machine())
+    return {"date": date.today().isoformat(), "machine": f"{name}, {os.cpu_count()} cores"}
 
 
 def psnr(squared_error: NDArray[Any]) -> float:

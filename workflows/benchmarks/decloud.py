@@ -19,7 +19,7 @@ from peers.case import Case
 from peers.table import PUBLISHED, SIMPLE, SPATIAL, fill
 
 from .cases import PROTOCOLS, protocol_r
-from .common import OURS, Row, draw, in_its_own_process, peak_gb, read_csv, show, write_csv
+from .common import OURS, Row, draw, in_its_own_process, peak_gb, read_csv, show, where_and_when, write_csv
 from .scores import score
 
 COLUMNS = {"case": "9", "method": "19", "psnr": "6.2f", "sam": "6.3f", "ssim": "6.4f", "ndvi": "6.4f"}
@@ -64,7 +64,7 @@ def measure(case: Case, method: str, steps: int | None) -> list[Row]:
                 f"{method} left missing pixels of {case.name} without a value: give it a fallback in workflows/peers"
             )
             raise ValueError(message)
-    costs = {"seconds": seconds, "peak_gb": peak_gb(), "note": note}
+    costs = {"seconds": seconds, "peak_gb": peak_gb(), "note": note, **where_and_when()}
     rows = [{"case": case.name, "group": case.group, "method": method, **score(case, estimate), **costs}]
     if case.cleaned is not None:
         names = {"case": case.name + CLEANED, "group": case.group + CLEANED, "method": method}
