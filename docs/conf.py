@@ -25,7 +25,9 @@ def setup(app: Sphinx) -> None:
     """Let links to notebooks lead to their pages."""
 
     def lead(app: Sphinx, page: str, source: list[str]) -> None:
-        source[0] = source[0].replace("](../examples/0", "](notebooks/0")
+        source[0] = (
+            source[0].replace("](../examples/0", "](notebooks/0").replace("](../../examples/0", "](../notebooks/0")
+        )
 
     app.connect("source-read", lead)
 

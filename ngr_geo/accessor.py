@@ -293,8 +293,9 @@ class _Verbs(Shown[Raster]):
         take the place of training, which is most of the time that a small scene takes.
 
         Examples:
-            >>> prior = stack.ngr.prior("SCL", method="ngr", steps=1)  # steps: for a quick look; leave it out
-            >>> prior.save("prior.safetensors")  # for decloud(prior="prior.safetensors")
+            >>> two = stack.isel(time=[1, 3])
+            >>> prior = two.ngr.prior("SCL", method="guide")  # "auto", the default, trains the networks, too
+            >>> digest = prior.save("prior.safetensors")  # for decloud(prior="prior.safetensors")
         """
         from . import restore
 
@@ -315,12 +316,7 @@ class _Verbs(Shown[Raster]):
         overlap: int = 32,
         aoi: Any = None,
     ) -> Plan:
-        """Return what `decloud` would do with the same arguments: dates, cloud shares, tiles, memory, time.
-
-        Examples:
-            >>> stack.ngr.plan("SCL", method="guide").tiles
-            1
-        """
+        """Return what `decloud` would do with the same arguments: dates, cloud shares, tiles, memory, time."""
         from . import record, settings
         from .methods.leaks import Masking, clouded
         from .plan import plan

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import doctest
 import re
+from html import unescape
 from importlib import import_module
 from pathlib import Path
+from urllib.parse import unquote
 
+import pandas as pd
 import pytest
 
 import ngr_geo
 
 HOME = Path(__file__).parent.parent
-PAGES = sorted([*HOME.glob("*.md"), *(HOME / "docs").glob("*.md")])
+PAGES = sorted([*HOME.glob("*.md"), *(HOME / "docs").glob("*.md"), *(HOME / "docs" / "gallery").glob("*.md")])
+SITE = HOME / "docs" / "_build" / "html"
 
 
 def blocks(path: Path) -> list[str]:
@@ -41,6 +45,46 @@ def test_the_snippets_of_a_page_run_one_after_the_other(
 def test_links_to_files_lead_somewhere(path: Path) -> None:
     for target in re.findall(r"\]\(([^)#\s]+)", path.read_text(encoding="utf-8")):
         assert target.startswith("https://") or (path.parent / target).exists(), target
+
+
+def test_each_fault_of_the_cheat_sheet_has_a_small_picture() -> None:
+    text = (HOME / "docs" / "which-verb.md").read_text(encoding="utf-8")
+    pictures = [
+        re.match(r"\| !\[before and after\]\(([^)]+)\) \|", line)
+        for line in text.splitlines()
+        if "`" in line and line[0] == "|"
+    ]
+    assert len(pictures) > 10
+    assert all(picture and (HOME / "docs" / picture[1]).stat().st_size < 40_000 for picture in pictures)
+
+
+def test_measured_clouds_are_those_of_the_rows_that_the_benchmark_wrote() -> None:
+    rows = pd.read_csv(HOME / "docs" / "benchmarks" / "decloud.csv")
+    means = rows.pivot_table(index="group", columns="method", values="psnr")
+    text = (HOME / "docs" / "measured.md").read_text(encoding="utf-8")
+    names = {"nearest date copied": "copy nearest", "local regression": "local regression", "ridge on 3": "ridge 3x3"}
+    for name, method in {**names, "guide |": "guide", "auto, the blend": "auto"}.items():
+        line = next(line for line in text.splitlines() if line.startswith(f"| {name}"))
+        found = re.findall(r"\d\d\.\d\d", line)[:3]
+        assert found == [f"{means.loc[group, method]:.2f}" for group in ("R", "S", "M")], name
+
+
+@pytest.mark.skipif(not SITE.exists(), reason="the documentation was not built: make docs")
+def test_links_and_anchors_of_the_built_site_lead_somewhere() -> None:
+    pages = {page: page.read_text(encoding="utf-8") for page in SITE.rglob("*.html")}
+    anchors = {page: set(re.findall(r'\b(?:id|name)="([^"]+)"', text)) for page, text in pages.items()}
+    lost = set()
+    for page, text in pages.items():
+        for target in re.findall(r'\b(?:href|src)="([^"]*)"', text):
+            path, _, anchor = unescape(unquote(target)).partition("#")
+            if re.match(r"[a-z]+:", path):
+                continue
+            file = (page.parent / path.partition("?")[0]).resolve() if path else page
+            known = anchors.get(file)
+            if not file.exists() or (anchor and known is not None and anchor not in known):
+                lost.add(f"{page.relative_to(SITE)}: {target}")
+    assert len(pages) > 30
+    assert not lost
 
 
 def test_every_verb_is_in_the_reference() -> None:
