@@ -31,7 +31,7 @@ def test_each_snippet_of_the_readme_runs_as_it_stands(index: int) -> None:
     exec(snippets[index], {})
 
 
-@pytest.mark.parametrize("name", ["gaps", "getting-started"])
+@pytest.mark.parametrize("name", ["gaps", "getting-started", "paper"])
 def test_the_snippets_of_a_page_run_one_after_the_other(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

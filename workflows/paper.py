@@ -23,11 +23,14 @@ from typing import Any
 
 import numpy as np
 from benchmarks.common import DATA, OURS, Row, draw, in_its_own_process, read_csv, show, write_csv
-from benchmarks.published import TABLES, Problem, Table, as_fault, files, posed, psnr, score
+from benchmarks.published import TABLES, Problem, Table, as_fault, files, fits, posed, psnr, score
 from peers.images import BY_KIND, PRIORS, restored
 
 UNKNOWN = ("table7", "fig12", "fig13", "fig14")
 WORDS = ("image", "size", "level", "method")
+LEVELS = (
+    "shares of entries that are seen, weak, strong or harsh mixed noise, or the standard deviation of Gaussian noise"
+)
 BACKBONES = ("paper u-net", "paper resnet", "paper plain")
 """The published algorithm with other networks than the hour-glass, as the paper compares them (III-C3)."""
 NETWORKS = ("ngr", "paper", *BACKBONES, *PRIORS)
@@ -50,6 +53,8 @@ def main() -> None:
         parser.error(f"the protocol of {chosen.table} is not known here: choose one of {', '.join(TABLES)}")
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is imported
     table, names = TABLES[chosen.table], chosen.images
+    if wrong := [level for level in chosen.levels if not fits(table, level)]:
+        parser.error(f"found the levels {', '.join(wrong)}, expected such as {', '.join(table.levels)}: {LEVELS}")
     folder = chosen.data or (DATA / "rgb" if chosen.table == "table1" else None)
     if folder is not None:
         if not folder.is_dir():
@@ -58,6 +63,10 @@ def main() -> None:
         names = names or [name for name in table.images if name in there] or list(there)
         if unknown := [name for name in names if name not in there]:
             parser.error(f"found no image {', '.join(unknown)} in {folder}, expected some of {', '.join(there)}")
+    elif unknown := [name for name in names or () if name not in table.images]:
+        parser.error(
+            f"found no image {', '.join(unknown)}, expected some of {', '.join(table.images)}, or others with --data"
+        )
     run(chosen.table, names or table.images, chosen)
 
 
@@ -71,9 +80,7 @@ def add_options(parser: argparse.ArgumentParser, table: Table) -> None:
     else:
         parser.set_defaults(data=None)
     parser.add_argument("--images", nargs="+", metavar="NAME", help="only these, without their ending")
-    parser.add_argument(
-        "--levels", nargs="+", default=table.levels, help="shares that are seen, or kinds or levels of noise"
-    )
+    parser.add_argument("--levels", nargs="+", default=table.levels, help=LEVELS)
     parser.add_argument("--methods", nargs="+", choices=methods, metavar="NAME", help=f"of {', '.join(methods)}")
     parser.add_argument("--steps", type=int, help=f"of {', '.join(NETWORKS)}, in place of their own")
     parser.add_argument("--crop", type=int, metavar="N", help="only the N x N pixels in the middle of each image")

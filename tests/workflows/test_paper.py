@@ -39,13 +39,23 @@ def test_table_1_is_written_and_goes_on(
     assert "mean of 1" in capsys.readouterr().out
 
 
-def test_a_table_whose_protocol_is_not_known_is_not_run(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (["table7"], "the protocol of table7 is not known here: choose one of table1"),
+        (["table5", "--levels", "weak", "0.5"], "found the levels 0.5, expected such as weak, harsh: shares"),
+        (["table2", "--levels", "15"], "found the levels 15, expected such as 0.15"),
+        (["table4", "--images", "reno"], "found no image reno, expected some of R0"),
+        (["table5", "--methods", "TV"], "invalid choice: 'TV'"),
+    ],
+)
+def test_what_cannot_be_run_is_said_at_once(
+    options: list[str], says: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("sys.argv", ["paper.py", "table7"])
+    monkeypatch.setattr("sys.argv", ["paper.py", *options])
     with pytest.raises(SystemExit):
         paper.main()
-    assert "the protocol of table7 is not known here: choose one of table1" in capsys.readouterr().err
+    assert says in capsys.readouterr().err
 
 
 def test_scores_of_the_truth_and_of_a_constant_error() -> None:

@@ -15,7 +15,7 @@ import numpy as np
 
 from .cases import protocol_r
 from .common import DATA
-from .faults import CUBES, Fault, load, simulate
+from .faults import CUBES, MIXED, Fault, load, simulate
 
 Kind = Literal["entries", "lines", "clouds", "mixed", "gaussian", "video"]
 PICTURES = (".png", ".jpg", ".jpeg")
@@ -64,10 +64,21 @@ TABLES = {
     "table1": Table("random entries of colour photographs", "entries", ("0.5", "0.3", "0.1"), SET5),
     "table2": Table("random entries of videos and cubes", "entries", ("0.15",), CUBES),
     "table3": Table("dead lines of cubes", "lines", ("dead",), CUBES),
-    "table4": Table("clouds in stacks of dates", "clouds", ("clouds",), ("R0", "R1", "R2", "R3")),
-    "table5": Table("mixed noise of cubes", "mixed", ("weak", "strong"), CUBES),
+    "table4": Table("clouds in stacks of dates", "clouds", ("clouds",), tuple(f"R{number}" for number in range(8))),
+    "table5": Table("mixed noise of cubes", "mixed", ("weak", "harsh"), CUBES),
     "table6": Table("Gaussian noise of videos and cubes", "gaussian", ("0.15",), CUBES),
 }
+
+
+def fits(table: Table, level: str) -> bool:
+    """Return whether a table's problems have such a level."""
+    if table.kind in ("entries", "gaussian"):
+        try:
+            number = float(level)
+        except ValueError:
+            return False
+        return 0 < number < (1 if table.kind == "entries" else np.inf)
+    return level in (MIXED if table.kind == "mixed" else table.levels)
 
 
 def posed(kind: Kind, level: str, image: str, data: Path | None, crop: int | None, channels: int | None) -> Problem:
