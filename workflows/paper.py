@@ -77,14 +77,14 @@ def add_options(parser: argparse.ArgumentParser, table: Table) -> None:
         parser.add_argument(
             "--data", type=Path, help="folder of PNG, JPEG, NPY (channel, y, x) or MAT (gt: y, x, channel)"
         )
+        parser.add_argument("--channels", type=int, metavar="N", help="only N channels, evenly spread")
     else:
-        parser.set_defaults(data=None)
+        parser.set_defaults(data=None, channels=None)
     parser.add_argument("--images", nargs="+", metavar="NAME", help="only these, without their ending")
     parser.add_argument("--levels", nargs="+", default=table.levels, help=LEVELS)
     parser.add_argument("--methods", nargs="+", choices=methods, metavar="NAME", help=f"of {', '.join(methods)}")
     parser.add_argument("--steps", type=int, help=f"of {', '.join(NETWORKS)}, in place of their own")
     parser.add_argument("--crop", type=int, metavar="N", help="only the N x N pixels in the middle of each image")
-    parser.add_argument("--channels", type=int, metavar="N", help="only N channels, evenly spread")
     parser.add_argument("--device", help="where torch computes, such as cuda")
     parser.add_argument("--out", type=Path, default=Path("benchmark"), help="folder for the table and its picture")
 
