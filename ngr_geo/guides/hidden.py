@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -12,7 +13,7 @@ from .covariance import precise
 
 
 def best_window(
-    shape: tuple[int, ...], size: int, step: int, score: Callable[[slice, slice], float]
+    shape: tuple[int, ...], size: int, step: int, score: Callable[[slice, slice], Any]
 ) -> tuple[slice, slice]:
     """Return the window of at most `size` x `size` pixels of a shape (h, w) with the highest score, the first of several.
 

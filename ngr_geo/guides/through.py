@@ -47,7 +47,7 @@ def fill(cube: Tensor, observed: Tensor, seed: int = 0, followed: Tensor | None 
     if known.all() or min(known.shape) < SIDE or int(known.sum()) < 2 * len(cube):
         return guide, followed
     if followed is None:
-        here = busiest(_narrow(known)[None], TRIAL)
+        here = busiest(narrow(known)[None], TRIAL)
         followed = _followed(cube[:, *here], observed[:, *here], known[here], seed)
     if not followed.any():
         return guide, followed
@@ -63,7 +63,7 @@ def _followed(cube: Tensor, observed: Tensor, known: Tensor, seed: int) -> Tenso
     return share(cube, hidden & observed, guide, _expected(guide, seen.all(0), STEPS[:1]), USUAL, DOUBT)
 
 
-def _narrow(known: Tensor) -> Tensor:
+def narrow(known: Tensor) -> Tensor:
     """Return the gaps (h, w) of what is `known` that a patch reaches across, if there are any, else all gaps: no nodata frame."""
     wide = ~_near(known, 2 * SIDE - 1)
     narrow = ~known & ~_near(wide, 2 * SIDE - 1)
@@ -79,7 +79,7 @@ def _moved(known: Tensor, seed: int) -> Tensor:
     """Return the narrow gaps (h, w) of what is `known`, moved, less those near a gap that there is."""
     generator = torch.Generator().manual_seed(seed)
     shift = [int(torch.randint(0, n, (1,), generator=generator)) for n in known.shape]
-    return torch.roll(_narrow(known), shift, (0, 1)) & ~_near(~known, 2 * APART + 1)
+    return torch.roll(narrow(known), shift, (0, 1)) & ~_near(~known, 2 * APART + 1)
 
 
 def _expected(guide: Tensor, known: Tensor, steps: tuple[int, ...]) -> Tensor:

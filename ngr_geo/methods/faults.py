@@ -184,8 +184,8 @@ def trust(
     method = "guide" if refined.image is None else "ngr"
     kept = refined.guide if refined.image is None or refined.ngr is None else refined.ngr
     found = {name: errors for name, errors in (("guide", refined.guide), ("ngr", refined.ngr)) if errors}
-    levels = {name: _levels(errors) for name, errors in found.items()}
-    level = _levels(kept)
+    levels = {name: _levels(errors, observed) for name, errors in found.items()}
+    level = _levels(kept, observed)
     unit = torch.from_numpy(level).float().nan_to_num(nan=1).clamp(min=1e-9)
     calibration = _calibrated(kept, unit)
     doubt = float("nan") if calibration is None else float(calibration.doubt[0])
@@ -193,7 +193,7 @@ def trust(
         method=method,
         weights={method: 1.0},
         rmse=tuple(level.tolist()),
-        bias=tuple(_biases(kept).tolist()),
+        bias=tuple(_biases(kept, observed).tolist()),
         doubt=(doubt,) * len(image),
     )
     if refined.table is None:  # of noise and stripes the trial hides no blocks
@@ -205,20 +205,40 @@ def trust(
     scales = _unit(kept.image)
     deviation = torch.empty_like(image)
     for band in range(len(image)):
-        columns_here = _features(observed[band], image[band] / scales[band], guide[band] / scales[band])
+        columns_here = _features(observed, band, image[band] / scales[band], guide[band] / scales[band])
         deviation[band] = (calibration.scale(columns_here[None]) * float(calibration.deviation[0])).reshape(
             image[band].shape
         )
+    unseen = ~observed.any(0)
+    if unseen.any() and not (kept.where & ~kept.seen.any(0)).any():
+        deviation[:, unseen] = torch.nan  # no such pixel was hidden: nothing tells
     return judgement, deviation * unit[:, None, None]
 
 
-def _levels(errors: Errors) -> NDArray[np.float64]:
+def _counted(errors: Errors, observed: Tensor) -> Tensor:
+    """Return how much each hidden entry counts, (B, h·w): pixels that other bands show, and those that none shows, as in the gaps.
+
+    Of these all are hidden that can be, of scattered entries a part. The sum of a band is the number of its hidden entries.
+    """
+    counts = errors.where.double()
+    if observed.all():
+        return counts.flatten(1)
+    shown, seen = observed.any(0), errors.seen.any(0)
+    for gaps, hidden in ((~observed & shown, errors.where & seen), (~observed & ~shown, errors.where & ~seen)):
+        share = gaps.sum((1, 2)) / hidden.sum((1, 2)).clamp(min=1)
+        counts = torch.where(hidden, share[:, None, None], counts)
+    total, number = counts.sum((1, 2)), errors.where.sum((1, 2))
+    counts = torch.where((total > 0)[:, None, None], counts * (number / total)[:, None, None], errors.where.double())
+    return counts.flatten(1)
+
+
+def _levels(errors: Errors, observed: Tensor) -> NDArray[np.float64]:
     """Return the RMSE of each band (B,), of bands with few hidden entries partly that of the others; NaN without any."""
-    where = errors.where.flatten(1)
-    count = where.sum(1).double().numpy()
+    where = _counted(errors, observed)
+    count = where.sum(1).numpy()
     if not count.any():
         return np.full(len(where), np.nan)
-    square = torch.where(where, errors.error.flatten(1).double().square(), 0).sum(1).numpy()
+    square = (where * errors.error.flatten(1).double().square()).sum(1).numpy()
     unit = _unit(errors.image).double().numpy() ** 2
     some = count >= 3 if (count >= 3).any() else count > 0
     usual = float(np.median(square[some] / count[some] / unit[some]))
@@ -226,10 +246,10 @@ def _levels(errors: Errors) -> NDArray[np.float64]:
     return level
 
 
-def _biases(errors: Errors) -> NDArray[np.float64]:
+def _biases(errors: Errors, observed: Tensor) -> NDArray[np.float64]:
     """Return the mean error of each band (B,), drawn to 0 where few entries were hidden."""
-    where = errors.where.flatten(1)
-    total = torch.where(where, errors.error.flatten(1).double(), 0).sum(1)
+    where = _counted(errors, observed)
+    total = (where * errors.error.flatten(1).double()).sum(1)
     bias: NDArray[np.float64] = (total / (where.sum(1) + FEW)).numpy()
     return bias if where.any() else np.full(len(where), np.nan)
 
@@ -240,10 +260,13 @@ def _unit(image: Tensor) -> Tensor:
     return deviation.clamp(min=1e-3 * float(deviation.max()) + 1e-9).float()
 
 
-def _features(seen: Tensor, image: Tensor, guide: Tensor) -> Tensor:
-    """Return what the error of one band depends on, (FEATURES, h·w): see `calibration.features`. There are no references."""
-    clear = torch.ones(2, *seen.shape)
-    return features(seen, clear, image[None], guide[None])[0].flatten(1)
+def _features(seen: Tensor, band: int, image: Tensor, guide: Tensor) -> Tensor:
+    """Return what the error of one band (h, w) depends on, (FEATURES, h·w): see `calibration.features`.
+
+    Its references are the other bands: whether any shows a pixel that this one misses, and how many do.
+    """
+    support = torch.stack([seen.any(0).to(image), seen.to(image).mean(0)])
+    return features(seen[band], support, image[None], guide[None])[0].flatten(1)
 
 
 def _calibrated(errors: Errors, unit: Tensor) -> Calibration | None:
@@ -258,7 +281,7 @@ def _calibrated(errors: Errors, unit: Tensor) -> Calibration | None:
         where = where & (torch.rand(where.shape, generator=generator) < share)
         if where.any():
             image, guide = (a[band] / scales[band] for a in (errors.image, errors.guide))
-            columns.append(_features(errors.seen[band], image, guide)[:, where.flatten()])
+            columns.append(_features(errors.seen, band, image, guide)[:, where.flatten()])
             values.append(errors.error[band][where] / unit[band])
             quarters.append(quarter[where])
     if not columns:

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ..guides.covariance import precise
+from ..guides.through import narrow
 from ..solver import LoopSettings, Neumann, Small, gaps_of, hold, iterate
 from ..solver.fidelity import Fidelity, Gaussian, Stripes
 from ..solver.train import Example, Training, train
@@ -47,6 +48,8 @@ IMPULSE = 3.5
 LAGS = (1, 2, 3)
 """How many bands apart residuals are compared."""
 MOST_LOST = 4.0
+MOST_DEEP = 0.3
+"""Share of pixels that are hidden in all bands, at most, beside entries."""
 DRAWS, PLACES = 3, 1500
 """Times that gaps are hidden in a trial, at most, and pixels that are to measure the errors: scattered entries have these at once,
 dead lines not, which are met less well where they cross a field's edge."""
@@ -201,7 +204,8 @@ def refine_gaps(
     kind: Kind, guide: CubeGuide, cube: Tensor, observed: Tensor, estimate: Estimate, settings: Settings
 ) -> Refined:
     """Return the refined image where a trial on a part of the cube says that it is better, and the errors to be expected."""
-    window = busiest_of(observed, TRIAL_SIZE)
+    shown = observed.any(0)
+    window = busiest_of(observed, TRIAL_SIZE, None if shown.all() else narrow(shown))
     truth, seen = cube[:, *window], observed[:, *window]
     learn, stop, score = _hide_gaps(seen, settings.seed)
     if settings.method == "guide":  # nothing is learnt or chosen: all that is hidden measures the errors
@@ -299,20 +303,24 @@ def _inputs(space: Subspace, guide: Tensor, observed: Tensor) -> Tensor:
 def _hide_gaps(observed: Tensor, seed: int) -> tuple[Tensor, Tensor, Tensor]:
     """Return three disjoint sets of hidden entries (B, h, w), shaped like the gaps: to learn from, to stop, to score.
 
-    The gaps themselves, moved; at most 4 `SHARE` of what is observed, in blocks of pixels that go to one set each.
+    The gaps themselves, moved; of entries at most 4 `SHARE` of what is observed, of pixels that no band shows all that are no wide
+    margin; in blocks of pixels that go to one set each.
     """
     generator = torch.Generator().manual_seed(seed)
     down, across = (int(torch.randint(3, max(4, n - 3), (1,), generator=generator)) for n in observed.shape[1:])
     moved = ~torch.roll(observed, (down, across), (1, 2)) & observed
-    through = moved.all(0) | ~observed.any(0)
-    if (~observed.any(0)).any():  # beside a dead line a hidden one would make a wider gap than there are
-        blind = (~observed.any(0))[None, None].float()
-        moved = moved & (functional.max_pool2d(blind, 5, 1, 2)[0, 0] == 0)
+    shown = observed.any(0)
+    through = moved.all(0) | ~shown
+    deep = torch.zeros_like(shown)
+    if not shown.all():  # beside a dead line a hidden one would make a wider gap than there are
+        moved = moved & (functional.max_pool2d((~shown)[None, None].float(), 5, 1, 2)[0, 0] == 0)
+        deep = torch.roll(narrow(shown), (down, across), (0, 1))
+        deep = deep & (deep.float().mean() < MOST_DEEP)
     block = torch.rand(*(-(-n // 8) for n in observed.shape[1:]), generator=generator).to(observed.device)
     block = block.repeat_interleave(8, 0).repeat_interleave(8, 1)[: observed.shape[1], : observed.shape[2]]
     share = float(moved.sum() / observed.sum().clamp(min=1))
     keep = torch.rand(moved.shape, generator=generator).to(moved.device) < 4 * SHARE / max(share, 1e-9)
     if through.any() and share < 0.3:
         keep = torch.ones_like(moved)
-    moved = moved & keep
+    moved = moved & (keep | deep)
     return moved & (block < 0.5), moved & (block >= 0.5) & (block < 0.75), moved & (block >= 0.75)

@@ -152,8 +152,8 @@ class Spectra:
             "place": np.array(max(places, key=len, default="")),  # the longest says more than the device
             "verdicts": _verdicts(judged),
         }
-        if self.settings.uncertainty and (states[2] != 0).any():
-            stats["uncertainty"] = states[2][states[2] != 0].mean(dtype=np.float64)
+        if self.settings.uncertainty and (known := np.isfinite(states[2]) & (states[2] != 0)).any():
+            stats["uncertainty"] = states[2][known].mean(dtype=np.float64)
         return Solved(states, {name: np.asarray(value) for name, value in stats.items()})
 
     def _solved_on(self, task: Task, cube: Tensor, seen: Tensor, device: str) -> Answer:

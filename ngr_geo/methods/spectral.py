@@ -146,7 +146,12 @@ def standard_of(maps: Tensor) -> Tensor:
     return (maps - mean) / deviation
 
 
-def busiest_of(observed: Tensor, size: int) -> tuple[slice, slice]:
-    """Return the window of at most `size` with most pixels that are partly observed, else with most observed ones."""
+def busiest_of(observed: Tensor, size: int, wanted: Tensor | None = None) -> tuple[slice, slice]:
+    """Return the window of at most `size` with most pixels that some band shows, and with some of those `wanted` (h, w)."""
     some = observed.any(0).float().cpu()
-    return best_window(some.shape, size, 16, lambda rows, columns: float(some[rows, columns].sum()))
+    wanted = torch.zeros_like(some) if wanted is None else wanted.float().cpu()
+
+    def score(rows: slice, columns: slice) -> tuple[bool, float]:
+        return bool(wanted[rows, columns].any()), float(some[rows, columns].sum())
+
+    return best_window(some.shape, size, 16, score)
