@@ -53,6 +53,8 @@ def test_scattered_entries_of_a_stack_are_filled_from_all_dates_and_bands() -> N
     assert np.isfinite(found).all()
     alone = xr.concat([raster.isel(time=[t]).ngr.inpaint(method="guide") for t in range(3)], "time")
     assert rmse(found, truth, missing) < 0.8 * rmse(alone, truth, missing)
+    with pytest.warns(UserWarning, match=r"in some bands only. This lazy raster is filled date by date.*work="):
+        raster.chunk(y=24).ngr.inpaint(method="guide").compute()
     rows = json.loads(found.attrs["ngr_dates"])
     assert [row["date"] for row in rows] == ["2023-08-13", "2023-08-15", "2023-08-20"]
     assert [row["filled"] for row in rows] == pytest.approx(missing.mean((1, 2, 3)), abs=1e-6)

@@ -115,16 +115,23 @@ def _on_cube(cube: Cube, mask: xr.DataArray) -> Any:
 def scattered(cube: Cube, missing: Any, now: bool) -> bool:
     """Return whether gaps (time, band, y, x) are of entries rather than of pixels: see `Gaps.together`.
 
-    That is so where most missing values, or most observed ones, lie in pixels that a date shows in some bands only. It is counted
-    where a scene is learnt from; of a lazy raster only `now`, else it is False.
+    It is counted where a scene is learnt from; of a lazy raster only `now`, else it is False, and said when it is learnt from.
     """
     if cube.lazy and not now:
         return False
     observed = cube.valid & ~missing
-    use = observed.any(axis=(0, 2, 3))  # a band without any value takes no part
+    return mostly_partial([observed[(..., *region)] for region in regions(cube.shape)], observed.any(axis=(0, 2, 3)))
+
+
+def mostly_partial(parts: Sequence[Any], use: Any) -> bool:
+    """Return whether most missing values, or most observed ones, lie in pixels that a date shows in some bands only.
+
+    Args:
+        parts: what is observed in parts of a scene, each (time, band, y, x).
+        use: the bands (band,) that take part: those with any value.
+    """
     counts = []
-    for region in regions(cube.shape):
-        part = observed[(..., *region)]
+    for part in parts:
         bands, ground = (part & use[:, None, None]).sum(axis=1), part.any(axis=(0, 1))
         partly = (bands > 0) & (bands < use.sum())
         lost = use.sum() - bands
