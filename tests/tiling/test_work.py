@@ -330,11 +330,11 @@ def test_a_graph_reads_nothing_and_carries_nothing_large() -> None:
 
 @pytest.mark.shared_data
 def test_a_landsat_mosaic_through_the_command_line(shared_data: Path, tmp_path: Path) -> None:
-    """A part of 600 x 700 pixels, real cloud masks laid over it: georeferencing, overviews, tags, measured pixels and seams."""
+    """A part of 420 x 470 pixels, real cloud masks laid over it: georeferencing, overviews, tags, measured pixels and seams."""
     source = tmp_path / "LC08_20200518.tif"
     with rasterio.open(next((shared_data / "landsat").glob("*.tif"))) as whole:
-        part = Window(900, 700, 700, 600)
-        profile = whole.profile | {"width": 700, "height": 600, "transform": whole.window_transform(part)}
+        part = Window(900, 700, 470, 420)
+        profile = whole.profile | {"width": 470, "height": 420, "transform": whole.window_transform(part)}
         with rasterio.open(source, "w", **profile) as crop:
             crop.write(whole.read(window=part))
     archive = np.load(shared_data / "masks" / "masks_256.npz")
@@ -345,7 +345,7 @@ def test_a_landsat_mosaic_through_the_command_line(shared_data: Path, tmp_path: 
         image.update_tags(SENSOR="OLI")
         shape, profile, data = image.shape, image.profile, image.read().any(axis=0)
     mask = np.zeros(shape, np.uint8)
-    for number, (row, column) in enumerate((r, c) for r in range(40, 340, 256) for c in range(40, 440, 256)):
+    for number, (row, column) in enumerate((r, c) for r in (0, 164) for c in (0, 214)):
         mask[row : row + 256, column : column + 256] = clouds[number % len(clouds)]
     mask &= data
     profile.update(count=1, dtype="uint8", nodata=None)
@@ -366,7 +366,7 @@ def test_a_landsat_mosaic_through_the_command_line(shared_data: Path, tmp_path: 
     run = ngr_geo("inpaint", *arguments, "--work", tmp_path / "work", cwd=tmp_path)
     told, errors = run.communicate(timeout=900)
     assert run.returncode == 0, errors
-    assert json.loads(told)["tiles"]["total"] == 16
+    assert json.loads(told)["tiles"]["total"] == 9
     with rasterio.open(source) as old, rasterio.open(tmp_path / "out.tif") as new:
         assert (new.crs, new.transform, new.nodata, new.dtypes) == (old.crs, old.transform, old.nodata, old.dtypes)
         assert new.overviews(1) == [2, 4, 8]
