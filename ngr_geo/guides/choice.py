@@ -100,7 +100,7 @@ def carried_over(found: Choice, dates: Sequence[int], shown: Pixels, gap: Pixels
     near = Choice(tuple(dates[:REFERENCES]), ())
     seen = [(shown.observed[d].sum() >= INSIDE) & (gap.observed[d].sum() >= OUTSIDE) for d in dates]
     proxies = [d for d, usable in zip(dates, seen, strict=True) if usable][:PROXIES]
-    if len(proxies) < PROXIES or set(found.references) == set(near.references):
+    if len(proxies) < PROXIES:
         return found
     errors = [[_error_outside(some, proxy, shown, gap) for proxy in proxies] for some in (found, near)]
     picked, nearest = torch.tensor(errors).clamp(min=1e-12).log().mean(1).exp().tolist()
@@ -121,8 +121,7 @@ def _error_outside(some: Choice, proxy: int, shown: Pixels, gap: Pixels) -> floa
     products = _products(inside, target)
     count = len(inside)
     gram, cross = products[:count, :count], products[:count, count:]
-    penalty = RIDGE * gram.diagonal() + 1e-9 * gram.diagonal().mean() + 1e-12
-    slope = torch.linalg.solve(gram + torch.diag(penalty), cross).to(target)
+    slope = torch.linalg.solve(gram + torch.diag(_penalty(gram)), cross).to(target)
     left = slope.T @ (outside - inside.mean(1, keepdim=True)) + target.mean(1, keepdim=True) - truth
     return float(left.square().mean(1).clamp(min=1e-12).log().mean().exp())
 
@@ -134,6 +133,11 @@ def _products(features: Tensor, target: Tensor) -> Tensor:
     return (both @ both.T).cpu().double()
 
 
+def _penalty(products: Tensor) -> Tensor:
+    """Return the penalty (F,) of features by the squares of each in their products (F, F)."""
+    return RIDGE * products.diagonal() + 1e-9 * products.diagonal().mean() + 1e-12
+
+
 def _forward(
     products: Tensor, groups: Mapping[int, Tensor], factor: Mapping[int, float], most: int, bands: int
 ) -> tuple[list[int], Tensor]:
@@ -142,7 +146,7 @@ def _forward(
     The penalised squares that are left are those of a ridge regression on all groups that were picked.
     """
     left, picked = dict(groups), list[int]()
-    penalty = RIDGE * products.diagonal() + 1e-9 * products.diagonal().mean() + 1e-12
+    penalty = _penalty(products)
     while left and len(picked) < most:
         columns = torch.stack(list(left.values()))  # (groups, features)
         gram = products[columns[:, :, None], columns[:, None, :]] + torch.diag_embed(penalty[columns])

@@ -153,7 +153,7 @@ def _choose(factors: lowrank.Factors, seen: Sequence[Window], clear: Tensor, dat
     shown = _patches(factors, seen, date, [w.observed[date] for w in seen], reach)
     found = choose(shown.patches, shown.values[date], dates, weights_of(clear, date, dates))
     gaps = [~w.observed[date] for w in seen]
-    if not reach or not any(gap.any() for gap in gaps):
+    if set(found.references) == set(dates[:REFERENCES]) or not any(gap.any() for gap in gaps):
         return found
     return carried_over(found, dates, shown, _patches(factors, seen, date, gaps, reach))
 

@@ -9,6 +9,7 @@ Ref.: Haldar & Hernando 2009 (rank continuation), Daubechies et al. 2010 (IRLS),
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import torch
@@ -68,15 +69,9 @@ def complete(cube: Tensor, observed: Tensor, seed: int = 0, chosen: Factors | No
     if bands < 2 or min(cube.shape[1:]) < 2 or int(used.sum()) < 20 * bands or not used.flatten(1).any(1).all():
         return Completed(interpolate(cube, observed), None, hidden, None)
     seen = used.to(cube)
-    known, share = cube * seen, box_sum(seen, BOX).clamp(min=1)
+    known = cube * seen
     # Rank: grow it with some entries hidden, keep what predicts them best.
-    path = []
-    spectra, maps = _first(known, seen)
-    for rank in range(1, min(MOST_RANK, bands - 1) + 1):
-        if rank > 1:
-            spectra, maps = _grown(known, seen, share, spectra, maps)
-        spectra, maps = _sweep(known, seen, spectra, maps, START)
-        path.append((_misfit(cube, hidden, spectra, maps), spectra, maps))
+    path = [(_misfit(cube, hidden, *found), *found) for found in _growing(known, seen, min(MOST_RANK, bands - 1))]
     misfit, spectra, maps = min(path, key=lambda p: p[0])
     # Smoothness: from there up and down, as long as it helps.
     coupling, best = START, (spectra, maps)
@@ -106,15 +101,21 @@ def complete(cube: Tensor, observed: Tensor, seed: int = 0, chosen: Factors | No
 def _by_factors(cube: Tensor, observed: Tensor, chosen: Factors) -> Tensor:
     """Return a cube (B, h, w) with what is not `observed` (B, h, w) filled by factors of which all is known but themselves."""
     seen = observed.to(cube)
-    known, share = cube * seen, box_sum(seen, BOX).clamp(min=1)
-    spectra, maps = _first(known, seen)
-    for rank in range(1, chosen.rank + 1):
-        if rank > 1:
-            spectra, maps = _grown(known, seen, share, spectra, maps)
-        spectra, maps = _sweep(known, seen, spectra, maps, START)
+    known = cube * seen
+    *_, (spectra, maps) = _growing(known, seen, chosen.rank)
     for _ in range(LAST):
         spectra, maps = _sweep(known, seen, spectra, maps, chosen.coupling)
     return torch.where(observed, cube, _image(spectra, maps))
+
+
+def _growing(cube: Tensor, seen: Tensor, most: int) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield the factors, spectra (B, r) and images (r, h, w), of rank 1, 2, ..., each grown from the one before."""
+    share = box_sum(seen, BOX).clamp(min=1)
+    spectra, maps = _sweep(cube, seen, *_first(cube, seen), START)
+    yield spectra, maps
+    for _ in range(1, most):
+        spectra, maps = _sweep(cube, seen, *_grown(cube, seen, share, spectra, maps), START)
+        yield spectra, maps
 
 
 def _image(spectra: Tensor, maps: Tensor) -> Tensor:
