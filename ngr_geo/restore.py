@@ -19,13 +19,13 @@ import xarray as xr
 
 from . import rows as records
 from .errors import InputError, warn
-from .keywords import OF_STACKS
 from .methods import expected, leaks
-from .methods.base import Method, Part, Summary
+from .methods.base import Method, Part, Summary, Task
 from .methods.checkpoint import StackModel
 from .methods.leaks import Masking as Masking
-from .methods.spectra import Spectra, nothing_usable
+from .methods.spectra import Spectra, nothing_usable, refused
 from .methods.stacks import Stack, missing_in, networks_of
+from .methods.undecided import Undecided
 from .progress import silent
 from .raster import aoi as areas
 from .raster import bands as bands_of
@@ -40,8 +40,6 @@ from .tiling import executors, jobs, scheduling, store, tiles
 
 if TYPE_CHECKING:
     from .methods.problem import Settings
-    from .methods.spectral import Task
-
 NOISES = ("auto", "gaussian", "mixed")
 DIRECTIONS = (None, "columns", "rows")
 
@@ -86,10 +84,12 @@ def inpaint(
     """
     cube, gap, found, given_as, together = gaps(raster, missing, options.extent, options.work is not None)
     mask = mask_record(given_as, extent=options.extent)
-    if together:
+    if together is True:
         result = _fill_entries(cube, gap, found.inside, dates, "inpaint", options, found.notes())
         return result.assign_attrs(ngr_mask=mask)
-    result = _fill_stack(cube, cube.valid & ~gap, gap & found.inside, dates, "inpaint", options, found.notes())
+    undecided = isinstance(together, da.Array)
+    fillable = gap & found.inside
+    result = _fill_stack(cube, cube.valid & ~gap, fillable, dates, "inpaint", options, found.notes(), undecided)
     if found.left is None and options.work is not None:
         rows = json.loads(result.attrs["ngr_dates"])
         if any(rows[d]["missing"] > rows[d]["filled"] for d in selection.dates(cube.dates, dates)):
@@ -101,8 +101,6 @@ def denoise(
     raster: xr.DataArray | xr.Dataset, noise: str, bad_bands: Sequence[Any] | None, change: bool, options: Options
 ) -> xr.DataArray | xr.Dataset:
     """Return the raster with less noise; see `accessor`."""
-    from .methods.spectral import Task
-
     if noise not in NOISES:
         msg = f"Found the noise {noise!r}, expected one of {', '.join(NOISES)}:"
         raise InputError(msg, call='noise="auto".', option="--noise auto")
@@ -118,8 +116,6 @@ def destripe(
     options: Options,
 ) -> xr.DataArray | xr.Dataset:
     """Return the raster without stripes; see `accessor`."""
-    from .methods.spectral import Task
-
     if direction not in DIRECTIONS:
         msg = f"Found the direction {direction!r}, expected columns, rows,"
         raise InputError(msg, call="or None to find it.", option="or no --direction to find it.")
@@ -131,8 +127,6 @@ def fill_deadlines(
     raster: xr.DataArray | xr.Dataset, lines: Any, bad_bands: Sequence[Any] | None, options: Options
 ) -> xr.DataArray | xr.Dataset:
     """Return the raster with its dead lines filled; see `accessor`."""
-    from .methods.spectral import Task
-
     cube = _read(raster, options)
     gap = None if lines is None else line_mask(cube, lines)
     task = Task("fill_deadlines", "gaps")
@@ -145,14 +139,6 @@ def _fill_entries(
     cube: Cube, gap: Any, fillable: Any, dates: Dates, verb: str, options: Options, found: Sequence[str] = ()
 ) -> xr.DataArray | xr.Dataset:
     """Return a raster with its gaps filled entry by entry, the bands of all dates as one cube; see `_fill_stack`."""
-    from .methods.spectral import Task
-
-    given = {"prior": options.prior is not None, "tune": bool(options.tune)}
-    for name in (n for n, is_given in given.items() if is_given):
-        msg = (
-            "Found a raster that is filled entry by entry, for which no networks are learnt, expected a stack of dates:"
-        )
-        raise InputError(msg, call=f"leave {name}= out.", option=f"leave --{name} out.")
     chosen = np.isin(np.arange(len(cube.dates)), selection.dates(cube.dates, dates))[:, None, None, None]
     notes = [*bands_of.stack_notes(cube), *found]
     result = _clean_cube(cube, None, Task(verb, "gaps"), options, gap, notes=notes, fillable=fillable & chosen)
@@ -167,6 +153,7 @@ def _fill_stack(
     verb: str,
     options: Options,
     found: Sequence[str] = (),
+    undecided: bool = False,
 ) -> xr.DataArray | xr.Dataset:
     """Return a stack with its gaps filled.
 
@@ -178,6 +165,7 @@ def _fill_stack(
         verb: for the record.
         options: see `Options`.
         found: what else to warn of.
+        undecided: whether it is filled by date or by entry is known when the lazy raster is learnt from.
     """
     settings = _placed(cube, options)
     targets = selection.dates(cube.dates, dates)
@@ -189,6 +177,9 @@ def _fill_stack(
     for note in notes:
         warn(note)
     method = _stack(cube, targets, settings, options)
+    if undecided:
+        by_entry = Spectra(Task("inpaint", "gaps"), settings, cube.dates, cube.bands, together=True)
+        method = Undecided(**vars(method), by_entry=by_entry)
     weights = [w.numpy() for n in method.networks for w in n.state_dict().values()]
     same = {"dates": [cube.dates[t] for t in targets], "prior": store.digest(weights) if weights else None}
     area = areas.read(cube, options.aoi)
@@ -233,9 +224,7 @@ def _clean_cube(
         fillable: broadcastable to the gap, True where it may be filled.
     """
     settings = _placed(cube, options)
-    if settings.method in OF_STACKS:
-        msg = f"Found the method {settings.method!r} for a spectral cube; it predicts a date from other dates, expected another:"
-        raise InputError(msg, call='method="auto", "guide" or "ngr".', option="--method auto, guide or ngr.")
+    refused(settings, options.prior is not None)
     good = bands_of.good(cube, bad_bands)
     usable = cube.valid & good[:, None, None]  # (time, band, y, x)
     if gap is not None:

@@ -91,7 +91,7 @@ def _column(cube: Cube, rows: Any, name: str) -> tuple[Any, ...]:
 def _entries(rows: Sequence[Row], name: str) -> NDArray[Any]:
     """Return one entry of all rows (time,), words as numbers."""
     if name in WORDS:
-        return encoded([row[name] for row in rows], WORDS[name][0])
+        return encoded([row.get(name, "") for row in rows], WORDS[name][0])
     values = []
     for row in rows:
         figures = row.get("choice", {})
@@ -203,6 +203,7 @@ def _read(cube: Cube, columns: Mapping[str, Any]) -> list[Row]:
             for start in ("choice_", "weight_")
         )
         rest = {n: v[index] for n, v in table.items() if not n.startswith(("choice_", "weight_"))}
+        rest = {n: v for n, v in rest.items() if (n, v) != ("kind", "none")}  # there was no fault
         found.append({"date": day, **rest, **choice(figures, weights, asked)})
     parts = [np.reshape(part, (len(days), -1)) for part in columns.get("expected", ()) if np.size(part)]
     expected = np.concatenate(parts, axis=1) if parts else np.empty((len(days), 0))

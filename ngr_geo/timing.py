@@ -114,10 +114,10 @@ def _entry_by_entry(job: Job, options: Any) -> float:
     """Return the time of all tiles where gaps are filled entry by entry: judging one takes the same for all larger windows."""
     import torch
 
-    from .methods.base import Part, Sample
+    from .methods.base import Part, Sample, Task
     from .methods.faults import fill_gaps
     from .methods.spectra import Spectra
-    from .methods.spectral import TRIAL_SIZE, Task
+    from .methods.spectral import TRIAL_SIZE
 
     values, seen, fill = _window(job, TRIED_ENTRIES)
     if not seen.any():

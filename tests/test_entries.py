@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
+import dask
 import numpy as np
 import pytest
 import torch
@@ -53,8 +55,6 @@ def test_scattered_entries_of_a_stack_are_filled_from_all_dates_and_bands() -> N
     assert np.isfinite(found).all()
     alone = xr.concat([raster.isel(time=[t]).ngr.inpaint(method="guide") for t in range(3)], "time")
     assert rmse(found, truth, missing) < 0.8 * rmse(alone, truth, missing)
-    with pytest.warns(UserWarning, match=r"in some bands only. This lazy raster is filled date by date.*work="):
-        raster.chunk(y=24).ngr.inpaint(method="guide").compute()
     rows = json.loads(found.attrs["ngr_dates"])
     assert [row["date"] for row in rows] == ["2023-08-13", "2023-08-15", "2023-08-20"]
     assert [row["filled"] for row in rows] == pytest.approx(missing.mean((1, 2, 3)), abs=1e-6)
@@ -127,10 +127,38 @@ def test_the_command_line_fills_a_cube_of_which_every_pixel_lacks_some_band(tmp_
     np.testing.assert_array_equal(xr.open_dataarray(tmp_path / "out.tif", engine="rasterio").values, in_python.values)
 
 
-def test_eager_and_in_a_work_folder_are_the_same(tmp_path: object) -> None:
-    """Scattered entries of a stack, lazy values in a work folder: the same bits as in memory."""
+def test_wherever_tiles_are_solved_entries_of_a_stack_are_the_same(tmp_path: object) -> None:
+    """Scattered entries, and a place that no date shows in any band: lazily, in a work folder, of variables, as in memory."""
+    truth = clean([1, 2, 4], 40)[..., :24]
+    raster = truth.where(np.random.default_rng(3).random(truth.shape) < 0.4)
+    raster[..., 10:14, 4:10] = np.nan
+    keywords: dict[str, Any] = {"method": "guide", "tile": 32, "overlap": 8, "dates": ["2023-08-13", "2023-08-20"]}
+    eager = raster.ngr.inpaint(**keywords)
+    lazy = raster.chunk({"y": 20, "x": 31}).ngr.inpaint(**keywords)
+    kept = raster.chunk({"y": 24}).ngr.inpaint(**keywords, work=f"{tmp_path}/work")
+    assert dask.is_dask_collection(lazy.filled)
+    lazy, kept = lazy.compute(), kept.compute()
+    variables = raster.to_dataset("band").chunk({"y": 20}).ngr.inpaint(**keywords).compute()
+    for other in (lazy, kept):
+        np.testing.assert_array_equal(eager.values, other.values)
+        np.testing.assert_array_equal(eager.filled.values, other.filled.values)
+    np.testing.assert_array_equal(eager.values, variables.to_dataarray("band").transpose(*eager.dims).values)
+    np.testing.assert_array_equal(eager.filled.any("band"), variables.filled)
+    assert eager.attrs["ngr_dates"] == kept.attrs["ngr_dates"]
+    rows, later = (r.ngr.record.dates for r in (eager, lazy))
+    assert [(r.date, r.filled, r.fault) for r in rows] == [(r.date, r.filled, r.fault) for r in later]
+
+
+def test_a_lazy_stack_whose_gaps_are_of_dates_is_filled_by_date() -> None:
+    """Clouds, and here and there an entry: the same bits, and the same record, as in memory."""
     truth = clean([1, 2, 4], 48)
-    raster = truth.where(np.random.default_rng(3).random(truth.shape) < 0.6)
-    eager = raster.ngr.inpaint(method="guide", tile=32, overlap=8)
-    lazy = raster.chunk({"y": 24}).ngr.inpaint(method="guide", tile=32, overlap=8, work=f"{tmp_path}/work")
-    xr.testing.assert_equal(eager.drop_attrs(), lazy.compute().drop_attrs())
+    raster = truth.copy()
+    raster[1, :, 10:30, 12:40] = np.nan
+    raster[0, 2, 5, 7] = np.nan
+    eager, lazy = raster.ngr.inpaint(method="guide"), raster.chunk({"y": 20}).ngr.inpaint(method="guide").compute()
+    np.testing.assert_array_equal(eager.values, lazy.values)
+    np.testing.assert_array_equal(eager.filled.values, lazy.filled.values)
+    rows, later = (r.ngr.record.dates for r in (eager, lazy))
+    assert [(r.date, r.filled, r.fault, r.chosen_by) for r in rows] == [
+        (r.date, r.filled, r.fault, r.chosen_by) for r in later
+    ]

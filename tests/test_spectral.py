@@ -110,9 +110,9 @@ def test_lazy_results_tell_how_they_were_made() -> None:
 
 def test_stripes_along_rows_are_tried_along_rows() -> None:
     """The hidden stripes by which NGR is judged, and its fidelity, run as those that were found."""
+    from ngr_geo.methods.base import Task
     from ngr_geo.methods.faults import _guide
     from ngr_geo.methods.refine import _plant_stripes
-    from ngr_geo.methods.spectral import Task
 
     fault, _, _ = VERBS["destripe"]
     for turned in (False, True):
@@ -147,6 +147,19 @@ def test_what_needs_no_change_comes_back_bit_for_bit() -> None:
     assert np.array_equal(gaps.ngr.inpaint(method="guide").values[known], gaps.values[known])
     clean = raster(clean_cube()[:12])
     assert np.array_equal(clean.ngr.fill_deadlines(method="guide").values, clean.values)
+
+
+def test_a_gap_that_only_some_of_its_tiles_can_fill_is_left_where_they_meet() -> None:
+    """A band without values in the left part: tiles that see none of it leave it, and nothing is a part of a value."""
+    whole = np.tile(clean_cube()[2::8, :32], (1, 1, 2))[..., :80]
+    values = whole.copy()
+    values[2, :, :48] = np.nan
+    found = raster(values).ngr.inpaint(method="guide", tile=40, overlap=8)
+    left = np.isnan(found.values[2])
+    assert left[:, :36].all() and not left[:, 44:].any()
+    assert not found.filled.values[2][left].any()
+    assert np.isfinite(found.values[[0, 1, 3, 4]]).all()
+    assert np.abs(found.values[2, :, 44:48] - whole[2, :, 44:48]).max() < 0.5 * whole[2].max()
 
 
 def test_lines_may_be_given_by_hand() -> None:

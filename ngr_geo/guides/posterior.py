@@ -262,23 +262,25 @@ def patch_means(cube: Tensor, observed: Tensor, maps: Tensor, members: Tensor, f
     """
     pixels, place = torch.unique(members[..., 0], return_inverse=True)
     precision, pull = _evidence(cube[:, pixels], observed[:, pixels], fit)
-    # Of what is known of a pixel, less its own part e:  H - H (1 + H)^-1 H = 1 - (1 + H)^-1.
-    unit = torch.eye(precision.shape[-1]).to(maps)
+    # Of what is known of a pixel, less its own part e:  H - H (1 + H)^-1 H = 1 - (1 + H)^-1. H can be 10^8 along some directions
+    # and 0 along others: in float32 these would get evidence that is rounding.
+    unit = torch.eye(precision.shape[-1]).to(precision)
     inverse = torch.linalg.inv(precision + unit)
+    known = (inverse @ pull[..., None])[..., 0].to(maps)[place]
+    informed, inverse = (part.to(maps)[place] for part in (unit - inverse, inverse))
     alike = maps.new_full((len(members), members.shape[2]), 1 / members.shape[2])
-    explained = posterior_means(
-        maps[members], alike, (unit - inverse)[place], (inverse @ pull[..., None])[..., 0][place]
-    )
-    return (inverse[place] @ (explained + pull[place])[..., None])[..., 0]
+    explained = posterior_means(maps[members], alike, informed, known)
+    return (inverse @ explained[..., None])[..., 0] + known
 
 
 def _evidence(cube: Tensor, observed: Tensor, fit: Fit) -> tuple[Tensor, Tensor]:
     """Return the precision (n, r, r) of what is observed of pixels (B, n) on their coefficients, and its product with these."""
     rank = fit.spectra.shape[1]
-    weighted = fit.spectra / fit.noise[:, None]
-    products = (weighted[:, :, None] * fit.spectra[:, None]).flatten(1)
-    precision = (observed.to(cube).T @ products).reshape(-1, rank, rank)
-    return precision, torch.where(observed, cube - fit.mean[:, None], 0).T @ weighted
+    spectra = precise(fit.spectra)
+    weighted = spectra / fit.noise[:, None]
+    products = (weighted[:, :, None] * spectra[:, None]).flatten(1)
+    precision = (observed.to(products).T @ products).reshape(-1, rank, rank)
+    return precision, torch.where(observed, cube - fit.mean[:, None], 0).to(weighted).T @ weighted
 
 
 def posterior_means(patches: Tensor, weights: Tensor, precision: Tensor, pull: Tensor) -> Tensor:

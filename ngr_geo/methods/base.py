@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 
 import numpy as np
 import xarray as xr
@@ -17,6 +18,18 @@ from ..tiling.tiles import Tile
 if TYPE_CHECKING:
     from ..tiling.work import Work
     from .problem import Settings
+
+
+Kind = Literal["gaussian", "mixed", "stripes", "gaps"]
+
+
+@dataclass(frozen=True)
+class Task:
+    """What a verb asks for. `kind` None: to be found out; `direction` as the user gave it, if so."""
+
+    verb: str
+    kind: Kind | None = None
+    direction: Literal["columns", "rows"] | None = None
 
 
 class Sample(NamedTuple):

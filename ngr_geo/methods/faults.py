@@ -29,12 +29,13 @@ from ..raster import deadlines
 from ..raster.cube import SPECTRAL_BANDS
 from ..solver.paper import Case
 from ..tiling.threads import threads
+from .base import Kind, Task
 from .calibration import MOST_PIXELS, Calibration, calibrate, features
 from .filling import solve_as_published
 from .probes import judged
 from .problem import Judgement, Settings, unjudged
 from .refine import refine_gaps, refine_noise
-from .spectral import FAR, Answer, CubeGuide, Errors, Estimate, Kind, Refined, Task
+from .spectral import FAR, Answer, CubeGuide, Errors, Estimate, Refined
 
 IMPULSIVE = 2e-3
 """Share of residuals beyond `FAR` standard deviations that separates mixed noise from Gaussian, which has 7e-6 there."""

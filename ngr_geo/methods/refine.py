@@ -21,6 +21,7 @@ from ..solver import LoopSettings, Neumann, Small, gaps_of, hold, iterate
 from ..solver.fidelity import Fidelity, Gaussian, Stripes
 from ..solver.train import Example, Training, train
 from . import judge
+from .base import Kind
 from .problem import Settings
 from .spectral import (
     BETTER,
@@ -34,7 +35,6 @@ from .spectral import (
     Errors,
     Estimate,
     Hidden,
-    Kind,
     Refined,
     Subspace,
     busiest_of,

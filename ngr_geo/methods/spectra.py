@@ -1,7 +1,7 @@
 """Noise, stripes, dead lines and gaps of spectral cubes, date by date: judged by the other bands and the neighbours.
 
-The method scales a scene by one number and leaves the rest to `faults.solve`, tile by tile. What it blends is the correction, so
-that what was measured stays as it was but for that.
+The method scales a scene by one number and leaves the rest to `faults.solve`, tile by tile. Of gaps it blends what they are filled
+with; of noise, stripes and lines that it finds itself the correction, so that what was measured stays as it was but for that.
 """
 
 from __future__ import annotations
@@ -13,27 +13,29 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-import dask.array as da
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
 from .. import rows as records
 from ..errors import InputError
+from ..keywords import OF_STACKS
 from ..raster import cube as cubes
 from ..raster.cube import Cube
 from ..tiling import work
 from ..tiling.tiles import Tile
 from . import expected
-from .base import Part, Progress, Row, Sample, Solved, Summary
+from .base import Part, Progress, Row, Sample, Solved, Summary, Task
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from .problem import Judgement, Settings
-    from .spectral import Answer, Task
+    from .spectral import Answer
 
 QUANTILE = 0.999
+WHOLE = 0.999
+"""Sum of the weights of tiles from which on all of them count: it is 1 to float32 precision."""
 
 
 @dataclass(frozen=True)
@@ -54,9 +56,15 @@ class Spectra:
     """What a row of the record holds."""
 
     @property
+    def fills(self) -> bool:
+        """True where the gaps are known beforehand: nothing else is changed then."""
+        return self.task.kind == "gaps" and not self.find_lines
+
+    @property
     def layers(self) -> tuple[str, ...]:
-        """What is blended: what is added to the raster, 1 where a value is filled, and the standard deviation."""
-        return ("correction", "filled", "uncertainty") if self.settings.uncertainty else ("correction", "filled")
+        """What is blended: the values of gaps, or what is added to the raster and 1 where a line was found; the uncertainty."""
+        more = ("uncertainty",) if self.settings.uncertainty else ()
+        return ("values", *more) if self.fills else ("correction", "filled", *more)
 
     def fit(self, sample: Sample, progress: Progress | None = None) -> float:
         """Return the 99.9 % quantile of the magnitude of what is observed: the scene's unit.
@@ -92,14 +100,16 @@ class Spectra:
         assert solved.layers is not None
         layers = solved.layers.reshape(-1, *shape)
         ((note, judgement),) = _judgements(solved.stats)
-        filled = layers[1].sum((1, 2, 3), dtype=np.float64)
+        filled = (gaps.reshape(shape) & np.isfinite(layers[0]) & (True if part.inside is None else part.inside)).sum(
+            (1, 2, 3)
+        )
         judged = []
         for date, some in enumerate(filled > 0):
             mine = judgement.of(slice(date * bands, (date + 1) * bands))
             judged.append((note if some else "none", mine if some else mine._replace(method="none")))
         more = {
             "pixels": solved.stats["pixels"] // dates,
-            "filled": filled,
+            "filled": filled.astype(np.float64),
             "noise": solved.stats["noise"].reshape(dates, bands),
             "verdicts": _verdicts(judged),
         }
@@ -114,7 +124,7 @@ class Spectra:
         from .problem import unjudged
 
         values, observed, gaps, inside = part
-        states = np.zeros((len(self.layers), *values.shape), np.float32)
+        states, filled = np.zeros((len(self.layers), *values.shape), np.float32), np.zeros(len(values))
         noise = np.full(values.shape[:2], np.nan)
         judged, places = [], []
         inside = np.ones(values.shape[-2:], bool) if inside is None else inside
@@ -126,7 +136,9 @@ class Spectra:
                 gap = deadlines.find(cube, seen).mask
                 seen = seen & ~gap
                 cube = np.where(seen, cube, 0)
-            if not seen.any() or not (inside if gap is None else gap & inside).any():
+            wanted = inside if gap is None else gap & inside
+            if not seen.any() or not wanted.any():
+                states[0, date] = np.where(wanted, np.nan, 0) if self.fills else 0
                 judged.append(("none", unjudged("none", len(cube))))
                 continue
             # What is neither observed nor to be filled (nodata) takes no part: it is as unknown as the gaps, and left alone.
@@ -134,26 +146,31 @@ class Spectra:
             answer, place = here_or_on_cpu(self.settings.where, partial(self._solved_on, *task))
             places.append(place)
             image = answer.image.numpy()
-            change = (image.astype(np.float64) - cube) * scale
-            where = seen if gap is None else gap & seen.any(axis=(1, 2), keepdims=True)
-            where = where & inside
-            original = values[date].astype(np.float64) if gap is None else np.where(observed[date], values[date], 0)
-            change = change if gap is None else image.astype(np.float64) * scale - original
-            states[0, date] = np.where(where, change, 0)
-            states[1, date] = gap is not None and gap & where
+            where = wanted & (seen if gap is None else seen.any(axis=(1, 2), keepdims=True))
+            if gap is None:
+                states[0, date] = np.where(where, (image.astype(np.float64) - cube) * scale, 0)
+            else:
+                original = np.where(
+                    observed[date], values[date], 0
+                )  # of lines that were found; nothing is known of a gap
+                new = np.where(where, image.astype(np.float64) * scale - original, 0)
+                filled[date] = where.sum()
+                states[0, date] = np.where(wanted & ~where, np.nan, new) if self.fills else new
+            if self.find_lines:
+                states[1, date] = where
             if self.settings.uncertainty:
-                states[2, date] = np.where(where, answer.deviation.numpy() * scale, 0)
+                states[-1, date] = np.where(where, answer.deviation.numpy() * scale, 0)
             noise[date] = answer.noise.numpy() * scale
             judged.append((answer.note, answer.judgement.scaled(scale)))
         stats = {
             "pixels": np.array(int(inside.sum()) * values.shape[1]),
-            "filled": states[1].sum((1, 2, 3), dtype=np.float64),
+            "filled": filled,
             "noise": noise,
             "place": np.array(max(places, key=len, default="")),  # the longest says more than the device
             "verdicts": _verdicts(judged),
         }
-        if self.settings.uncertainty and (known := np.isfinite(states[2]) & (states[2] != 0)).any():
-            stats["uncertainty"] = states[2][known].mean(dtype=np.float64)
+        if self.settings.uncertainty and (known := np.isfinite(states[-1]) & (states[-1] != 0)).any():
+            stats["uncertainty"] = states[-1][known].mean(dtype=np.float64)
         return Solved(states, {name: np.asarray(value) for name, value in stats.items()})
 
     def _solved_on(self, task: Task, cube: Tensor, seen: Tensor, device: str) -> Answer:
@@ -163,19 +180,18 @@ class Spectra:
         return solve(task, cube, seen, replace(self.settings, device=device))
 
     def written(self, cube: Cube, layers: Any, gaps: Any) -> xr.DataArray | xr.Dataset:
-        """Return the raster with the corrections added; `filled` says which values were filled."""
-        xp = da if cube.lazy else np
+        """Return the raster with its gaps filled, or with the corrections added; `filled` says which values were filled."""
+        more = {"uncertainty": layers[-1]} if self.settings.uncertainty else {}
+        if self.fills:
+            return cubes.write(cube, layers[0], gaps, gaps, more)
         correction, filled = layers[0], layers[1] > 0.5
-        # A gap that a mask says is filled from nothing, whatever number is stored there: `solve` counts it as 0, too.
-        known = cube.valid if gaps is None else cube.valid & ~gaps
-        base = xp.where(known, cube.values, 0).astype(np.float64)
-        changed = correction != 0
-        if gaps is not None:
-            changed = changed | (filled & gaps)  # a gap may be filled with a true 0
-        more = {"uncertainty": layers[2]} if len(self.layers) > 2 else {}
+        if self.find_lines:  # of the tiles over a line those that found it fill it, unless most did not
+            share = np.where(layers[1] < WHOLE, np.where(filled, layers[1], np.inf), np.float32(1))
+            correction, more = correction / share, {name: layer / share for name, layer in more.items()}
+        base = np.where(cube.valid, cube.values, 0).astype(np.float64)
         if self.change:
             more["change"] = correction
-        return cubes.write(cube, base + correction, changed, filled, more)
+        return cubes.write(cube, base + correction, correction != 0, filled, more)
 
     def summary(self, scale: float, stats: Sequence[dict[str, NDArray[Any]]]) -> Summary:
         """Return the record of each date: which fault was found, what was kept and filled, the errors expected; and the noise.
@@ -191,7 +207,7 @@ class Spectra:
                 found = [(*tile[index], float(s["filled"][index])) for tile, s in zip(judged, stats, strict=True)]
                 found = [tile for tile in found if tile[1].method != "none"]
                 row: Row = {"date": name, "method": "+".join(sorted({j.method for _, j, _ in found})) or "none"}
-                row["kind"] = "+".join(sorted({kind for kind, _, _ in found}))
+                row |= {"kind": "+".join(sorted({kind for kind, _, _ in found}))} if found else {}
                 row["filled"] = round(sum(float(s["filled"][index]) for s in stats) / size, 6)
                 if found:
                     judgement = _of_tiles([(j, count) for _, j, count in found])
@@ -232,6 +248,26 @@ def _of_tiles(found: Sequence[tuple[Judgement, float]]) -> Judgement:
         for name in ("rmse", "bias", "doubt")
     )
     return Judgement(found[0][0].method, {}, rmse, bias, doubt, hidden, tuple(blocks.sum(0).tolist()))
+
+
+def refused(settings: Settings, prior: bool) -> None:
+    """Raise where gaps are to be filled entry by entry, and what was asked for is of stacks of dates.
+
+    Args:
+        settings: see `Settings`.
+        prior: whether networks were given.
+
+    Raises:
+        InputError: networks were given or are to be tuned, or the method predicts a date from others.
+    """
+    for name in [name for name, given in (("prior", prior), ("tune", settings.tune)) if given]:
+        msg = (
+            "Found a raster that is filled entry by entry, for which no networks are learnt, expected a stack of dates:"
+        )
+        raise InputError(msg, call=f"leave {name}= out.", option=f"leave --{name} out.")
+    if settings.method in OF_STACKS:
+        msg = f"Found the method {settings.method!r} for a spectral cube; it predicts a date from other dates, expected another:"
+        raise InputError(msg, call='method="auto", "guide" or "ngr".', option="--method auto, guide or ngr.")
 
 
 def nothing_usable(sizes: Mapping[Any, int]) -> InputError:

@@ -1,10 +1,9 @@
-"""What the spectral verbs have in common: tasks and answers, hidden data, and the subspace of the leading spectra."""
+"""What the spectral verbs have in common: answers, hidden data, and the subspace of the leading spectra."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -14,7 +13,6 @@ from ..guides.hidden import best_window
 from . import judge
 from .problem import Judgement
 
-Kind = Literal["gaussian", "mixed", "stripes", "gaps"]
 TRIAL_SIZE, NOISE_TRIAL_SIZE = 96, 64
 """Sides of the windows that NGR is tried on: for gaps, and for noise, of which a smaller one has enough."""
 SHARE = 0.03
@@ -25,15 +23,6 @@ LEADING = 8
 FAR = 4.5
 BETTER = 0.98
 """For noise and stripes NGR is kept where its error on hidden data is below this part of the guide's: the best of some looks."""
-
-
-@dataclass(frozen=True)
-class Task:
-    """What a verb asks for. `kind` None: to be found out; `direction` as the user gave it, if so."""
-
-    verb: str
-    kind: Kind | None = None
-    direction: Literal["columns", "rows"] | None = None
 
 
 class Answer(NamedTuple):

@@ -20,7 +20,6 @@ from ..errors import InputError, MaskError, warn
 from ..raster import bands as bands_of
 from ..raster import cube as cubes
 from ..raster.cube import Cube
-from ..raster.missing import mostly_partial
 from ..tiling import work
 from ..tiling.tiles import Tile
 from . import expected
@@ -32,12 +31,6 @@ if TYPE_CHECKING:
 
 UNSEEN_WARNED = 0.01
 """Share of a date's gaps that no other date saw from which that is warned of; the record counts all of it."""
-
-PARTLY = (
-    "Most of what is missing lies in pixels that a date shows in some bands only. This lazy raster is filled date by date. "
-    "In memory (.compute() before the verb), or with work=, it is filled as one cube of the bands of all dates, which suits "
-    "such gaps better."
-)
 
 
 @dataclass(frozen=True)
@@ -129,11 +122,9 @@ class Stack:
         return model, handle
 
     def notes(self, model: StackModel, sample: Sample) -> list[str]:
-        """Return warnings of what no date saw in the sample, and of gaps in some bands only: of a lazy raster it is known now."""
+        """Return warnings of what no date saw in the sample."""
         if sample.gaps is None:
             return []
-        parts = [np.broadcast_to(o, v.shape) for o, v in zip(sample.observed, sample.values, strict=True)]
-        partly = len(self.bands) > 1 and mostly_partial(parts, np.any([o.any((0, 2, 3)) for o in parts], axis=0))
         shares = []
         for index, (observed, gaps) in enumerate(zip(sample.observed, sample.gaps, strict=True)):
             fill = gaps if sample.inside is None else gaps & sample.inside[index]
@@ -142,7 +133,7 @@ class Stack:
             shares.append([part.mean((1, 2)) for part in maps])
         missing, filled, unseen = np.mean(shares, axis=0)
         stats = [{"pixels": np.array(1), "missing": missing, "filled": filled, "unseen": unseen}]
-        return [*self.summary(replace(model, guide=None, judgement={}), stats).notes, *([PARTLY] if partly else [])]
+        return self.summary(replace(model, guide=None, judgement={}), stats).notes
 
     def solve(self, model: StackModel, part: Part, tile: Tile) -> Solved:
         """Return one tile solved, in the raster's units: NaN where it cannot be."""

@@ -173,7 +173,7 @@ def write(
         new = new | (before & ~(filled & ~known))
     # A lazy coordinate has bands where they may differ, since whether they do is not known yet.
     differ = made is not None or (before is not None and before.shape[1] > 1)
-    has_bands = differ if cube.lazy else bool((new != new[:, :1]).any())
+    has_bands = cube.dims[1] is not None and (differ if cube.lazy else bool((new != new[:, :1]).any()))
     like, new = cube.variables[0], new if has_bands else new.any(axis=1, keepdims=True)
     raster = raster.assign_coords(filled=_variable(new, cube, like, record.mark(record.FILLED), has_bands))
     for kind, layer in layers.items():

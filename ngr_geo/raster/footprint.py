@@ -1,10 +1,10 @@
 """Where a raster has data at all: nothing is filled beyond unless it is asked for.
 
-With several dates that is where any date has a valid value in any band. A single date shows itself alone, as do several whose
-missing entries are scattered, so their holes count as inside, too: all but areas that reach the image's border through an opening
-wider than `WIDEST` pixels (the outside of a scene that lies askew, land in a map of the sea), and what lies within as many pixels
-of such an area; and rows and columns at the border without any data. So missing scan lines and dead columns are inside also where
-they reach the border, and holes of any size are that data surround.
+With several dates that is where any date has a valid value in any band; where their missing entries are scattered, also what is
+at most `WIDEST` pixels wide between such values. A single date shows itself alone, so its holes count as inside, too: all but
+areas that reach the image's border through an opening wider than `WIDEST` pixels (the outside of a scene that lies askew, land in
+a map of the sea), and what lies within as many pixels of such an area; and rows and columns at the border without any data. So
+missing scan lines and dead columns are inside also where they reach the border, and holes of any size are that data surround.
 """
 
 from __future__ import annotations
@@ -45,11 +45,11 @@ class Footprint:
         return [_text(self.left)] if self.left else []
 
 
-def of(cube: Cube, extent: str, is_single: bool, now: bool = False) -> Footprint:
+def of(cube: Cube, extent: str, together: Any, now: bool = False) -> Footprint:
     """Return the footprint of a raster, or for extent "all" everything.
 
-    Of what shows itself alone, `is_single`, it is found in one step for the whole scene, from one bit per pixel: where the cube
-    is lazy this becomes part of the graph, or is done at once if `now`.
+    Of a single date it is found in one step for the whole scene, from one bit per pixel: where the cube is lazy this becomes part
+    of the graph, or is done at once if `now`. `together`: missing entries are scattered, see `missing.Gaps`.
 
     Raises:
         InputError: an unknown extent.
@@ -58,14 +58,17 @@ def of(cube: Cube, extent: str, is_single: bool, now: bool = False) -> Footprint
     height, width = cube.shape[-2:]
     if extent == "all":
         return Footprint(np.ones((1, 1, height, width), bool), 0)
-    seen = cube.valid.any(axis=(0, 1))
+    seen, is_single = cube.valid.any(axis=(0, 1)), len(cube.dates) == 1
     if not cube.lazy or (is_single and now):
-        inside = enclosed(in_memory(seen)) if is_single else seen
+        inside = enclosed(in_memory(seen)) if is_single else closed(seen) if together else seen
         known = da.from_array(inside, chunks=cube.values.chunks[-2:]) if cube.lazy else inside
         return Footprint(known[None, None], int((~inside).sum()))
     meta = np.zeros((0, 0), bool)
     if is_single:
         seen = seen.rechunk(-1).map_blocks(enclosed, dtype=bool, meta=meta)
+    elif isinstance(together, da.Array) or together:
+        near = da.map_overlap(closed, seen, depth=WIDEST, boundary="none", dtype=bool, meta=meta).rechunk(seen.chunks)
+        seen = da.where(together, near, seen)
     if not now:
         seen = seen.map_blocks(_watched, count=is_single, dtype=bool, meta=meta)
     return Footprint(seen.rechunk(cube.values.chunks[-2:])[None, None])
@@ -76,6 +79,13 @@ def check(extent: str) -> None:
     if extent not in EXTENTS:
         msg = f"Found extent={extent!r}, expected one of {', '.join(EXTENTS)}."
         raise InputError(msg)
+
+
+def closed(seen: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Return where there is data (y, x), and what is at most `WIDEST` pixels wide between it."""
+    near = ndimage.maximum_filter(seen, WIDEST + 1, mode="constant", cval=0)
+    between: NDArray[np.bool_] = ndimage.minimum_filter(near, WIDEST + 1, mode="constant", cval=1)
+    return between
 
 
 def enclosed(seen: NDArray[np.bool_]) -> NDArray[np.bool_]:

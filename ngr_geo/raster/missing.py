@@ -54,14 +54,14 @@ class Clouded(NamedTuple):
 class Gaps(NamedTuple):
     """A cube, what of it is missing (time, band, y, x), how far that is filled, and what the mask was given as.
 
-    `together`: the gaps are those of one cube of the bands of all dates, see `scattered`.
+    `together`: the gaps are those of one cube of the bands of all dates, see `scattered`; of a lazy stack a Dask boolean.
     """
 
     cube: Cube
     missing: Any
     footprint: footprint.Footprint
     given: Any
-    together: bool
+    together: Any
 
 
 def clouded(
@@ -112,31 +112,35 @@ def _on_cube(cube: Cube, mask: xr.DataArray) -> Any:
     return data.rechunk({-2: cube.values.chunks[-2], -1: cube.values.chunks[-1]}) if cube.lazy else data.compute()
 
 
-def scattered(cube: Cube, missing: Any, now: bool) -> bool:
+def scattered(cube: Cube, missing: Any, now: bool) -> Any:
     """Return whether gaps (time, band, y, x) are of entries rather than of pixels: see `Gaps.together`.
 
-    It is counted where a scene is learnt from; of a lazy raster only `now`, else it is False, and said when it is learnt from.
+    It is counted where a scene is learnt from; of a lazy raster that is not known before it is computed, unless `now`.
     """
-    if cube.lazy and not now:
-        return False
-    observed = cube.valid & ~missing
-    return mostly_partial([observed[(..., *region)] for region in regions(cube.shape)], observed.any(axis=(0, 2, 3)))
+    dates, bands, *_ = cube.shape
+    if min(dates, bands) == 1:
+        return dates == 1
+    parts = [(cube.valid & ~missing)[(..., *region)] for region in regions(cube.shape)]
+    if not cube.lazy:
+        return mostly_partial(parts)
+    found = dask.delayed(mostly_partial)(parts)
+    return found.compute() if now else da.from_delayed(found, (), bool)
 
 
-def mostly_partial(parts: Sequence[Any], use: Any) -> bool:
+def mostly_partial(parts: Sequence[NDArray[np.bool_]]) -> bool:
     """Return whether most missing values, or most observed ones, lie in pixels that a date shows in some bands only.
 
     Args:
-        parts: what is observed in parts of a scene, each (time, band, y, x).
-        use: the bands (band,) that take part: those with any value.
+        parts: what is observed in parts of a scene, each (time, band, y, x); bands without any value do not count.
     """
+    use = np.any([part.any(axis=(0, 2, 3)) for part in parts], axis=0)
     counts = []
     for part in parts:
         bands, ground = (part & use[:, None, None]).sum(axis=1), part.any(axis=(0, 1))
         partly = (bands > 0) & (bands < use.sum())
         lost = use.sum() - bands
         counts.append([(a * w).sum() for a in (lost * ground, bands) for w in (partly, ~partly)])
-    lost, lost_whole, seen, seen_whole = np.sum(dask.compute(counts)[0], axis=0)
+    lost, lost_whole, seen, seen_whole = np.sum(counts, axis=0)
     return bool(lost > lost_whole or seen > seen_whole)
 
 
@@ -195,7 +199,7 @@ def gaps(raster: xr.DataArray | xr.Dataset, missing: Any, extent: str, now: bool
     cube = plausible.checked(cubes.read(raster, exclude=[missing] if isinstance(missing, str) else ()), now)
     footprint.check(extent)
     gap = ~cube.valid if missing is None else missing_mask(cube, missing)
-    together = len(cube.dates) == 1 or scattered(cube, gap, now)
+    together = scattered(cube, gap, now)
     everywhere = footprint.Footprint(np.ones((1, 1, 1, 1), bool), 0)
     found = footprint.of(cube, extent, together, now) if missing is None else everywhere
     return Gaps(cube, gap, found, missing, together)

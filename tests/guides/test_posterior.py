@@ -55,6 +55,21 @@ def test_a_patch_is_the_mean_of_the_dense_gaussian_posterior() -> None:
         torch.testing.assert_close(mean.flatten(), torch.linalg.solve(system, right))
 
 
+def test_entries_known_far_better_than_a_pixel_varies_are_no_evidence_of_what_none_of_them_shows() -> None:
+    """Noise 10^-8 of the signal in a few bands, in float32: the mean is that of float64."""
+    generator = torch.Generator().manual_seed(1)
+    bands, pixels, rank, count = 20, 900, 12, 60
+    spectra = torch.randn(bands, rank, generator=generator)
+    fit = posterior.Fit(torch.zeros(bands), spectra, torch.full((bands,), 1e-7))
+    maps = 30 * torch.randn(pixels, rank, generator=generator)
+    cube, observed = spectra @ maps.T, torch.rand(bands, pixels, generator=generator) > 0.7
+    members = torch.randint(pixels, (20, 9, count), generator=generator)
+    found = posterior.patch_means(cube, observed, maps, members, fit)
+    wide = posterior.Fit(*(part.double() for part in fit))
+    expected = posterior.patch_means(cube.double(), observed, maps.double(), members, wide)
+    torch.testing.assert_close(found, expected.float(), atol=0.3, rtol=0)
+
+
 @pytest.mark.parametrize("share", [0.05, 0.1, 0.5, 0.97])
 def test_scattered_entries_are_met_better_than_by_the_guide(share: float) -> None:
     observed = scattered(share)
