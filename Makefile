@@ -22,6 +22,7 @@ test: setup
 # PyPI's torch for Linux is a CUDA build: each of the two environments takes some gigabytes.
 NEWEST ?= $(firstword $(wildcard $(HOME)/.pyenv/versions/3.13*/bin/python3) python3.13)
 LOWEST ?= $(firstword $(wildcard $(HOME)/.pyenv/versions/3.11*/bin/python3) python3.11)
+LOWEST_TORCH ?= 2.4.0
 LIBRARIES := .[cluster,index,products,stac]
 TESTING := cf_xarray hypothesis jsonschema pytest rio-cogeo
 QUICK := tests/test_package.py tests/io/test_dates.py tests/io/test_files.py tests/io/test_outputs.py tests/io/test_round_trips.py \
@@ -34,7 +35,8 @@ test-newest:
 
 test-lowest:
 	$(LOWEST) -m venv .venv-lowest
-	.venv-lowest/bin/pip install --quiet --constraint packaging/constraints-lowest.txt --editable '$(LIBRARIES)' $(TESTING)
+	sed 's/^torch==.*/torch==$(LOWEST_TORCH)/' packaging/constraints-lowest.txt > .venv-lowest/constraints.txt
+	.venv-lowest/bin/pip install --quiet --constraint .venv-lowest/constraints.txt --editable '$(LIBRARIES)' $(TESTING)
 	OMP_NUM_THREADS=1 .venv-lowest/bin/python -m pytest -q $(QUICK)
 
 lint: setup

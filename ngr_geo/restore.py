@@ -87,7 +87,7 @@ def inpaint(
     if together is True:
         result = _fill_entries(cube, gap, found.inside, dates, "inpaint", options, found.notes())
         return result.assign_attrs(ngr_mask=mask)
-    undecided = isinstance(together, da.Array)
+    undecided = cube.lazy and len(cube.bands) > 1
     fillable = gap & found.inside
     result = _fill_stack(cube, cube.valid & ~gap, fillable, dates, "inpaint", options, found.notes(), undecided)
     if found.left is None and options.work is not None:
@@ -165,7 +165,7 @@ def _fill_stack(
         verb: for the record.
         options: see `Options`.
         found: what else to warn of.
-        undecided: whether it is filled by date or by entry is known when the lazy raster is learnt from.
+        undecided: how a lazy raster is filled, by date or by entry, is found from its sample.
     """
     settings = _placed(cube, options)
     targets = selection.dates(cube.dates, dates)
