@@ -66,6 +66,12 @@ class DateRecord:
     expected: Mapping[str, Expected]
     """By band."""
 
+    @property
+    def expected_rmse(self) -> float | None:
+        """Mean of the bands whose error is known."""
+        known = [error.rmse for error in self.expected.values() if error.rmse is not None]
+        return float(np.mean(known)) if known else None
+
 
 @dataclass(frozen=True)
 class Record:
@@ -172,7 +178,7 @@ def of(raster: xr.DataArray | xr.Dataset, compute: bool = False) -> Record:
         seed=_whole(settings.get("seed")),
         device=_word(settings.get("device")),
         call=table_of(attrs.get("ngr_call")),
-        dates=tuple(_date(row) for row in rows.of(whole, compute)),
+        dates=tuple(of_row(row) for row in rows.of(whole, compute)),
         expected=_expected(table_of(attrs.get("ngr_expected"))),
         noise=tuple(number(value) for value in _list(attrs.get("ngr_noise"))),
         mask=table_of(attrs.get("ngr_mask")),
@@ -187,8 +193,8 @@ def of(raster: xr.DataArray | xr.Dataset, compute: bool = False) -> Record:
     )
 
 
-def _date(row: Mapping[str, Any]) -> DateRecord:
-    """Return one row of a record."""
+def of_row(row: Mapping[str, Any]) -> DateRecord:
+    """Return one row of a record as a value with types."""
     choice = _table(row.get("choice"))
     hidden = {name: number(choice[name]) for name in (*rows.MEMBERS, "blend") if name in choice}
     weights = _table(choice.get("weights"))
@@ -222,11 +228,9 @@ def _expected(table: Mapping[str, Any]) -> dict[str, Expected]:
 
 def _line(date: DateRecord) -> dict[str, Any]:
     """Return a row of the table of dates."""
-    known = [error.rmse for error in date.expected.values() if error.rmse is not None]
-    line = {name: getattr(date, name) for name in ("method", "fault", *SHARES, "chosen_by", "blocks")}
+    line = {name: getattr(date, name) for name in ("method", "fault", "expected_rmse", *SHARES, "chosen_by", "blocks")}
     line |= {f"hidden_rmse_{name}": value for name, value in date.hidden_rmse.items()}
     line |= {f"weight_{name}": value for name, value in date.weights.items()}
-    line["expected_rmse"] = float(np.mean(known)) if known else None
     return {name: np.nan if line.get(name) is None and name not in WORDS else line.get(name) for name in COLUMNS}
 
 
@@ -246,7 +250,7 @@ def _list(text: Any) -> list[Any]:
 
 def _some(value: Any) -> float | None:
     found = number(value)
-    return None if np.isnan(found) else found
+    return found if np.isfinite(found) else None
 
 
 def _whole(value: Any) -> int | None:

@@ -15,6 +15,7 @@ from ..plan import Plan
 from ..raster import masks
 from ..raster.cube import Cube, read
 from ..report import facts
+from ..result import of_row
 from ..wording import counted
 from . import console as terminal
 from .console import Console
@@ -115,7 +116,7 @@ def _spectral(outcome: Outcome, console: Console) -> dict[str, Any]:
 
 def _say_dates(cube: Cube, rows: list[dict[str, Any]], console: Console) -> None:
     """Print the table of dates as far as the terminal is wide, and what its figures mean."""
-    table = facts.short_table(cube, rows)
+    table = facts.short_table(cube, [of_row(row) for row in rows])
     if table is None:
         return
     width = shutil.get_terminal_size((WIDTH, 0)).columns

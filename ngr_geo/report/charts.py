@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from .. import rows as records
 from ..errors import InputError
 from ..raster.cube import SPECTRAL_BANDS
-from ..record import number
+from ..result import DateRecord, of_row
 from . import views
-from .facts import MEMBERS, hidden_rmse
+from .facts import MEMBERS
 from .pictures import SOFT, blank
 
 _LINES = ("#2563a8", "#d9622b", "#3a8f5c", "#8a4fa3", "#b3892b", "#4aa3b8", "#c0447c")
@@ -34,57 +34,46 @@ def plot_expected(after: xr.DataArray | xr.Dataset) -> Figure:
     Raises:
         InputError: the result has no expected error.
     """
-    return expected(records.of(after), after)
+    return expected([of_row(row) for row in records.of(after)], after)
 
 
-def expected(rows: Sequence[Mapping[str, Any]], after: xr.DataArray | xr.Dataset) -> Figure:
+def expected(rows: Sequence[DateRecord], after: xr.DataArray | xr.Dataset) -> Figure:
     """Return a figure as `plot_expected` makes it, from the record of each date of a result."""
-    rows = [row for row in rows if isinstance(row.get("expected"), Mapping)]
+    rows = [row for row in rows if row.expected]
     if not rows:
         msg = (
             "Found no expected error in the attribute 'ngr_dates', expected a result that was checked on hidden pixels."
         )
         raise InputError(msg)
-    tables = [{key: _numbers(part) for key, part in row["expected"].items()} for row in rows]
-    days = [str(row.get("date", "")) for row in rows]
-    bands = list(tables[0].get("rmse", {}))
+    bands = list(rows[0].expected)
     if len(bands) >= SPECTRAL_BANDS:
-        return _expected_of_cube(tables, days, bands, after)
-    return _expected_of_dates(rows, tables, days, bands)
+        return _expected_of_cube(rows, bands, after)
+    return _expected_of_dates(rows, bands)
 
 
-def _numbers(part: Any) -> dict[str, float]:
-    return {str(name): number(value) for name, value in part.items()} if isinstance(part, Mapping) else {}
+def _errors(rows: Sequence[DateRecord], bands: Sequence[str]) -> NDArray[np.float64]:
+    """Return the RMSE expected, and the least and the greatest that are likely, (3, date, band)."""
+    table = np.full((3, len(rows), len(bands)), np.nan)
+    for date, row in enumerate(rows):
+        for index, band in enumerate(bands):
+            error = row.expected.get(band)
+            if error is not None and error.rmse is not None:
+                table[:, date, index] = error.rmse, *(error.likely or (error.rmse, error.rmse))
+    return table
 
 
-def _errors(
-    tables: Sequence[Mapping[str, Mapping[str, float]]], bands: Sequence[str]
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return the RMSE expected (date, band), and the factor up and down that its uncertainty comes to: that of a logarithm."""
-    rmse, log_sd = (
-        np.array([[table.get(key, {}).get(band, np.nan) for band in bands] for table in tables])
-        for key in ("rmse", "doubt")
-    )
-    return rmse, np.exp(np.nan_to_num(log_sd))
-
-
-def _expected_of_dates(
-    rows: Sequence[Mapping[str, Any]],
-    tables: Sequence[Mapping[str, Mapping[str, float]]],
-    days: list[str],
-    bands: list[str],
-) -> Figure:
-    both = any(np.isfinite(hidden_rmse(row, name)) for row in rows for name in MEMBERS if name != "guide")
+def _expected_of_dates(rows: Sequence[DateRecord], bands: list[str]) -> Figure:
+    days = [row.date for row in rows]
+    both = any(np.isfinite(rmse) for row in rows for name, rmse in row.hidden_rmse.items() if name != "guide")
     figure = blank(5.0, 4.6 if both else 3.2, layout="constrained")
     axes = figure.subplots(2 if both else 1, 1, sharex=True, squeeze=False, height_ratios=(3, 2) if both else None)[
         :, 0
     ]
     places = np.arange(len(days), dtype=float)
-    errors, factors = _errors(tables, bands)
-    for index, band in enumerate(bands):
-        rmse, factor = errors[:, index], factors[:, index]
+    for index, (band, errors) in enumerate(zip(bands, np.moveaxis(_errors(rows, bands), -1, 0), strict=True)):
+        rmse, low, high = errors
         shift = (index - (len(bands) - 1) / 2) * 0.6 / max(len(bands), 3)
-        bars = np.stack([rmse - rmse / factor, rmse * factor - rmse])
+        bars = np.stack([rmse - low, high - rmse])
         style: dict[str, Any] = {"fmt": "o", "ms": 4, "lw": 1.2, "capsize": 2, "color": _LINES[index % len(_LINES)]}
         axes[0].errorbar(places + shift, rmse, bars, label=band[:20], **style)
     axes[0].set_ylabel("expected RMSE")
@@ -99,12 +88,12 @@ def _expected_of_dates(
     return figure
 
 
-def _compared(axis: Any, places: NDArray[np.float64], rows: Sequence[Mapping[str, Any]]) -> None:
+def _compared(axis: Any, places: NDArray[np.float64], rows: Sequence[DateRecord]) -> None:
     """Draw the errors on hidden pixels of the members and of their blend; hollow where another one was kept."""
-    shown = [name for name in MEMBERS if any(np.isfinite(hidden_rmse(row, name)) for row in rows)]
+    shown = [name for name in MEMBERS if any(np.isfinite(row.hidden_rmse.get(name, np.nan)) for row in rows)]
     for index, name in enumerate(shown):
-        errors = np.array([hidden_rmse(row, name) for row in rows])
-        kept = np.array([row.get("method") == name for row in rows])
+        errors = np.array([row.hidden_rmse.get(name, np.nan) for row in rows])
+        kept = np.array([row.method == name for row in rows])
         style: dict[str, Any] = {"ls": "", "ms": 6, "color": _LINES[index % len(_LINES)], "marker": "o"}
         axis.plot([], [], label=MEMBERS[name], **style)
         for where, how in ((kept, "full"), (~kept, "none")):
@@ -112,21 +101,18 @@ def _compared(axis: Any, places: NDArray[np.float64], rows: Sequence[Mapping[str
     axis.set_ylabel("RMSE on hidden pixels")
 
 
-def _expected_of_cube(
-    tables: Sequence[Mapping[str, Mapping[str, float]]],
-    days: list[str],
-    bands: list[str],
-    after: xr.DataArray | xr.Dataset,
-) -> Figure:
+def _expected_of_cube(rows: Sequence[DateRecord], bands: list[str], after: xr.DataArray | xr.Dataset) -> Figure:
     figure = blank(5.0, 3.0, layout="constrained")
     axis = figure.subplots()
     places, label = _along(after, bands)
     pieces = _pieces(places)
-    for index, (day, rmse, factor) in enumerate(zip(days, *_errors(tables, bands), strict=True)):
+    for index, (row, rmse, low, high) in enumerate(zip(rows, *_errors(rows, bands), strict=True)):
         colour = _LINES[index % len(_LINES)]
         for part in pieces:
-            axis.fill_between(places[part], (rmse / factor)[part], (rmse * factor)[part], color=colour, alpha=0.2, lw=0)
-        axis.plot(*_lines(places, rmse, pieces), color=colour, lw=1.3, label=day if len(days) > 1 else "expected RMSE")
+            axis.fill_between(places[part], low[part], high[part], color=colour, alpha=0.2, lw=0)
+        axis.plot(
+            *_lines(places, rmse, pieces), color=colour, lw=1.3, label=row.date if len(rows) > 1 else "expected RMSE"
+        )
     axis.set_xlabel(label)
     axis.set_ylabel("expected RMSE")
     _tidy(axis)

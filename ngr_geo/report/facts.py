@@ -7,15 +7,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
-import xarray as xr
 
 from .. import rows as records
 from ..raster import cube as cubes
 from ..raster.cube import Cube
 from ..record import BEFORE, history, number, read_json, table_of
+from ..result import DateRecord
 from ..wording import counted, percent
 
 LETTERS, ROWS = 2000, 400
@@ -47,23 +48,24 @@ def lead(cube: Cube) -> str:
     return ", ".join([*words, crs.to_string() if crs is not None and len(crs.to_string()) < 40 else "own grid"])
 
 
-def cards(rows: Sequence[Mapping[str, Any]], attrs: Mapping[Any, Any]) -> list[tuple[str, str]]:
+def cards(rows: Sequence[DateRecord], attrs: Mapping[Any, Any]) -> list[tuple[str, str]]:
     """Return the most important numbers of a result."""
-    shares = [share for share in (number(row.get("filled")) for row in rows) if np.isfinite(share)]
+    shares = [row.filled for row in rows if row.filled is not None]
     found = []
     if any(shares):
-        whole = "the area of interest" if "ngr_aoi" in attrs else "all pixels" if "filled" in rows[0] else "all values"
+        whole = "all values" if rows[0].filled is None else "all pixels"
+        whole = "the area of interest" if "ngr_aoi" in attrs else whole
         found.append((f"filled, of {whole}", f"{np.mean(shares):.1%}"))
     if len(rows) > 1:
-        changed = sum(share > 0 for share in shares) if shares else sum(_method(row) != "none" for row in rows)
+        changed = sum(share > 0 for share in shares) if shares else sum(row.method != "none" for row in rows)
         found.append(("dates with something filled", f"{changed} of {len(rows)}"))
-    faults = sorted({short(row.get("kind", "")) for row in rows} - {""})
+    faults = sorted({short(row.fault or "") for row in rows} - {""})
     if faults:
         found.append(("found", ", ".join(faults)))
-    kept = sorted({_method(row) for row in rows} - {"none", ""})
+    kept = sorted({short(row.method or "") for row in rows} - {"none", ""})
     if kept:
         found.append(("method kept", ", ".join(kept)))
-    errors = [error for error in map(expected, rows) if np.isfinite(error)]
+    errors = [row.expected_rmse for row in rows if row.expected_rmse is not None]
     if errors:
         what = "error expected, mean of bands" + (" and dates" if len(errors) > 1 else "")
         found.append((what, f"{figure(float(np.sqrt(np.mean(np.square(errors)))))}"))
@@ -78,54 +80,24 @@ def dated(cube: Cube) -> bool:
     return cube.shape[0] > 1 or bool(np.isfinite(cube.days).all())
 
 
-def _method(row: Mapping[str, Any]) -> str:
-    return short(row.get("method", ""))
+def _hidden_rmse(name: str, row: DateRecord) -> str:
+    """Return the error of a member, or of a blend, on hidden pixels as text."""
+    return figure(row.hidden_rmse.get(name))
 
 
-def _choice(row: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return the figures that the method kept was chosen by."""
-    table = row.get("choice")
-    return table if isinstance(table, Mapping) else {}
-
-
-def hidden_rmse(row: Mapping[str, Any], method: str) -> float:
-    """Return the error on hidden pixels of a member, or of a "blend", that the choice was made by; NaN where none is recorded."""
-    return number(_choice(row).get(method))
-
-
-def _hidden_of(name: str) -> Callable[[Mapping[str, Any]], str]:
-    """Return the function of a row that gives the error of a member on hidden pixels as text."""
-    return lambda row: figure(hidden_rmse(row, name))
-
-
-def _weights(row: Mapping[str, Any]) -> str:
+def _weights(row: DateRecord) -> str:
     """Return the weights of the members that a date is blended from, as text."""
-    weights = _choice(row).get("weights")
-    table = (
-        {MEMBERS.get(str(n), short(str(n))): number(w) for n, w in weights.items()}
-        if isinstance(weights, Mapping)
-        else {}
-    )
-    return short(", ".join(f"{name} {weight:.2f}" for name, weight in table.items()), 80)
+    return short(", ".join(f"{MEMBERS.get(n, short(n))} {weight:.2f}" for n, weight in row.weights.items()), 80)
 
 
-def expected(row: Mapping[str, Any]) -> float:
-    """Return the error expected in what was filled of a date, mean of its bands; NaN where it is not known."""
-    table = row.get("expected")
-    rmse = table.get("rmse") if isinstance(table, Mapping) else None
-    values = map(number, rmse.values()) if isinstance(rmse, Mapping) else ()
-    known = [value for value in values if np.isfinite(value)]
-    return float(np.mean(known)) if known else float("nan")
-
-
-def notes(cube: Cube, rows: Sequence[Mapping[str, Any]], attrs: Mapping[Any, Any]) -> list[str]:
+def notes(cube: Cube, rows: Sequence[DateRecord], attrs: Mapping[Any, Any]) -> list[str]:
     """Return what speaks against trusting a result, as far as its record says."""
     found = []
     verb = attrs.get("ngr_verb")
     if not rows:
         found.append("The result carries no record of what was done to each date.")
     for row in rows:
-        missing, filled = number(row.get("missing")), number(row.get("filled"))
+        missing, filled = number(row.missing), number(row.filled)
         texts = []
         if missing >= 1:
             texts.append("no clear pixel at all, so all of it is interpolated from the other dates.")
@@ -133,9 +105,9 @@ def notes(cube: Cube, rows: Sequence[Mapping[str, Any]], attrs: Mapping[Any, Any
             texts.append(f"{percent(filled)} of the pixels are filled.")
         if missing - filled > 0.0005:
             texts.append(f"{missing - filled:.1%} of the pixels were missing and are left as they were.")
-        if row.get("method") not in (None, "none", "") and "expected" not in row:
+        if row.method not in (None, "none", "") and not row.expected:
             texts.append("its expected error is not recorded.")
-        day = f"{short(row.get('date', ''))}: " if dated(cube) else ""
+        day = f"{short(row.date)}: " if dated(cube) else ""
         found += [day + text if day else text[:1].upper() + text[1:] for text in texts]
     lost = number(table_of(attrs.get("ngr_tiles")).get("unsolvable"))
     if lost > 0:
@@ -154,24 +126,24 @@ def notes(cube: Cube, rows: Sequence[Mapping[str, Any]], attrs: Mapping[Any, Any
     return found
 
 
-def dates_table(cube: Cube, rows: Sequence[Mapping[str, Any]]) -> Table | None:
+def dates_table(cube: Cube, rows: Sequence[DateRecord]) -> Table | None:
     """Return a line for each date: what was missing and filled, what was kept and by which figures, the error expected of it."""
     if not rows:
         return None
-    columns = {
-        "Date": lambda row: short(row.get("date", ""), 80),
-        "Fault": lambda row: short(row.get("kind", ""), 80),
-        "Missing": lambda row: _percent(row.get("missing")),
-        "Haze added": lambda row: _percent(row.get("haze")),
-        "Shadow added": lambda row: _percent(row.get("shadow")),
-        "Taken off": lambda row: _percent(row.get("taken_off")),
-        "Filled": lambda row: _percent(row.get("filled")),
-        "Kept": _method,
-        "Chosen by": lambda row: short(_choice(row).get("by", ""), 80),
-        **{f"Hidden RMSE, {word}": _hidden_of(name) for name, word in MEMBERS.items()},
+    columns: dict[str, Callable[[DateRecord], str]] = {
+        "Date": lambda row: short(row.date, 80),
+        "Fault": lambda row: short(row.fault or "", 80),
+        "Missing": lambda row: _percent(row.missing),
+        "Haze added": lambda row: _percent(row.haze),
+        "Shadow added": lambda row: _percent(row.shadow),
+        "Taken off": lambda row: _percent(row.taken_off),
+        "Filled": lambda row: _percent(row.filled),
+        "Kept": lambda row: short(row.method or ""),
+        "Chosen by": lambda row: short(row.chosen_by or "", 80),
+        **{f"Hidden RMSE, {word}": partial(_hidden_rmse, name) for name, word in MEMBERS.items()},
         "Weights": _weights,
-        "Seen on no date": lambda row: _percent(row.get("unseen")) if number(row.get("unseen")) > 0 else "",
-        "Expected RMSE": lambda row: figure(expected(row)),
+        "Seen on no date": lambda row: _percent(row.unseen) if row.unseen else "",
+        "Expected RMSE": lambda row: figure(row.expected_rmse),
     }
     lines = [[cell(row) for cell in columns.values()] for row in rows[:ROWS]]
     used = [i for i in range(len(columns)) if any(line[i] for line in lines) and (i or dated(cube))]
@@ -179,7 +151,7 @@ def dates_table(cube: Cube, rows: Sequence[Mapping[str, Any]]) -> Table | None:
     return _cut({"head": head, "rows": [[line[i] for i in used] for line in lines]}, len(rows))
 
 
-def short_table(cube: Cube, rows: Sequence[Mapping[str, Any]]) -> Table | None:
+def short_table(cube: Cube, rows: Sequence[DateRecord]) -> Table | None:
     """Return the table of dates for a terminal: of the errors on hidden pixels only that of what was kept, and its guide's."""
     table = dates_table(cube, rows)
     if table is None:
@@ -195,11 +167,10 @@ def short_table(cube: Cube, rows: Sequence[Mapping[str, Any]]) -> Table | None:
     return {"head": lines[0], "rows": lines[1:]}
 
 
-def _hidden_of_kept(row: Mapping[str, Any]) -> str:
+def _hidden_of_kept(row: DateRecord) -> str:
     """Return the error on hidden pixels of what was kept, and beside it that of the guide alone."""
-    kept = figure(hidden_rmse(row, _method(row)))
-    guide = figure(hidden_rmse(row, "guide"))
-    return f"{kept} (guide {guide})" if kept and guide and _method(row) != "guide" else kept
+    kept, guide = (_hidden_rmse(name, row) for name in (row.method or "", "guide"))
+    return f"{kept} (guide {guide})" if kept and guide and row.method != "guide" else kept
 
 
 def legend(cube: Cube, table: Table) -> list[str]:
@@ -223,18 +194,15 @@ def text(table: Table, without: Sequence[str] = ()) -> list[str]:
     return ["  ".join(cells).rstrip() for cells in zip(*padded, strict=True)]
 
 
-def errors_table(cube: Cube, rows: Sequence[Mapping[str, Any]]) -> Table | None:
+def errors_table(cube: Cube, rows: Sequence[DateRecord]) -> Table | None:
     """Return a line for each date and band with what is expected of it."""
     lines = []
     for row in rows:
-        table = row.get("expected")
-        parts = {k: p for k, p in table.items() if isinstance(p, Mapping)} if isinstance(table, Mapping) else {}
-        for band in parts.get("rmse", ()):
-            rmse, bias, psnr, log_sd = (number(parts.get(k, {}).get(band)) for k in ("rmse", "bias", "psnr", "doubt"))
-            low, high = rmse * np.exp(-log_sd), rmse * np.exp(log_sd)
-            reach = f"{figure(low)} to {figure(high)}" if np.isfinite(log_sd) else ""
-            name = " ".join([short(row.get("date", ""), 80)] * dated(cube) + [short(band, 80)])
-            lines.append([name, figure(rmse), reach, figure(bias), "" if np.isnan(psnr) else f"{psnr:.1f}"])
+        for band, error in row.expected.items():
+            name = " ".join([short(row.date, 80)] * dated(cube) + [short(band, 80)])
+            reach = " to ".join(map(figure, error.likely or ()))
+            psnr = "" if error.psnr is None else f"{error.psnr:.1f}"
+            lines.append([name, figure(error.rmse), reach, figure(error.bias), psnr])
     if not lines:
         return None
     head = ["Date and band" if dated(cube) else "Band", "RMSE", "likely between", "Bias", "PSNR, dB"]
@@ -294,8 +262,9 @@ def _mask(record: Mapping[str, Any]) -> Pairs:
 
 def _raster(cube: Cube) -> dict[str, Any]:
     """Return what a raster is like."""
-    raster, first = cube.raster, _first(cube)
+    raster, first = cube.raster, cube.variables[0]
     nodata = cubes.nodata(first)
+    axes = {str(dim): raster.coords[dim].values for dim in cube.dims[2:] if dim in raster.coords}
     return {
         "Size": " x ".join(
             counted(size, name) for size, name in zip(cube.shape, ("date", "band", "row", "column"), strict=True)
@@ -305,18 +274,11 @@ def _raster(cube: Cube) -> dict[str, Any]:
         "Nodata": "none but NaN" if nodata is None else f"{nodata:g}",
         "Units": first.attrs.get("units"),
         "Grid (CRS)": None if raster.rio.crs is None else raster.rio.crs.to_string(),
-        **{str(dim): _reach(raster.coords[dim].values) for dim in cube.dims[2:] if dim in raster.coords},
+        **{
+            dim: f"{short(places[0], 40)} to {short(places[-1], 40)} (middle of the first and the last pixel)"
+            for dim, places in axes.items()
+        },
     }
-
-
-def _first(cube: Cube) -> xr.DataArray:
-    """Return the raster, or the first of its variables."""
-    return cube.raster[cube.names[0]] if isinstance(cube.raster, xr.Dataset) else cube.raster
-
-
-def _reach(places: Any) -> str:
-    """Return where an axis begins and ends: the middle of its first and last pixel."""
-    return f"{short(places[0], 40)} to {short(places[-1], 40)} (middle of the first and the last pixel)"
 
 
 def repeat(attrs: Mapping[Any, Any]) -> str:
@@ -366,5 +328,5 @@ def figure(value: Any, digits: int = 4) -> str:
 
 def unit(cube: Cube) -> str:
     """Return in what a raster's values are given."""
-    first = _first(cube)
-    return f"in {short(first.attrs['units'], 60)}" if first.attrs.get("units") else "in the raster's units"
+    units = cube.variables[0].attrs.get("units")
+    return f"in {short(units, 60)}" if units else "in the raster's units"

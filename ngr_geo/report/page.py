@@ -28,6 +28,7 @@ from .. import atomic
 from .. import rows as records
 from ..raster.cube import SPECTRAL_BANDS
 from ..record import number, read_json
+from ..result import DateRecord, of_row
 from . import charts, facts, index, pictures, tilemap, views
 from .views import Result, Spectra, View
 
@@ -98,7 +99,7 @@ def _page(result: Result, tiles: GeoDataFrame | None, warnings: Sequence[str]) -
     recorded = read_json(after.attrs.get("ngr_warnings"))
     warnings = list(dict.fromkeys([*warnings, *(map(str, recorded) if isinstance(recorded, list) else ())]))
     table = index.of_result(result.after) if tiles is None else tiles
-    rows = records.merged(result.after, columns)
+    rows = [of_row(row) for row in records.merged(result.after, columns)]
     page: dict[str, Any] = {
         "title": facts.TITLES.get(str(after.attrs.get("ngr_verb")), "Restored"),
         "lead": facts.lead(cube),
@@ -107,7 +108,7 @@ def _page(result: Result, tiles: GeoDataFrame | None, warnings: Sequence[str]) -
         "notes": facts.notes(cube, rows, after.attrs),
         "caption": _caption(result, looks),
         "views": _shown(result, looks, rows),
-        "numbers": "Expected error" if any(np.isfinite(facts.expected(row)) for row in rows) else "In numbers",
+        "numbers": "Expected error" if any(row.expected_rmse is not None for row in rows) else "In numbers",
         "charts": _charts(result, rows, found),
         "dates": facts.dates_table(cube, rows),
         "errors": facts.errors_table(cube, rows),
@@ -142,7 +143,7 @@ def _caption(result: Result, looks: Sequence[View]) -> str:
     return " ".join(words)
 
 
-def _shown(result: Result, looks: Sequence[View], rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+def _shown(result: Result, looks: Sequence[View], rows: Sequence[DateRecord]) -> list[dict[str, Any]]:
     """Return the views as the template shows them; each has its own stretch, and those of the same bands one scale."""
     shown = []
     aspect = views.aspect(result.before)
@@ -151,7 +152,7 @@ def _shown(result: Result, looks: Sequence[View], rows: Sequence[Mapping[str, An
         limits = pictures.own_stretch(look, alike)
         title = look.title or (f"Band {look.bands[0]}" if len(look.bands) == 1 else "In colours")
         of_date = len(look.bands) > 1 or look.title in ("", result.before.dates[look.date])
-        row = rows[look.date] if of_date and look.date < len(rows) else {}
+        row = rows[look.date] if of_date and look.date < len(rows) else None
         before, after = (_picture(pictures.coloured(image, limits), aspect) for image in (look.before, look.after))
         shown.append(
             {
@@ -166,13 +167,13 @@ def _shown(result: Result, looks: Sequence[View], rows: Sequence[Mapping[str, An
     return shown
 
 
-def _line(look: View, row: Mapping[str, Any]) -> str:
+def _line(look: View, row: DateRecord | None) -> str:
     """Return one line on a date."""
     words = [f"{look.share:.1%} filled"] if look.share > 0 else []
-    if row.get("method") not in (None, "", "none"):
-        words.append(f"kept: {facts.short(row['method'], 100)}")
-    if np.isfinite(facts.expected(row)):
-        words.append(f"expected RMSE {facts.figure(facts.expected(row))}, mean of the bands")
+    if row is not None and row.method not in (None, "", "none"):
+        words.append(f"kept: {facts.short(row.method, 100)}")
+    if row is not None and row.expected_rmse is not None:
+        words.append(f"expected RMSE {facts.figure(row.expected_rmse)}, mean of the bands")
     text = "; ".join(words)
     return f"{text[:1].upper()}{text[1:]}." if text else ""
 
@@ -207,18 +208,15 @@ def _others(
     return [part | {"picture": _picture(part["picture"], aspect)} for part in found]
 
 
-def _charts(result: Result, rows: Sequence[Mapping[str, Any]], found: Spectra | None) -> list[dict[str, Any]]:
+def _charts(result: Result, rows: Sequence[DateRecord], found: Spectra | None) -> list[dict[str, Any]]:
     """Return the charts, as far as there is something to draw."""
     drawn = []
-    if any(np.isfinite(facts.expected(row)) for row in rows):
+    if any(row.expected_rmse is not None for row in rows):
         caption = (
             "The error to expect in what was filled, measured on pixels that were hidden for this alone, in the raster's units. "
             "Whiskers, or the shade: the uncertainty of such an expectation."
         )
-        if (
-            any(isinstance(row.get("choice"), Mapping) and "ngr" in row["choice"] for row in rows)
-            and result.before.shape[1] < SPECTRAL_BANDS
-        ):
+        if any("ngr" in row.hidden_rmse for row in rows) and result.before.shape[1] < SPECTRAL_BANDS:
             caption += (
                 " Below: members and blend on the hidden pixels that weights were fitted on; full: what was kept."
             )

@@ -117,7 +117,7 @@ def test_the_record_has_the_figures_of_the_choice() -> None:
     if row["method"] == "blend":
         assert sum(choice["weights"].values()) == pytest.approx(1, abs=1e-3)
         assert choice["blend"] < 1.05 * min(choice[name] for name in choice["weights"])
-    table = facts.dates_table(cubes.read(clear), json.loads(clear.attrs["ngr_dates"]))
+    table = facts.dates_table(cubes.read(clear), clear.ngr.record.dates)
     assert table is not None
     assert {"Chosen by", "Hidden RMSE, guide", "Expected RMSE"} <= set(table["head"])
     assert facts.figure(choice["guide"]) in table["rows"][2]

@@ -22,6 +22,7 @@ from ngr_geo.raster import cube as cubes
 from ngr_geo.record import dates_of, number
 from ngr_geo.report import facts
 from ngr_geo.report import page as report
+from ngr_geo.result import of_row
 
 
 def test_a_page_points_nowhere(stack: xr.Dataset, clear: xr.Dataset, tmp_path: Path) -> None:
@@ -210,7 +211,7 @@ def test_the_terminal_shows_the_table_of_the_page(stack: xr.Dataset) -> None:
             "choice": {"guide": 210.34, "by": "x"},
         },
     ]
-    table = facts.dates_table(cubes.read(stack), rows)
+    table = facts.dates_table(cubes.read(stack), [of_row(row) for row in rows])
     assert table is not None
     assert facts.text(table, without=("Chosen by",)) == [
         "Date        Missing         Filled  Kept   Hidden RMSE, guide",
@@ -218,7 +219,7 @@ def test_the_terminal_shows_the_table_of_the_page(stack: xr.Dataset) -> None:
         "2023-08-18  45.7%           45.7%   guide  210.3",
     ]
     rows[1] |= {"method": "ngr", "choice": {"guide": 210.34, "ngr": 198.5, "by": "x"}}
-    short = facts.short_table(cubes.read(stack), rows)
+    short = facts.short_table(cubes.read(stack), [of_row(row) for row in rows])
     assert short is not None
     assert facts.text(short)[2].endswith("ngr   198.5 (guide 210.3)")
     assert facts.legend(cubes.read(stack), short)[1].startswith("RMSE in the raster's units: hidden on pixels")
