@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import sys
 import warnings
+from importlib import import_module
+from typing import Any
 
 
 class NgrError(Exception):
@@ -96,6 +98,19 @@ class TilesFailedError(NgrError, RuntimeError):
         """Take the message and what failed."""
         super().__init__(message)
         self.failures = failures or []
+
+
+def needed(what: str, extra: str, *packages: str) -> tuple[Any, ...]:
+    """Return packages of an extra of ngr_geo.
+
+    Raises:
+        InputError: one is not installed; `what` says which are needed for what.
+    """
+    try:
+        return tuple(map(import_module, packages))
+    except ImportError as error:
+        msg = f"{what} not installed: pip install 'ngr_geo[{extra}]'."
+        raise InputError(msg) from error
 
 
 def warn(text: str | Warning) -> None:

@@ -30,7 +30,7 @@ OF_STACKS = ("local", "kriging")
 """Methods of a stack of dates alone, which predict a date from other dates."""
 
 
-class Solving(TypedDict, total=False):
+class Repairing(TypedDict, total=False):
     """What every verb takes."""
 
     method: Method
@@ -39,28 +39,17 @@ class Solving(TypedDict, total=False):
     device: str | None
     seed: int
     steps: int | None
+    filled: Held
+    aoi: Any
+    work: PathLike | None
+    restart: bool
+    progress: bool | Progress | None
+
+
+class Solving(Repairing, total=False):
+    """What every verb but `repair` takes: the record of an uncertainty would be lost with the next step."""
+
     uncertainty: bool
-    filled: Held
-    aoi: Any
-    work: PathLike | None
-    restart: bool
-    progress: bool | Progress | None
-
-
-class Repairing(TypedDict, total=False):
-    """What `repair` takes of it: `uncertainty` is of one verb, and its record would be lost with the next."""
-
-    method: Method
-    tile: int | None
-    overlap: int
-    device: str | None
-    seed: int
-    steps: int | None
-    filled: Held
-    aoi: Any
-    work: PathLike | None
-    restart: bool
-    progress: bool | Progress | None
 
 
 class Gaps(Solving, total=False):

@@ -165,7 +165,8 @@ def _applies(verb: str, cube: Cube, mask: str | None) -> Applies:
     if verb == "inpaint":
         return Applies(True, f"nodata, NaN or a mask of yours, filled {others}")
     if bands < SPECTRAL_BANDS:
-        return Applies(False, f"made for cubes of many bands ({SPECTRAL_BANDS} at least), and there {_are(bands)}")
+        are = "is" if bands == 1 else "are"
+        return Applies(False, f"made for cubes of many bands ({SPECTRAL_BANDS} at least), and there {are} {bands}")
     ships = products.BAD_PIXELS in cube.raster.coords
     spectral = {
         "repair": f"all of these, one after the other{', with the bad pixels that are shipped' if ships else ''}",
@@ -174,7 +175,3 @@ def _applies(verb: str, cube: Cube, mask: str | None) -> Applies:
         "denoise": "noise, of which the level is estimated for each band",
     }
     return Applies(True, spectral[verb])
-
-
-def _are(bands: int) -> str:
-    return f"{'is' if bands == 1 else 'are'} {bands}"

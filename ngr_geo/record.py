@@ -69,7 +69,7 @@ def fresh(attrs: Mapping[Any, Any]) -> dict[Any, Any]:
 def own(raster: Raster) -> list[Hashable]:
     """Return the variables and coordinates of a raster that an earlier verb wrote, wherever they are by now.
 
-    Files that were written before there was a mark count where the raster's own record says that a verb made it.
+    One without a mark, such as `filled` that a user put back, counts where the raster's own record says that a verb made it.
     """
     recorded = f"{PREFIX}verb" in noted(raster)
     bands = [] if isinstance(raster, xr.DataArray) else list(raster.data_vars)

@@ -95,12 +95,8 @@ def _shipped(cube: cubes.Cube, bad_bands: Sequence[Any] | None) -> Any:
     good = np.ones(len(cube.bands), bool)
     good[selection.bands(cube.bands, bad_bands)] = False
     mask: Any = missing_mask(cube, PRODUCT) & good[:, None, None]
-    here = [dim is not None for dim in cube.dims]
     mask = (da if isinstance(mask, da.Array) else np).broadcast_to(mask, cube.shape)
-    return xr.DataArray(
-        mask[tuple(slice(None) if there else 0 for there in here)],
-        dims=[dim for dim in cube.dims if dim is not None],
-    )
+    return xr.DataArray(cubes.variable_of(mask, cube, cube.variables[0]))
 
 
 def _inside(work: Any, fault: str) -> Folder | None:

@@ -72,7 +72,7 @@ def info(job: Job, console: Console) -> int:
 @contextmanager
 def _staged(job: Job) -> Iterator[Job]:
     """Give the job, with a place on this machine for an output that goes to a URL."""
-    if "://" not in job.output:
+    if not remote.is_url(job.output):
         yield job
         return
     with remote.staged(job.output) as place:

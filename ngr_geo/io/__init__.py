@@ -1,8 +1,7 @@
 """Files in and out: GeoTIFF stacks, COG, NetCDF and Zarr, each written back the way it was read."""
 
-from .opened import as_raster
 from .planned import Written, check_output, outputs
-from .stack import Files, expand, only, read_stack
+from .stack import Files, as_raster, expand, only, read_stack
 from .writing import read_back, write_stack
 
 __all__ = [

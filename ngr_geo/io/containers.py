@@ -3,7 +3,7 @@
 import json
 import os
 import warnings
-from collections.abc import Hashable, Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -120,7 +120,7 @@ def choose(
         raise InputError(msg)
     named = bands is not None and set(bands) <= set(map(str, images))
     if bands and named:
-        keep = {*bands, *([clouds] if clouds else []), *map(str, _masks(images))}
+        keep = {*bands, *([clouds] if clouds else []), *map(str, products.masks_among(images))}
         dataset = dataset.drop_vars([name for name in images if str(name) not in keep])
     cube = picking.cube_of(dataset)
     if cube is not None:
@@ -145,14 +145,8 @@ def with_bands(cube: xr.DataArray, path: str, bands: Sequence[str]) -> xr.DataAr
 
 def find_mask(dataset: xr.Dataset) -> xr.DataArray | None:
     """Return the variable with a well-known mask name, or None."""
-    names = _masks(dataset.data_vars)
+    names = products.masks_among(dataset.data_vars)
     return dataset[names[0]] if names else None
-
-
-def _masks(names: Iterable[Hashable]) -> list[Hashable]:
-    """Return the well-known mask names among these, the likeliest first."""
-    lower = {str(name).lower(): name for name in names}
-    return [lower[name.lower()] for name in products.SEARCHED if name.lower() in lower]
 
 
 def mask_variable(dataset: xr.Dataset, path: str) -> xr.DataArray:

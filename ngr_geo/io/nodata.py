@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -32,18 +32,6 @@ _CLASSES = 20  # different numbers: a raster with fewer holds classes or marks
 _BANDS = 6  # of many bands, spread over all
 
 
-@dataclass(frozen=True)
-class _Suspect:
-    """A number that may mean missing: in what share of which pixels it stands."""
-
-    value: float
-    share: float
-    where: str
-
-    def __str__(self) -> str:
-        return f"no nodata is declared, but {_text(self.value)} stands in {self.share:.0%} of {self.where}"
-
-
 def settle(headers: Sequence[Header], names: Sequence[str], numbers: Sequence[int], nodata: NoData) -> list[Header]:
     """Return the headers with one nodata value for all, or none.
 
@@ -62,14 +50,14 @@ def settle(headers: Sequence[Header], names: Sequence[str], numbers: Sequence[in
         return [replace(h, bands=tuple(replace(band, nodata=value) for band in h.bands)) for h in headers]
     declared = {_text(band.nodata): band.nodata for header in headers for band in header.bands}
     known = [value for value in declared.values() if value is not None]
-    suspects: dict[float, _Suspect] = {}
+    suspects: dict[float, str] = {}
     bands = list(numbers)[:: max(1, -(-len(numbers) // _BANDS))]
     for header in headers:
         if any(band.nodata is None for band in header.bands):
             labels = [f"band {names[number - 1]} of {header.path}" for number in bands]
             _suspect(_sampled(partial(_pixels, header, bands), header.shape), labels, known, suspects)
     findings = [f"nodata differs: {_differences(headers, names)}"] if len(declared) > 1 else []
-    findings += map(str, suspects.values())
+    findings += suspects.values()
     if not findings:
         return list(headers)
     unnamed = [str(n) for n, name in enumerate(headers[0].band_names, start=1) if not name and headers[0].count > 1]
@@ -89,14 +77,14 @@ def settle_dataset(dataset: xr.Dataset, path: str, nodata: NoData) -> xr.Dataset
     images = {n: v for n, v in dataset.data_vars.items() if v.ndim >= 2 and v.dtype.kind in "iuf"}
     if nodata is not None:
         return dataset.assign({name: declared(variable, nodata) for name, variable in images.items()})
-    suspects: dict[float, _Suspect] = {}
+    suspects: dict[float, str] = {}
     for name, variable in images.items():
         if not {*_KEYS, "flag_values", "flag_masks"} & {*variable.attrs, *variable.encoding}:
             first = variable.isel({dim: 0 for dim in variable.dims[:-2]})
             values = _sampled(partial(_cut, first), first.shape)
             _suspect(values, [f"{name} of {path}"], [], suspects)
     if suspects:
-        raise _unsettled([str(suspect) for suspect in suspects.values()], [*suspects], [])
+        raise _unsettled([*suspects.values()], [*suspects], [])
     return dataset
 
 
@@ -171,16 +159,14 @@ def _cut(image: xr.DataArray, rows: slice, columns: slice) -> NDArray[Any]:
     return values[None]
 
 
-def _suspect(
-    values: NDArray[Any], labels: Sequence[str], known: Sequence[float], suspects: dict[float, _Suspect]
-) -> None:
+def _suspect(values: NDArray[Any], labels: Sequence[str], known: Sequence[float], suspects: dict[float, str]) -> None:
     """Add the numbers that look as if they meant missing, each with the band where it was found first.
 
     Args:
         values: (band, row, column).
         labels: what to call each band.
         known: numbers that are declared, for other bands.
-        suspects: what was found before.
+        suspects: what was found before, in words.
     """
     kind = values.dtype
     if kind.kind not in "iuf" or values[0].size < 64:
@@ -196,12 +182,17 @@ def _suspect(
         for value in candidates:
             share = float(np.mean(found == value))
             if share >= _OFTEN and _is_far(found[found != value], value):
-                suspects.setdefault(value, _Suspect(value, share, label))
+                suspects.setdefault(value, _finding(value, share, label))
         rest = found[found != 0]
         share = float(np.mean(found == 0))
         if has_edge and share >= 2 * _OFTEN and rest.size:
             if np.quantile(rest, 0.01) > 0.02 * np.quantile(rest, 0.99) > 0:
-                suspects.setdefault(0.0, _Suspect(0.0, share, f"{label}, along its edge"))
+                suspects.setdefault(0.0, _finding(0.0, share, f"{label}, along its edge"))
+
+
+def _finding(value: float, share: float, where: str) -> str:
+    """Return in words in what share of which pixels a number stands that may mean missing."""
+    return f"no nodata is declared, but {_text(value)} stands in {share:.0%} of {where}"
 
 
 def _fits(value: float, kind: np.dtype[Any]) -> bool:

@@ -43,14 +43,11 @@ def file_system(url: str, kind: type[NgrError]) -> Any:
 
 @contextmanager
 def staged(out: str) -> Iterator[str]:
-    """Give a path on this machine for what goes to a URL, in a folder that is removed in the end; any other path as it is.
+    """Give a path on this machine for what goes to a URL, in a folder that is removed in the end.
 
     Raises:
         OutputError: the URL cannot be written to: see `file_system`.
     """
-    if not is_url(out):
-        yield out
-        return
     file_system(out, OutputError)
     with tempfile.TemporaryDirectory(prefix="ngr-geo-") as folder:
         name = out.rstrip("/").rsplit("/", 1)[1]

@@ -164,20 +164,14 @@ def _as_layers(result: xr.DataArray | xr.Dataset, stack: Files, planned: Written
     All dates and bands of a place are together: date by date, every block would be kept in memory until its last one is written.
     """
     cube = cubes.read(result)
-    time, band, row, column = (dim or name for dim, name in zip(cube.dims, ("time", "band", "", ""), strict=True))
+    dims = tuple(dim or name for dim, name in zip(cube.dims, ("time", "band", "", ""), strict=True))
 
     def together(data: Any) -> Any:
         return dask.array.asarray(data).rechunk({0: -1, 1: -1}) if cube.lazy else np.asarray(data)
 
-    def whole(part: xr.DataArray) -> Any:
-        missing = [dim for dim in (time, band) if dim not in part.dims]
-        return together(
-            part.drop_vars(missing, errors="ignore").expand_dims(missing).transpose(time, band, row, column).data
-        )
-
     headers = headers_of(result, stack)
     plain = [subset(header, stack.bands) if stack.carried else header for header in headers]
-    filled = whole(result.coords["filled"]).astype(np.uint8)
+    filled = together(cubes.laid_out(result.coords["filled"], dims)).astype(np.uint8)
     one = filled.shape[1] == 1
     names = [["filled"] if one else [f"filled {n or i}" for i, n in enumerate(h.band_names, start=1)] for h in plain]
     sidecars = [sidecar_header(header, "filled", of_bands) for header, of_bands in zip(plain, names, strict=True)]
@@ -187,7 +181,7 @@ def _as_layers(result: xr.DataArray | xr.Dataset, stack: Files, planned: Written
     ]
     for kind, layer in _layers(result).items():
         sidecars = [sidecar_header(header, kind, header.band_names) for header in plain]
-        found.append(_Layer(whole(layer), sidecars, planned.layer(kind)))
+        found.append(_Layer(together(cubes.laid_out(layer, dims)), sidecars, planned.layer(kind)))
     return found
 
 

@@ -15,7 +15,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from ..errors import GridError, InputError
+from ..errors import GridError, InputError, needed
 from ..tiling.store import digest
 from ..tiling.tiles import Tile
 from .cube import Cube
@@ -26,6 +26,7 @@ POLYGONS = ("Polygon", "MultiPolygon")
 STEPS = 200
 """Edges are cut to this part of the raster's diagonal before they are projected: straight lines become curves."""
 
+_NEEDS = "An area of interest needs geopandas, which is"
 _BURNING = threading.Lock()
 """rasterio silences a warning while it burns polygons, by filters of the whole process: two threads would lose each other's."""
 
@@ -95,7 +96,7 @@ def read(cube: Cube, aoi: Any) -> Area | None:
 
 def _in_pixels(shapes: Any, grid: Any, shape: tuple[int, int], crs: Any) -> Any:
     """Return the parts of polygons that lie on a raster, in its pixels."""
-    geopandas, shapely = _geopandas()
+    geopandas, shapely = needed(_NEEDS, "index", "geopandas", "shapely")
     height, width = shape
     # Only what lies on the raster, or a little beyond it, is projected.
     margin = 0.02 * max(height, width)
@@ -123,7 +124,7 @@ def digest_of(shapes: Any) -> str:
 
 def _shapes(aoi: Any) -> tuple[Any, str]:
     """Return polygons as a GeoSeries with a CRS, and what they were given as."""
-    geopandas, shapely = _geopandas()
+    geopandas, shapely = needed(_NEEDS, "index", "geopandas", "shapely")
     if isinstance(aoi, geopandas.GeoDataFrame | geopandas.GeoSeries):
         shapes, source = aoi.geometry, type(aoi).__name__
     elif isinstance(aoi, str | os.PathLike):
@@ -167,14 +168,3 @@ def _burnt(polygons: Sequence[Any], block_info: Mapping[Any, Any]) -> NDArray[np
     with _BURNING:
         inside: NDArray[np.bool_] = geometry_mask(polygons, shape, there, all_touched=True, invert=True)
     return inside
-
-
-def _geopandas() -> tuple[Any, Any]:
-    """Return geopandas and shapely."""
-    try:
-        import geopandas
-        import shapely
-    except ImportError as error:
-        msg = "An area of interest needs geopandas, which is not installed: pip install 'ngr_geo[index]'."
-        raise InputError(msg) from error
-    return geopandas, shapely

@@ -107,7 +107,7 @@ def read(raster: xr.DataArray | xr.Dataset, exclude: Collection[Hashable] = ()) 
         _check_dtype(raster)
         _check_bands(raster, dims[1])
         bands = _band_names(raster, dims[1])
-    columns = [_as_cube(p, dims) for p in parts]
+    columns = [laid_out(p, dims) for p in parts]
     valid = [_valid(c, p) for c, p in zip(columns, parts, strict=True)]
     if 0 in columns[0].shape:
         msg = f"Found an empty raster, {dict(raster.sizes)}, expected at least one pixel, band and date: check how it was cut out."
@@ -175,14 +175,14 @@ def write(
     differ = made is not None or (before is not None and before.shape[1] > 1)
     has_bands = cube.dims[1] is not None and (differ if cube.lazy else bool((new != new[:, :1]).any()))
     like, new = cube.variables[0], new if has_bands else new.any(axis=1, keepdims=True)
-    raster = raster.assign_coords(filled=_variable(new, cube, like, record.mark(record.FILLED), has_bands))
+    raster = raster.assign_coords(filled=variable_of(new, cube, like, record.mark(record.FILLED), has_bands))
     for kind, layer in layers.items():
         unknown = before is not None and kind == "uncertainty"
         elsewhere: Any = np.where(before, np.float32(np.nan), np.float32(0)) if unknown else np.float32(0)
         shown = np.where(filled, layer, elsewhere)
         parts: dict[str, Any] = {f"{n}_{kind}": [i] for i, n in enumerate(cube.names)} or {kind: slice(None)}
         raster = raster.assign_coords(
-            {name: _variable(shown[:, i], cube, like, record.mark(kind)) for name, i in parts.items()}
+            {name: variable_of(shown[:, i], cube, like, record.mark(kind)) for name, i in parts.items()}
         )
     return raster
 
@@ -204,10 +204,26 @@ def _filled_before(cube: Cube) -> Any:
 
 def along(cube: Cube, mask: xr.DataArray) -> Any:
     """Return a mask that has some of the raster's dimensions as (time or 1, band or 1, y, x), in memory unless the cube is lazy."""
-    here = [d for d in cube.dims if d is not None and d in mask.dims]
-    data = mask.transpose(*here).data
-    data = data.compute() if isinstance(data, da.Array) and not cube.lazy else data
-    return data[tuple(slice(None) if d in here else None for d in cube.dims)]
+    data = laid_out(mask, cube.dims)
+    return data.compute() if isinstance(data, da.Array) and not cube.lazy else data
+
+
+def laid_out(variable: xr.DataArray, dims: tuple[Hashable | None, ...]) -> Any:
+    """Return data, NumPy or Dask, as (time or 1, band or 1, y, x); `dims`: how the raster calls these, see `Cube`."""
+    data = variable.transpose(*(d for d in dims if d is not None and d in variable.dims)).data
+    if not isinstance(data, da.Array):
+        data = np.asarray(data)
+    return data[tuple(slice(None) if d is not None and d in variable.dims else None for d in dims)]
+
+
+def variable_of(
+    data: Any, cube: Cube, like: xr.DataArray, attrs: Mapping[str, Any] | None = None, has_bands: bool = True
+) -> xr.Variable:
+    """Return data (time, some bands or one, y, x), laid out like a cube, with the dimensions, in the order, of a variable."""
+    here = [d is not None and (i != 1 or has_bands) for i, d in enumerate(cube.dims)]
+    dims = [d for d, is_here in zip(cube.dims, here, strict=True) if is_here]
+    bare = xr.Variable(dims, data[tuple(slice(None) if is_here else 0 for is_here in here)], attrs)
+    return bare.transpose(*like.dims, missing_dims="ignore")
 
 
 def bad_bands(cube: Cube) -> NDArray[np.bool_]:
@@ -315,14 +331,6 @@ def _dims(variable: xr.DataArray) -> tuple[Hashable | None, Hashable | None, Has
     return time, band, row, column
 
 
-def _as_cube(variable: xr.DataArray, dims: tuple[Hashable | None, ...]) -> Any:
-    """Return the variable's data as (time, band, y, x)."""
-    data = variable.transpose(*(d for d in dims if d is not None)).data
-    if not isinstance(data, da.Array):
-        data = np.asarray(data)
-    return data[tuple(slice(None) if d is not None else None for d in dims)]
-
-
 def _valid(values: Any, variable: xr.DataArray) -> Any:
     missing = nodata(variable)
     valid = np.isfinite(values) if values.dtype.kind == "f" else np.ones_like(values, dtype=bool)
@@ -358,19 +366,9 @@ def _times(raster: xr.DataArray | xr.Dataset, dim: Hashable | None) -> tuple[NDA
     return days, tuple(f"{n}#{names[:i].count(n) + 1}" if n in twice else n for i, n in enumerate(names))
 
 
-def _variable(
-    data: Any, cube: Cube, like: xr.DataArray, attrs: Mapping[str, Any] | None = None, has_bands: bool = True
-) -> xr.Variable:
-    """Return data (time, some bands or one, y, x) with the dimensions, in the order, of a variable of the raster."""
-    here = [d is not None and (i != 1 or has_bands) for i, d in enumerate(cube.dims)]
-    dims = [d for d, is_here in zip(cube.dims, here, strict=True) if is_here]
-    bare = xr.Variable(dims, data[tuple(slice(None) if is_here else 0 for is_here in here)], attrs)
-    return bare.transpose(*like.dims, missing_dims="ignore")
-
-
 def _filled_in(variable: xr.DataArray, cube: Cube, restored: Any, filled: Any) -> xr.DataArray:
     """Return one variable with its filled pixels replaced; restored and filled are (time, its bands, y, x)."""
-    new, where = (_variable(a, cube, variable).data for a in (restored, filled))
+    new, where = (variable_of(a, cube, variable).data for a in (restored, filled))
     stored = Stored.of(variable)
     if cube.lazy:
         data = da.asarray(variable.data)

@@ -72,11 +72,9 @@ def find(raster: xr.DataArray | xr.Dataset) -> str:
         >>> find(ngr_geo.sample())
         'SCL'
     """
-    variables = raster.data_vars if isinstance(raster, xr.Dataset) else {}
-    lower = {str(n).lower(): str(n) for n in variables}
-    found = next((lower[name.lower()] for name in CLOUD_VARIABLES if name.lower() in lower), None)
-    if found is not None:
-        return found
+    found = products.masks_among(raster.data_vars) if isinstance(raster, xr.Dataset) else []
+    if found:
+        return str(found[0])
     msg = f"Found no cloud mask: searched for a variable {', '.join(CLOUD_VARIABLES)}; the raster has {_have(raster)}. Pass one:"
     raise MaskError(
         msg,
@@ -111,7 +109,7 @@ def decode(
                [ True, False]])
     """
     named = mask if kind is None else mask.rename(kind)
-    return _decoded(named, _read(named, classes, probability)[0])
+    return _where(_read(named, classes, probability)[0].not_clear, named)
 
 
 def _read(mask: xr.DataArray, classes: Collection[int] | None, probability: float) -> tuple[Reading, Found | None]:
@@ -132,11 +130,6 @@ def _by_date(mask: xr.DataArray) -> Any:
     """Return a mask's data as (time, rows, columns)."""
     data = mask.transpose(..., *spatial_dims(mask)).data
     return data.reshape((-1, *data.shape[-2:])) if data.ndim != 3 else data
-
-
-def _decoded(mask: xr.DataArray, reading: Reading) -> xr.DataArray:
-    """Return True where a reading says that a pixel is not clear."""
-    return _where(reading.not_clear, mask)
 
 
 def _where(told: Callable[[NDArray[Any]], NDArray[np.bool_]], mask: xr.DataArray) -> xr.DataArray:
@@ -223,7 +216,7 @@ def with_record(
     clouds = find(raster) if clouds is None else clouds
     layer = align(_layer(raster, clouds), raster)
     reading, found = _read(layer, classes, probability)
-    plain = _decoded(layer, reading)
+    plain = _where(reading.not_clear, layer)
     if dilate is None:
         dilate = 0 if reading.own else default_dilation(resolution(raster))
     grown = grow(plain, int(dilate), *space)
@@ -387,8 +380,5 @@ def dead_lines(raster: xr.DataArray) -> tuple[xr.DataArray, pd.DataFrame]:
         table["band"] = [cube.bands[b] for b in table["band"]]
         table.insert(0, "date", date)
         tables.append(table)
-    dims = [d for d in cube.dims if d is not None]
-    mask = np.stack([f.mask for f in found])[tuple(slice(None) if d is not None else 0 for d in cube.dims)]
-    coords = {n: c for n, c in raster.coords.items() if set(c.dims) <= set(dims)}
-    result = xr.DataArray(mask, dims=dims, coords=coords, name="dead_lines").transpose(*raster.dims)
-    return result, pd.concat(tables, ignore_index=True)
+    mask = cubes.variable_of(np.stack([lines.mask for lines in found]), cube, raster)
+    return xr.DataArray(mask, raster.coords, name="dead_lines"), pd.concat(tables, ignore_index=True)

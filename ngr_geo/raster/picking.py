@@ -26,7 +26,9 @@ def cube_name(dataset: xr.Dataset) -> Hashable | None:
     Raises:
         InputError: several.
     """
-    deep = [name for name, part in dataset.data_vars.items() if _is_cube(part) and not _is_layer(name, part.attrs)]
+    deep = [
+        name for name, part in dataset.data_vars.items() if _is_cube(part) and not products.is_quality(name, part.attrs)
+    ]
     bases = {str(name) for name in deep}
     deep = [name for name in deep if not _LAYER.search(str(name)) or _LAYER.sub("", str(name)) not in bases]
     if len(deep) > 1:
@@ -77,18 +79,15 @@ def _own(variable: xr.DataArray) -> list[Hashable]:
     return [dim for dim in variable.dims if str(dim).lower() not in known]
 
 
-def _in_space(variable: xr.DataArray) -> bool:
+def in_space(variable: xr.DataArray) -> bool:
+    """Return whether a variable has rows and columns."""
     return named(variable.dims, ROW_NAMES) is not None and named(variable.dims, COLUMN_NAMES) is not None
 
 
 def _is_cube(variable: xr.DataArray) -> bool:
-    return variable.dtype.kind in "iufc" and _in_space(variable) and len(_own(variable)) == 1
+    return variable.dtype.kind in "iufc" and in_space(variable) and len(_own(variable)) == 1
 
 
 def _is_band(name: Hashable, variable: xr.DataArray) -> bool:
-    numbers = variable.dtype.kind in "iuf" and _in_space(variable) and not _own(variable)
-    return numbers and not _is_layer(name, variable.attrs)
-
-
-def _is_layer(name: Hashable, attrs: dict[Hashable, object]) -> bool:
-    return products.is_quality(name, attrs)
+    numbers = variable.dtype.kind in "iuf" and in_space(variable) and not _own(variable)
+    return numbers and not products.is_quality(name, variable.attrs)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from typing import Any, Literal
@@ -181,6 +181,12 @@ def _longest(names: Sequence[str], text: str) -> str | None:
 def is_searched(name: object) -> bool:
     """Return True for a name under which a mask is looked for."""
     return str(name).lower() in {known.lower() for known in SEARCHED}
+
+
+def masks_among(names: Iterable[Hashable]) -> list[Hashable]:
+    """Return the names among some under which a mask is looked for, the first to be taken first."""
+    lower = {str(name).lower(): name for name in names}
+    return [lower[known.lower()] for known in SEARCHED if known.lower() in lower]
 
 
 def is_quality(name: object, attrs: Mapping[Any, Any] | None = None) -> bool:

@@ -12,7 +12,7 @@ import dask.array as da
 import numpy as np
 
 from .. import atomic
-from ..errors import InputError, OutputError, warn
+from ..errors import InputError, OutputError, needed, warn
 from ..methods.checkpoint import StackModel, load
 from ..raster.cube import Cube
 from ..record import read_json
@@ -161,13 +161,7 @@ def _from_model(filled: Sequence[int], cube: Cube, model: StackModel | None) -> 
     }
 
 
-def _geopandas() -> tuple[Any, Any]:
-    """Return geopandas and shapely."""
-    try:
-        import geopandas
-        import pyarrow  # noqa: F401  (GeoParquet)
-        import shapely
-    except ImportError as error:
-        msg = "A tile index needs geopandas and pyarrow, which are not installed: pip install 'ngr_geo[index]'."
-        raise InputError(msg) from error
-    return geopandas, shapely
+def _geopandas() -> tuple[Any, ...]:
+    """Return geopandas and shapely; pyarrow, which GeoParquet takes, is there, too."""
+    what = "A tile index needs geopandas and pyarrow, which are"
+    return needed(what, "index", "geopandas", "shapely", "pyarrow")[:2]

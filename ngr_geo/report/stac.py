@@ -14,19 +14,18 @@ import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyproj
 import rioxarray  # noqa: F401  (registers .rio)
 import xarray as xr
 from affine import Affine
-from rasterio.crs import CRS
 from rasterio.enums import WktVersion
 
 from .. import atomic
 from .. import rows as records
-from ..errors import InputError, OutputError
+from ..errors import InputError, OutputError, needed
 from ..io import Written, formats
 from ..io.rasterfile import Header, read_header
 from ..raster import cube as cubes
@@ -51,14 +50,6 @@ _LEVELS = {"decloud": "L3", "inpaint": "L3"}
 """What is put together from several dates or estimated is of level 3; other verbs leave the level of their input, unknown here."""
 _ELSEWHERE = ("ngr_version", "ngr_call", "ngr_made", "ngr_dates")
 """Notes that have a field of STAC's, or belong to single dates."""
-
-
-class _Grid(NamedTuple):
-    """Where the pixels (rows, columns) lie."""
-
-    crs: CRS | None
-    transform: Affine
-    shape: tuple[int, int]
 
 
 def items(
@@ -86,7 +77,8 @@ def items(
     if "ngr_verb" not in result.attrs:
         msg = "Found no record of a verb (ngr_verb) in the attributes, expected a result of ngr_geo: pass what a verb returned."
         raise InputError(msg)
-    written = files if isinstance(files, Written) else Written(_paths(files))
+    given = [files] if isinstance(files, str | os.PathLike) else files
+    written = given if isinstance(given, Written) else Written(tuple(map(Path, given)))
     _check_names(written.rasters)
     cube = cubes.read(result)
     times = _times(cube)
@@ -182,8 +174,11 @@ def _item(
     """Return the item of one file, which holds the dates of `times`; `beside`: files of filled pixels, uncertainty, change."""
     pystac = _libraries()[0]
     header = None if formats.container(str(path)) else read_header(str(path))
-    grid = _grid(cube) if header is None else _Grid(header.crs, header.transform, header.shape)
-    geometry, bbox = footprint(*grid)
+    located = cube.raster.rio.set_spatial_dims(*reversed(cube.dims[2:])).rio
+    crs, transform, shape = located.crs, located.transform(recalc=True), cube.shape[-2:]
+    if header is not None:
+        crs, transform, shape = header.crs, header.transform, header.shape
+    geometry, bbox = footprint(crs, transform, shape)
     one = min(times) == max(times)
     item = pystac.Item(
         id=path.stem,
@@ -196,12 +191,12 @@ def _item(
         stac_extensions=list(EXTENSIONS),
         href=str(place(path)),
     )
-    authority = grid.crs.to_authority() if grid.crs else None
+    authority = crs.to_authority() if crs else None
     pystac.extensions.projection.ProjectionExtension.ext(item).apply(
         code=":".join(authority) if authority else None,
-        wkt2=grid.crs.to_wkt(version=WktVersion.WKT2_2019) if grid.crs and not authority else None,
-        shape=list(grid.shape),
-        transform=[float(v) for v in grid.transform[:6]],
+        wkt2=crs.to_wkt(version=WktVersion.WKT2_2019) if crs and not authority else None,
+        shape=list(shape),
+        transform=[float(v) for v in transform[:6]],
     )
     for name, file, media, role, bands in _assets(path, header, cube, beside, quicklook):
         href = Path(os.path.relpath(file, place(path).parent)).as_posix()
@@ -340,13 +335,6 @@ def _plain(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def _grid(cube: Cube) -> _Grid:
-    """Return the grid of a raster in memory."""
-    row, column = cube.dims[2:]
-    located = cube.raster.rio.set_spatial_dims(column, row)
-    return _Grid(located.rio.crs, located.rio.transform(recalc=True), cube.shape[-2:])
-
-
 def _times(cube: Cube) -> list[datetime]:
     """Return the time of each date, in UTC as rasters have it."""
     lost = [date for date, day in zip(cube.dates, cube.days, strict=True) if not np.isfinite(day)]
@@ -359,10 +347,6 @@ def _times(cube: Cube) -> list[datetime]:
             "ACQUISITION_DATE=2023-08-18).",
         )
     return [datetime(1970, 1, 1, tzinfo=UTC) + timedelta(seconds=round(day * 86400)) for day in cube.days.tolist()]
-
-
-def _paths(files: PathLike | Sequence[PathLike]) -> tuple[Path, ...]:
-    return tuple(Path(file) for file in ([files] if isinstance(files, str | os.PathLike) else files))
 
 
 def _check_names(paths: Sequence[Path]) -> None:
@@ -380,13 +364,7 @@ def _check_free(paths: Sequence[Path], overwrite: bool) -> None:
         raise OutputError(msg, call="overwrite=True.", option="--overwrite")
 
 
-def _libraries() -> tuple[Any, Any, Any]:
-    """Return pystac, antimeridian and shapely."""
-    try:
-        import antimeridian
-        import pystac.extensions.projection
-        import shapely
-    except ImportError as error:
-        msg = "STAC items need pystac and antimeridian, which are not installed: pip install 'ngr_geo[stac]'."
-        raise InputError(msg) from error
-    return pystac, antimeridian, shapely
+def _libraries() -> tuple[Any, ...]:
+    """Return pystac, antimeridian and shapely; pystac's extension for grids is there, too."""
+    what = "STAC items need pystac and antimeridian, which are"
+    return needed(what, "stac", "pystac", "antimeridian", "shapely", "pystac.extensions.projection")[:3]

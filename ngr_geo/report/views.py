@@ -127,9 +127,7 @@ def _deviation(after: xr.DataArray | xr.Dataset, cube: Cube) -> da.Array | None:
 
 def _placed(part: xr.DataArray, cube: Cube) -> da.Array:
     """Return an array of a result as (time, band or 1, y, x)."""
-    known = [dim for dim in cube.dims if dim is not None and dim in part.dims]
-    data = part.transpose(*known).data
-    return _blocks(data[tuple(slice(None) if dim in known else None for dim in cube.dims)])
+    return _blocks(cubes.laid_out(part, cube.dims))
 
 
 def _blocks(data: Any) -> da.Array:

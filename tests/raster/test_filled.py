@@ -174,7 +174,7 @@ def test_a_users_own_layer_is_never_replaced() -> None:
         call(boolean, "inpaint")
 
 
-def test_a_result_from_before_there_was_a_mark_is_known_by_its_record() -> None:
+def test_layers_without_their_mark_are_known_by_the_record_of_the_raster() -> None:
     old = call(stack(), "decloud", uncertainty=True)
     del old.filled.attrs[record.CONTENT], old.uncertainty.attrs[record.CONTENT]
     again = call(old, "inpaint")

@@ -4,19 +4,20 @@ A reader is thin: it knows how one product lies in its folder, archive or file, 
 put together, masks matched to dates and results written is the same for all products, and is not done here.
 """
 
-import importlib.util
 import os
 import re
 import zipfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from types import ModuleType
+from typing import Any
+from xml.etree import ElementTree
 
 import numpy as np
 import xarray as xr
 
 from ...errors import InputError
 from ...raster.products import BAD_PIXELS as BAD_PIXELS
+from .. import rasters
 from ..gather import Wanted
 from ..rasterfile import Header, read_header
 
@@ -96,14 +97,21 @@ def only(paths: Sequence[str], what: str) -> str:
     return paths[0]
 
 
-def text_of(path: str) -> bytes:
-    """Return the bytes of a small file, also of one that `listed` found in a zip archive."""
-    if path.startswith("/vsizip/"):
+def xml_of(path: str, what: str) -> ElementTree.Element:
+    """Return the root of an XML file, also of one that `listed` found in a zip archive.
+
+    Raises:
+        InputError: it cannot be read; `what` is to be fetched again.
+    """
+    try:
+        if not path.startswith("/vsizip/"):
+            return ElementTree.parse(path).getroot()
         outer, _, inner = path.removeprefix("/vsizip/").partition(".zip/")
         with zipfile.ZipFile(f"{outer}.zip") as archive:
-            return archive.read(inner)
-    with open(path, "rb") as file:
-        return file.read()
+            return ElementTree.fromstring(archive.read(inner))
+    except ElementTree.ParseError as error:
+        msg = f"{path} cannot be read: {error}. Fetch the {what} again."
+        raise InputError(msg) from error
 
 
 def fitting(paths: Iterable[str], pattern: str) -> list[str]:
@@ -111,24 +119,28 @@ def fitting(paths: Iterable[str], pattern: str) -> list[str]:
     return [path for path in paths if re.match(pattern, os.path.basename(path), re.IGNORECASE)]
 
 
-BY_MEASURE = "{} number their bands differently: the bands that both have are named by what they measure, {}."
-
-
 def by_measure(
-    files: Sequence[str], pattern: str, measured: Mapping[str, Mapping[str, str]], sensor: Callable[[str], str]
-) -> tuple[list[str], dict[str, str]]:
-    """Return files and, where they are of several sensors, the names of their bands by what they measure; others are left out.
+    files: Sequence[str],
+    pattern: str,
+    measured: Mapping[str, Mapping[str, str]],
+    sensor: Callable[[str], str],
+    about: str,
+) -> tuple[list[str], dict[str, str], tuple[str, ...]]:
+    """Return files and, where they are of several sensors, the names of their bands by what they measure, and a note on that.
+
+    Of several sensors bands are left out that not all have.
 
     Args:
         files: of bands and masks.
         pattern: of their names, with a group `band`.
         measured: of each sensor, what a band measures.
         sensor: returns that of a file's name.
+        about: the sensors in words.
     """
     kept, names = [], {}
     sensors = {sensor(os.path.basename(file)) for file in files}
     if len(sensors) < 2:
-        return list(files), {}
+        return list(files), {}, ()
     for file in files:
         match = re.match(pattern, os.path.basename(file), re.IGNORECASE)
         band = match["band"].upper() if match else ""
@@ -137,12 +149,24 @@ def by_measure(
             names[file] = table[band]
         if band in table or not re.search(r"B\d", band):  # masks stay
             kept.append(file)
-    return kept, names
+    common = ", ".join(sorted(set(names.values())))
+    note = f"{about} number their bands differently: the bands that both have are named by what they measure, {common}."
+    return kept, names, (note,) if names else ()
 
 
-def headers_of(paths: Iterable[str]) -> tuple[Header, ...]:
-    """Return the headers of raster files."""
-    return tuple(read_header(path) for path in paths)
+def codes_on(image: Header, path: str, numbers: Sequence[int], lazy: bool) -> Any:
+    """Return some bands of a layer of quality (band, y, x), by their numbers from 1, on the image's grid.
+
+    Raises:
+        InputError: it is on another one.
+    """
+    layer = read_header(path)
+    difference = rasters.grid_difference(image, layer)
+    if difference is not None:
+        msg = f"{path} is not on the grid of {image.path}: {difference}. Fetch the scene again."
+        raise InputError(msg)
+    names = tuple(map(str, range(1, layer.count + 1)))
+    return rasters.read_raster([layer], names, tuple(numbers), None, lazy).data
 
 
 def declared(
@@ -165,15 +189,3 @@ def timed(cube: xr.DataArray, text: str) -> xr.DataArray:
     """Return a cube with its time in UTC as a scalar coordinate, from a text that begins with it as ISO 8601 puts it."""
     match = re.match(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d", text.strip())
     return cube.assign_coords(time=np.datetime64(match[0], "ns")) if match else cube
-
-
-def needed(package: str, path: str) -> ModuleType:
-    """Return a package of the extra `products`.
-
-    Raises:
-        InputError: it is not installed.
-    """
-    if importlib.util.find_spec(package) is None:
-        msg = f"{path} takes the package {package}, which is not installed:"
-        raise InputError(msg, call="pip install 'ngr_geo[products]'")
-    return importlib.import_module(package)

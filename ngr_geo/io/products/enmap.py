@@ -12,17 +12,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
-from xml.etree import ElementTree
 
 import numpy as np
 import xarray as xr
 from rasterio.windows import Window
 
 from ...errors import InputError, warn
-from .. import rasters
 from ..gather import Wanted
 from ..rasterfile import Header, read_header, read_window
-from .base import BAD_PIXELS, Content, Reader, fitting, listed, only, text_of
+from .base import BAD_PIXELS, Content, Reader, codes_on, fitting, listed, only, xml_of
 
 _SCENE = r"ENMAP\d\d-____L(?P<level>1B|1C|2A)-.+-"
 _IMAGE = _SCENE + r"SPECTRAL_IMAGE(?P<part>_VNIR|_SWIR)?\.(?:TIFF?|GEOTIFF|BSQ|BIL|BIP|JP2)$"
@@ -80,11 +78,7 @@ def _image(path: str, images: Sequence[str]) -> str:
 
 def _described(header: Header, metadata: str) -> Header:
     """Return the header with what the metadata say of every band."""
-    try:
-        root = ElementTree.fromstring(text_of(metadata))
-    except ElementTree.ParseError as error:
-        msg = f"{metadata} cannot be read: {error}. Fetch the scene again."
-        raise InputError(msg) from error
+    root = xml_of(metadata, "scene")
     found = root.findall(".//bandCharacterisation/bandID")
     names = ("wavelengthCenterOfBand", "FWHMOfBand", "GainOfBand", "OffsetOfBand")
     table = [tuple(float(band.findtext(name) or "nan") for name in names) for band in found]
@@ -125,7 +119,7 @@ def _with_layers(
         )
     unclear = [layers[f"QL_QUALITY_{name}"] for name in _UNCLEAR if f"QL_QUALITY_{name}" in layers]
     if unclear and detector != "_SWIR":  # they are in the geometry of VNIR
-        found: Any = sum(_codes(path, header, [1], lazy)[0] > 0 for path in unclear)
+        found: Any = sum(codes_on(header, path, [1], lazy)[0] > 0 for path in unclear)
         raster = raster.assign_coords(
             cloud_mask=(("y", "x"), found > 0, {"long_name": "cloud, its shadow, haze or cirrus"})
         )
@@ -139,7 +133,7 @@ def _bad_pixels(path: str, image: Header, numbers: Sequence[int], lazy: bool) ->
     if mask.count not in (1, image.count):
         msg = f"{path} has {mask.count} bands, the image {image.count}, and one or as many are expected. Fetch the scene again."
         raise InputError(msg)
-    codes = _codes(path, image, [1] if mask.count == 1 else numbers, lazy)
+    codes = codes_on(image, path, [1] if mask.count == 1 else numbers, lazy)
     _check_codes(mask)
     bad = (codes != _GOOD) & (codes != _BESIDE)
     return xr.Variable(("y", "x"), bad[0], about) if mask.count == 1 else xr.Variable(("band", "y", "x"), bad, about)
@@ -153,21 +147,6 @@ def _check_codes(mask: Header) -> None:
     if strange:
         shown = ", ".join(map(str, strange[:6]))
         warn(f"{mask.path} holds the values {shown}, which are not documented: they count as defective.")
-
-
-def _codes(path: str, image: Header, numbers: Sequence[int], lazy: bool) -> Any:
-    """Return some bands of a layer (band, y, x), on the image's grid.
-
-    Raises:
-        InputError: it is on another one.
-    """
-    header = read_header(path)
-    difference = rasters.grid_difference(image, header)
-    if difference is not None:
-        msg = f"{path} is not on the grid of {image.path}: {difference}. Fetch the scene again."
-        raise InputError(msg)
-    names = tuple(map(str, range(1, header.count + 1)))
-    return rasters.read_raster([header], names, tuple(numbers), None, lazy).data
 
 
 READER = Reader(

@@ -16,7 +16,8 @@ import rioxarray  # noqa: F401  (registers .rio)
 import xarray as xr
 
 from ...errors import GridError, InputError
-from ...raster.grid import COLUMN_NAMES, ROW_NAMES, align, named
+from ...raster import picking
+from ...raster.grid import align
 from .. import containers
 from ..bands import in_order
 from ..gather import Wanted
@@ -61,15 +62,12 @@ def of_tree(tree: xr.DataTree, wanted: Wanted) -> xr.Dataset:
 
     if group(_REFLECTANCE) is not None:
         return _product(group, tree.attrs, tree.name or "the tree", wanted)
-    nodes = {node.path: node.to_dataset() for node in tree.subtree if _has_image(node.to_dataset())}
+    datasets = {node.path: node.to_dataset() for node in tree.subtree}
+    nodes = {path: found for path, found in datasets.items() if any(map(picking.in_space, found.data_vars.values()))}
     if len(nodes) != 1:
         msg = f"Found {len(nodes)} nodes with rows and columns in a DataTree ({', '.join(nodes) or 'none'}), expected one:"
         raise InputError(msg, call="call the verb on one of them, tree['PATH'].to_dataset().ngr.")
     return next(iter(nodes.values()))
-
-
-def _has_image(dataset: xr.Dataset) -> bool:
-    return any(named(v.dims, ROW_NAMES) and named(v.dims, COLUMN_NAMES) for v in dataset.data_vars.values())
 
 
 def _stored(path: str) -> Group:

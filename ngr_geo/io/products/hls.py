@@ -7,29 +7,14 @@ import re
 from collections.abc import Sequence
 
 from ..gather import Wanted
-from ..rasterfile import Header
-from .base import BY_MEASURE, Content, Reader, by_measure, declared, fitting, headers_of, listed
+from ..rasterfile import Header, read_header
+from .base import Content, Reader, by_measure, declared, fitting, listed
 
 _NAME = r"HLS\.[SL]30\.T\d\d[A-Z]{3}\.\d{7}T\d{6}\.v\d+\.\d+\.(?P<band>B\d[\dA]|Fmask)\.tif$"
+_COLOURS = {"B01": "coastal", "B02": "blue", "B03": "green", "B04": "red"}
 _MEASURED = {
-    "L30": {
-        "B01": "coastal",
-        "B02": "blue",
-        "B03": "green",
-        "B04": "red",
-        "B05": "nir08",
-        "B06": "swir16",
-        "B07": "swir22",
-    },
-    "S30": {
-        "B01": "coastal",
-        "B02": "blue",
-        "B03": "green",
-        "B04": "red",
-        "B8A": "nir08",
-        "B11": "swir16",
-        "B12": "swir22",
-    },
+    "L30": _COLOURS | {"B05": "nir08", "B06": "swir16", "B07": "swir22"},
+    "S30": _COLOURS | {"B8A": "nir08", "B11": "swir16", "B12": "swir22"},
 }
 """What the bands that both sensors have measure, as STAC calls it."""
 _THERMAL = re.compile(r"^HLS\.L30\..*\.B1[01]\.", re.IGNORECASE)
@@ -46,9 +31,9 @@ def read(paths: Sequence[str], wanted: Wanted, lazy: bool) -> Content:
     Of granules of both sensors the bands that both have, by what they measure.
     """
     files = [file for path in paths for file in fitting(listed(path), _NAME)]
-    files, names = by_measure(files, _NAME, _MEASURED, lambda name: name.split(".")[1].upper())
-    notes = (BY_MEASURE.format("L30 and S30", ", ".join(sorted(set(names.values())))),) if names else ()
-    return Content(tuple(map(_declared, headers_of(files))), names, inputs=tuple(files), notes=notes)
+    files, names, notes = by_measure(files, _NAME, _MEASURED, lambda name: name.split(".")[1].upper(), "L30 and S30")
+    headers = tuple(_declared(read_header(file)) for file in files)
+    return Content(headers, names, inputs=tuple(files), notes=notes)
 
 
 def _declared(header: Header) -> Header:

@@ -8,17 +8,16 @@ line corrector are fill, which is nodata.
 import os
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import dask.array as da
 import numpy as np
 import xarray as xr
 
-from ...errors import InputError
-from .. import rasters
 from ..gather import Wanted
 from ..rasterfile import Header, read_header
-from .base import BY_MEASURE, Content, Reader, by_measure, declared, fitting, headers_of, listed
+from .base import Content, Reader, by_measure, codes_on, declared, fitting, listed
 
 _NAME = r"L[COTE]0\d_L2S[PR]_\d{6}_\d{8}_\d{8}_02_\w\w_(?P<band>[SQ][RTA]_\w+)\.TIF$"
 _BANDS = r"L[COTE]0\d_L2S[PR]_\d{6}_\d{8}_\d{8}_02_\w\w_(SR_B\d|ST_B\d+|QA_PIXEL)\.TIF$"
@@ -26,17 +25,10 @@ _BAND = re.compile(r"_(?:SR|ST)_B(\d+)(?=\.TIF$)", re.IGNORECASE)
 _REFLECTANCE, _TEMPERATURE = (0.0000275, -0.2), (0.00341802, 149.0)
 _DROPPED = 1 << 9
 _OLD = ("LT04", "LT05", "LE07")
+_COLOURS = ("blue", "green", "red", "nir08", "swir16", "swir22")
 _MEASURED = {
-    "old": dict(
-        zip(
-            [f"SR_B{n}" for n in (1, 2, 3, 4, 5, 7)], ("blue", "green", "red", "nir08", "swir16", "swir22"), strict=True
-        )
-    ),
-    "new": dict(
-        zip(
-            [f"SR_B{n}" for n in (2, 3, 4, 5, 6, 7)], ("blue", "green", "red", "nir08", "swir16", "swir22"), strict=True
-        )
-    ),
+    "old": {f"SR_B{n}": colour for n, colour in zip((1, 2, 3, 4, 5, 7), _COLOURS, strict=True)},
+    "new": {f"SR_B{n}": colour for n, colour in enumerate(_COLOURS, start=2)},
 }
 """What the bands that all of Landsat 4 to 9 have measure, as STAC calls it."""
 
@@ -50,9 +42,10 @@ def read(paths: Sequence[str], wanted: Wanted, lazy: bool) -> Content:
     """Return the bands and QA_PIXEL of all scenes; where QA_RADSAT says that a band is saturated, its pixels become nodata."""
     there = [file for path in paths for file in listed(path)]
     files, saturation = fitting(there, _BANDS), fitting(there, _NAME.replace(r"[SQ][RTA]_\w+", "QA_RADSAT"))
-    files, names = by_measure(files, _NAME, _MEASURED, lambda name: "old" if name[:4].upper() in _OLD else "new")
-    notes = (BY_MEASURE.format("Landsat 4 to 7 and 8 to 9", ", ".join(sorted(set(names.values())))),) if names else ()
-    headers = tuple(map(_declared, headers_of(files)))
+    files, names, notes = by_measure(
+        files, _NAME, _MEASURED, lambda name: "old" if name[:4].upper() in _OLD else "new", "Landsat 4 to 7 and 8 to 9"
+    )
+    headers = tuple(_declared(read_header(file)) for file in files)
     return Content(headers, names, finish=_without_saturated, inputs=(*files, *saturation), notes=notes)
 
 
@@ -82,11 +75,7 @@ def _saturated(header: Header, bands: Sequence[str], lazy: bool) -> Any:
     path = _BAND.sub("_QA_RADSAT", file)
     if path == file or not (os.path.exists(path) or path.startswith("/vsi")):
         return None
-    mask = read_header(path)
-    if rasters.grid_difference(header, mask) is not None:
-        msg = f"{path} is not on the grid of {file}: {rasters.grid_difference(header, mask)}. Fetch the scene again."
-        raise InputError(msg)
-    codes: Any = rasters.read_raster([mask], ("QA_RADSAT",), (1,), None, lazy).data[0]
+    codes = codes_on(replace(header, path=file), path, [1], lazy)[0]
     old = os.path.basename(path)[:4].upper() in _OLD
     files = {band.name: band.file or header.path for band in header.bands}
     bits = [_bits(files[name], old) | _DROPPED for name in bands]

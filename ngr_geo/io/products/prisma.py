@@ -16,10 +16,10 @@ import rioxarray  # noqa: F401  (registers .rio)
 import xarray as xr
 from affine import Affine
 
-from ...errors import InputError
+from ...errors import InputError, needed
 from ..gather import Wanted
 from ..rasters import LARGE
-from .base import BAD_PIXELS, Content, Reader, needed, only, timed
+from .base import BAD_PIXELS, Content, Reader, only, timed
 
 _KINDS = {"1": "radiance", "2B": "radiance", "2C": "reflectance", "2D": "reflectance"}
 _UNITS = {"radiance": "W/m^2/sr/um", "reflectance": "1"}
@@ -35,12 +35,17 @@ def recognise(path: str) -> bool:
     """Return whether a path is an HDF5 file with the swath of PRISMA's cubes."""
     if not path.lower().endswith(".he5") or not os.path.isfile(path):
         return False
-    h5py = needed("h5py", path)
     try:
-        with h5py.File(path) as file:
+        with _opened(path) as file:
             return any(f"HDFEOS/SWATHS/PRS_L{level}_HCO/Data Fields" in file for level in _KINDS)
     except OSError:
         return False
+
+
+def _opened(path: str) -> Any:
+    """Return a file that h5py has opened for reading."""
+    (h5py,) = needed(f"{path} takes the package h5py, which is", "products", "h5py")
+    return h5py.File(path)
 
 
 class _Stored:
@@ -50,7 +55,7 @@ class _Stored:
         self.path, self.name, self.shape, self.dtype, self.ndim = path, name, shape, dtype, len(shape)
 
     def __getitem__(self, key: Any) -> np.ndarray:
-        with needed("h5py", self.path).File(self.path) as file:
+        with _opened(self.path) as file:
             return np.asarray(file[self.name][key])
 
     def __dask_tokenize__(self) -> tuple[Hashable, ...]:
@@ -77,7 +82,7 @@ def read(paths: Sequence[str], wanted: Wanted, lazy: bool) -> Content:
         InputError: several files, or what the file does not say.
     """
     path = only(paths, "files of PRISMA, whose swaths share no grid;")
-    with needed("h5py", path).File(path) as file:
+    with _opened(path) as file:
         level = _text(file.attrs.get("Processing_Level", ""))
         if level not in _KINDS:
             msg = f"{path} is of level {level!r}, expected one of {', '.join(_KINDS)}."

@@ -10,12 +10,11 @@ import re
 import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from xml.etree import ElementTree
 
 from ...errors import InputError
 from ..gather import Wanted
-from ..rasterfile import Header
-from .base import Content, Reader, declared, fitting, headers_of, listed, text_of
+from ..rasterfile import Header, read_header
+from .base import Content, Reader, declared, fitting, listed, xml_of
 
 _METADATA = "MTD_MSIL2A.xml"
 _IMAGES = r"(?:L2A_)?T\d\d[A-Z]{3}_\d{8}T\d{6}_(?P<band>B\d[\dA]|SCL)_[126]0m\.jp2$"
@@ -57,7 +56,7 @@ def read(paths: Sequence[str], wanted: Wanted, lazy: bool) -> Content:
             msg = f"{path} holds no band of Level 2A (GRANULE/*/IMG_DATA/R10m/*_B02_10m.jp2, ...). Fetch the product again."
             raise InputError(msg)
         scaling = _scaling(next(name for name in files if os.path.basename(name) == _METADATA))
-        headers += [_declared(header, scaling) for header in headers_of(images)]
+        headers += [_declared(read_header(image), scaling) for image in images]
     return Content(tuple(headers), inputs=tuple(paths))
 
 
@@ -78,11 +77,7 @@ def _scaling(path: str) -> _Scaling:
     Raises:
         InputError: the baseline or the divisor is not there, or no offset though the baseline has one.
     """
-    try:
-        root = ElementTree.fromstring(text_of(path))
-    except ElementTree.ParseError as error:
-        msg = f"{path} cannot be read: {error}. Fetch the product again."
-        raise InputError(msg) from error
+    root = xml_of(path, "product")
     baseline = root.findtext(".//{*}PROCESSING_BASELINE") or root.findtext(".//PROCESSING_BASELINE") or ""
     divisor = root.findtext(".//BOA_QUANTIFICATION_VALUE") or ""
     offsets = {
