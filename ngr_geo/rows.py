@@ -92,15 +92,12 @@ def _entries(rows: Sequence[Row], name: str) -> NDArray[Any]:
     """Return one entry of all rows (time,), words as numbers."""
     if name in WORDS:
         return encoded([row.get(name, "") for row in rows], WORDS[name][0])
-    values = []
-    for row in rows:
-        figures = row.get("choice", {})
-        if name.startswith("choice_"):
-            values.append(figures.get(name.removeprefix("choice_")))
-        elif name.startswith("weight_"):
-            values.append(figures.get("weights", {}).get(name.removeprefix("weight_")))
-        else:
-            values.append(row.get(name))
+    kind, _, member = name.partition("_")
+    if kind == "choice":
+        rows, name = [row.get("choice", {}) for row in rows], member
+    elif kind == "weight":
+        rows, name = [row.get("choice", {}).get("weights", {}) for row in rows], member
+    values = [row.get(name) for row in rows]
     return np.array([np.nan if value is None else value for value in values], np.float64)
 
 

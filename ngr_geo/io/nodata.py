@@ -17,13 +17,13 @@ from numpy.typing import NDArray
 from rasterio.windows import Window
 
 from ..errors import InputError
+from ..raster.storage import NODATA_KEYS
 from .rasterfile import Header, read_window
 
 NoData = str | float | None
 """A number, "none" (no number means missing), or None: as the files declare it."""
 
 _CODES = (-9999, -99999, -999, -32768, -32767, 65535, 32767, 255, -128, 1e20, -1e20, 9.969209968386869e36)
-_KEYS = ("_FillValue", "missing_value", "nodata")
 _OFTEN = 0.005  # of the pixels, for a number that is suspected
 _FAR = 0.3  # of the range of all others, between that number and the nearest of them
 _SIDE = 128  # rows and columns of the windows that are looked at in a large raster
@@ -79,7 +79,7 @@ def settle_dataset(dataset: xr.Dataset, path: str, nodata: NoData) -> xr.Dataset
         return dataset.assign({name: declared(variable, nodata) for name, variable in images.items()})
     suspects: dict[float, str] = {}
     for name, variable in images.items():
-        if not {*_KEYS, "flag_values", "flag_masks"} & {*variable.attrs, *variable.encoding}:
+        if not {*NODATA_KEYS, "flag_values", "flag_masks"} & {*variable.attrs, *variable.encoding}:
             first = variable.isel({dim: 0 for dim in variable.dims[:-2]})
             values = _sampled(partial(_cut, first), first.shape)
             _suspect(values, [f"{name} of {path}"], [], suspects)
@@ -131,8 +131,8 @@ def declared(variable: xr.DataArray, nodata: NoData) -> xr.DataArray:
     """Return a variable that declares what the user said, and nothing else."""
     value = _parsed(nodata, str(variable.dtype))
     variable = variable.copy(deep=False)
-    variable.attrs = {key: kept for key, kept in variable.attrs.items() if key not in _KEYS}
-    variable.encoding = {key: kept for key, kept in variable.encoding.items() if key not in _KEYS}
+    variable.attrs = {key: kept for key, kept in variable.attrs.items() if key not in NODATA_KEYS}
+    variable.encoding = {key: kept for key, kept in variable.encoding.items() if key not in NODATA_KEYS}
     return variable if value is None else variable.assign_attrs(_FillValue=variable.dtype.type(value))
 
 

@@ -101,9 +101,10 @@ def check_output(out: PathLike, files: Files, overwrite: bool = False, layers: C
     for path in (*planned.all, *planned.beside):
         _check_not_input(path, files)
     folder = target if planned.filled and target not in planned.rasters else target.parent
-    if folder.exists() and not folder.is_dir():
-        msg = f"{folder} is a file, and a folder is expected. Choose another place with -o."
-        raise OutputError(msg)
+    for place in (folder, *folder.absolute().parents):
+        if place.exists() and not place.is_dir():
+            msg = f"{place} is a file, and a folder is expected. Choose another place with -o."
+            raise OutputError(msg)
     there = [path for path in (*planned.all, *planned.beside) if path.exists() or path.is_symlink()]
     if there and not overwrite:
         more = f" (and {len(there) - 1} more)" if len(there) > 1 else ""
@@ -140,11 +141,7 @@ def _check_not_input(path: Path, files: Files) -> None:
 
 
 def _check_writable(folder: Path) -> None:
-    above = next((parent for parent in folder.absolute().parents if parent.exists() and not parent.is_dir()), None)
     try:
-        if above is not None:
-            reason = f"{above} is a file"
-            raise NotADirectoryError(reason)
         with tempfile.TemporaryFile(dir=existing_folder(folder / "x")):
             pass
     except OSError as error:

@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from .cube import Cube
 
@@ -18,6 +19,7 @@ _NAMES = (
 )
 _OLDER = (("sr_b1", "sr_b2", "sr_b3", "sr_b4"), ("b1", "b2", "b3", "b4"))
 """Landsat 4 to 7, whose bands have the names of others in Landsat 8; told by all of their names being there, and no sixth."""
+_WAVELENGTHS = ("wavelength", "wavelengths", "wavelength_3d")
 _NANOMETRES = (480.0, 560.0, 660.0, 850.0)
 NEAR = 40.0
 """Nanometres that a band may be from a colour's wavelength."""
@@ -26,7 +28,12 @@ WORDS = "names such as B02, B03, B04, B08 or blue, green, red, nir, or a coordin
 
 def of(cube: Cube) -> tuple[int, int, int, int] | None:
     """Return the numbers of the blue, green, red and near infrared bands; None where names and wavelengths do not say them all."""
-    names = [_bare(name) for name in cube.bands]
+    return by_name(cube.bands) or _by_wavelength(cube)
+
+
+def by_name(bands: Sequence[str]) -> tuple[int, int, int, int] | None:
+    """Return the numbers of the blue, green, red and near infrared bands; None where names do not say them all."""
+    names = [_bare(name) for name in bands]
     for older in _OLDER:
         prefix = older[0][:-1]
         if {f"{prefix}{n}" for n in (1, 2, 3, 4, 5, 7)} == {n for n in names if re.fullmatch(prefix + r"\d", n)}:
@@ -35,7 +42,7 @@ def of(cube: Cube) -> tuple[int, int, int, int] | None:
         found = _found(names, colours)
         if found is not None:
             return found
-    return _by_wavelength(cube)
+    return None
 
 
 def _bare(name: str) -> str:
@@ -55,15 +62,23 @@ def _found(names: Sequence[str], colours: Sequence[str]) -> tuple[int, int, int,
     return blue, green, red, nir
 
 
+def wavelengths(cube: Cube) -> NDArray[np.float64] | None:
+    """Return the bands' wavelengths in nanometres (B,), where the raster has them."""
+    band = cube.dims[1]
+    for name, values in cube.raster.coords.items():
+        if name in _WAVELENGTHS and values.dims == (band,) and values.dtype.kind in "iuf":
+            waves = values.values.astype(float)
+            if np.isfinite(waves).all():
+                return waves * 1000 if waves.max() < 100 else waves  # micrometres
+    return None
+
+
 def _by_wavelength(cube: Cube) -> tuple[int, int, int, int] | None:
     """Return the bands that are nearest to the colours, where a coordinate says their wavelengths."""
-    band = cube.dims[1]
-    waves = cube.raster.coords.get("wavelength")
-    if waves is None or waves.dims != (band,) or waves.dtype.kind not in "iuf" or not np.isfinite(waves.values).all():
+    waves = wavelengths(cube)
+    if waves is None:
         return None
-    values = waves.values.astype(float)
-    values = values * 1000 if values.max() < 100 else values  # micrometres
-    away = np.abs(values[:, None] - np.array(_NANOMETRES))
+    away = np.abs(waves[:, None] - np.array(_NANOMETRES))
     if (away.min(axis=0) > NEAR).any():
         return None
     blue, green, red, nir = away.argmin(axis=0).tolist()

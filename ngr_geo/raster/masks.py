@@ -22,6 +22,7 @@ from . import codes, deadlines, products
 from . import cube as cubes
 from .grid import align, bare, labelled, resolution, spatial_dims, time_dim
 from .reading import Found, Reading, look, shares
+from .storage import NODATA_KEYS
 
 __all__ = [
     "CLOUD_VARIABLES",
@@ -108,7 +109,7 @@ def decode(
         array([[False,  True],
                [ True, False]])
     """
-    named = mask if kind is None else mask.rename(kind)
+    named = _without_fill(mask if kind is None else mask.rename(kind))
     return _where(_read(named, classes, probability)[0].not_clear, named)
 
 
@@ -124,6 +125,16 @@ def _read(mask: xr.DataArray, classes: Collection[int] | None, probability: floa
         raise MaskError(msg, call="pass for example mask.astype('uint8').", option="convert the files (rio convert).")
     found = look(_by_date(mask), probability)
     return codes.choose(mask.name, mask.attrs, found, classes, probability, cubes.nodata(mask)), found
+
+
+def _without_fill(mask: xr.DataArray) -> xr.DataArray:
+    """Return a mask with NaN for its declared nodata where that is a number that no code can be, such as -3.4e38."""
+    missing = cubes.nodata(mask)
+    if missing is None or abs(missing) < 2**53 or mask.dtype.kind != "f":
+        return mask
+    decoded = mask.where(mask != mask.dtype.type(missing))
+    decoded.attrs = {key: value for key, value in mask.attrs.items() if key not in NODATA_KEYS}
+    return decoded
 
 
 def _by_date(mask: xr.DataArray) -> Any:
@@ -214,7 +225,7 @@ def with_record(
     codes.check(classes, dilate, probability)
     space, dates = spatial_dims(raster), cubes.dates(raster)
     clouds = find(raster) if clouds is None else clouds
-    layer = align(_layer(raster, clouds), raster)
+    layer = _without_fill(align(_layer(raster, clouds), raster))
     reading, found = _read(layer, classes, probability)
     plain = _where(reading.not_clear, layer)
     if dilate is None:

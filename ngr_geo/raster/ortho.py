@@ -75,14 +75,12 @@ def orthorectify(swath: xr.Dataset) -> xr.Dataset:
 def _moved(part: xr.DataArray, at: dict[str, xr.DataArray], there: xr.DataArray) -> xr.Variable:
     """Return one variable on the ground, with its attributes and encoding."""
     found = part.isel(at).transpose(*part.dims)
-    if part.dtype.kind in "iu":
-        empty = nodata(part)
-        if empty is None:
-            msg = f"Found the integers {part.name!r} without a nodata value for what the lookup table does not cover. Declare one:"
-            raise InputError(msg, call=f"swath[{part.name!r}].rio.write_nodata(...).")
-        fill: Any = part.dtype.type(empty)
-    else:
-        fill = False if part.dtype.kind == "b" else part.dtype.type(np.nan if nodata(part) is None else nodata(part))
-    out = xr.where(there, found, fill).transpose(*part.dims).astype(part.dtype).variable
+    empty = nodata(part)
+    if empty is None and part.dtype.kind in "iu":
+        msg = f"Found the integers {part.name!r} without a nodata value for what the lookup table does not cover. Declare one:"
+        raise InputError(msg, call=f"swath[{part.name!r}].rio.write_nodata(...).")
+    if empty is None or part.dtype.kind == "b":
+        empty = 0 if part.dtype.kind == "b" else np.nan
+    out = xr.where(there, found, part.dtype.type(empty)).transpose(*part.dims).astype(part.dtype).variable
     out.attrs, out.encoding = dict(part.attrs), {k: v for k, v in part.encoding.items() if k in ("_FillValue", "dtype")}
     return out

@@ -11,12 +11,15 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
+NODATA_KEYS = ("_FillValue", "missing_value", "nodata")
+"""Attributes, and entries of an encoding, that declare nodata."""
+
 
 def nodata(variable: xr.DataArray) -> float | None:
     """Return the value that means missing in the array as it is in memory, None where only NaN does or nothing."""
     # Floats with an encoded nodata have been decoded: there it is NaN.
     sources = [variable.attrs, variable.encoding] if variable.dtype.kind in "iu" else [variable.attrs]
-    found = [source.get(key) for source in sources for key in ("_FillValue", "missing_value", "nodata")]
+    found = [source.get(key) for source in sources for key in NODATA_KEYS]
     numbers = (float(v) for v in found if not (v is None or isinstance(v, str) or np.ndim(v)))
     return next((number for number in numbers if not math.isnan(number)), None)
 

@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 
 from .. import rows as records
 from ..errors import InputError
+from ..raster import cube as cubes
+from ..raster.colours import wavelengths
 from ..raster.cube import SPECTRAL_BANDS
 from ..result import DateRecord, of_row
 from . import views
@@ -157,7 +159,7 @@ def plot_bands(before: xr.DataArray | xr.Dataset, found: views.Spectra, noise: S
 
 def _along(raster: xr.DataArray | xr.Dataset, bands: Sequence[str]) -> tuple[NDArray[np.float64], str]:
     """Return where the bands stand on an axis, and its label."""
-    waves = views.wavelengths(views.cubes.read(raster))
+    waves = wavelengths(cubes.read(raster))
     if waves is not None and len(waves) == len(bands):
         return waves, "wavelength, nm"
     return np.arange(1, len(bands) + 1, dtype=float), "band"

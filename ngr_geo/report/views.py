@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from ..errors import InputError
 from ..raster import cube as cubes
 from ..raster import selection
+from ..raster.colours import by_name, wavelengths
 from ..raster.cube import SPECTRAL_BANDS, Cube
 from ..record import with_coordinates
 
@@ -158,6 +159,9 @@ def dates(result: Result, wanted: Sequence[str] | None = None) -> list[Choice]:
 
 def colours(cube: Cube) -> list[int]:
     """Return the numbers of red, green and blue: by name, by wavelength, else the first three; else one band, grey."""
+    known = by_name(cube.bands)
+    if known is not None:
+        return list(known[2::-1])
     for triple in COLOURS:
         if set(triple) <= set(cube.bands):
             return [cube.bands.index(name) for name in triple]
@@ -165,25 +169,6 @@ def colours(cube: Cube) -> list[int]:
     if waves is not None and waves.min() < 500 and waves.max() > 600:
         return [int(np.nanargmin(np.abs(waves - colour))) for colour in NANOMETRES]
     return list(range(3)) if len(cube.bands) >= 3 else [0]
-
-
-def wavelengths(cube: Cube) -> NDArray[np.float64] | None:
-    """Return the bands' wavelengths in nanometres (B,), where the raster has them."""
-    band = cube.dims[1]
-    names = [name for name in ("wavelength", "wavelengths", band) if name in cube.raster.coords]
-    for name in names:
-        values = cube.raster.coords[name]
-        named = str(name).lower().startswith("wavelength")
-        if (
-            not named
-            or values.dims != (band,)
-            or values.dtype.kind not in "iuf"
-            or not np.isfinite(values.values).all()
-        ):
-            continue
-        waves = values.values.astype(float)
-        return waves * 1000 if waves.max() < 100 else waves  # micrometres
-    return None
 
 
 def look(result: Result, choices: Sequence[Choice]) -> list[View]:
@@ -305,11 +290,11 @@ def _mean_where(values: NDArray[Any], seen: NDArray[np.bool_]) -> NDArray[np.flo
     return np.where(count > 0, total / np.maximum(count, 1), np.nan)
 
 
-def most_changed(result: Result, found: Spectra, date: int, count: int = 3) -> list[Choice]:
-    """Return the bands that a verb changed most, beside how much they vary, or filled most."""
+def most_changed(result: Result, found: Spectra, date: int) -> list[Choice]:
+    """Return the three bands that a verb changed most, beside how much they vary, or filled most."""
     with np.errstate(invalid="ignore", divide="ignore"):
         much = np.nan_to_num(found.change / found.deviation, posinf=0) + found.filled
-    worst = [int(band) for band in np.argsort(-much, kind="stable")[:count] if much[band] > 0]
+    worst = [int(band) for band in np.argsort(-much, kind="stable")[:3] if much[band] > 0]
     waves = wavelengths(result.before)
     titles = [_title(result.before.bands[band], None if waves is None else float(waves[band])) for band in worst]
     return [Choice(title, date, (band,)) for title, band in zip(titles, worst, strict=True)]

@@ -144,23 +144,22 @@ def _joined(arms: Sequence[_Arm], kind: str) -> xr.DataArray:
     values, bad = (library.concatenate([getattr(arm, part) for arm in arms])[order] for part in ("cube", "errors"))
     if library is da:
         values, bad = values.rechunk({0: -1}), bad.rechunk({0: -1})
-    of_bands = {
-        "wavelength": (wavelength, {"units": "nm"}),
-        "fwhm": (np.concatenate([arm.fwhm for arm in arms]), {"units": "nm"}),
-        "scale_factor": (np.concatenate([np.full(len(arm.names), arm.scale) for arm in arms]), {}),
-        "add_offset": (np.concatenate([np.full(len(arm.names), arm.offset) for arm in arms]), {}),
+    about = {"long_name": "bad pixels that the product ships: defective, saturated or invalid"}
+    nanometres = {"units": "nm"}
+    coords = {
+        "band": np.array([name for arm in arms for name in arm.names])[order],
+        "wavelength": ("band", wavelength[order], nanometres),
+        "fwhm": ("band", np.concatenate([arm.fwhm for arm in arms])[order], nanometres),
+        BAD_PIXELS: (("band", "y", "x"), bad, about),
     }
-    names = np.array([name for arm in arms for name in arm.names])[order]
-    cube = xr.DataArray(
-        values, dims=("band", "y", "x"), coords={"band": names}, name=kind, attrs={"units": _UNITS[kind]}
-    )
-    for name, (numbers, attrs) in of_bands.items():
-        if name in ("scale_factor", "add_offset") and len(set(numbers)) == 1:
+    cube = xr.DataArray(values, coords, ("band", "y", "x"), kind, {"units": _UNITS[kind]})
+    for name, key in (("scale_factor", "scale"), ("add_offset", "offset")):
+        numbers = np.concatenate([np.full(len(arm.names), getattr(arm, key)) for arm in arms])[order]
+        if (numbers == numbers[0]).all():
             cube.attrs[name] = float(numbers[0])
         else:
-            cube = cube.assign_coords({name: ("band", numbers[order], attrs)})
-    about = {"long_name": "bad pixels that the product ships: defective, saturated or invalid"}
-    return cube.assign_coords({BAD_PIXELS: (("band", "y", "x"), bad, about)})
+            cube = cube.assign_coords({name: ("band", numbers)})
+    return cube
 
 
 def _places(file: Any, swath: str, shape: tuple[int, ...]) -> dict[str, Any]:
