@@ -339,6 +339,7 @@ class DatasetVerbs(_Verbs[xr.Dataset]):
     """`Dataset.ngr`, for one variable per band on (time, y, x) in any order."""
 
 
+@xr.register_datatree_accessor("ngr")
 class DataTreeVerbs(_Verbs[xr.Dataset]):
     """`DataTree.ngr`, for a tree whose bands `ngr_geo.open` finds without being told more; a verb returns them as a Dataset."""
 
@@ -347,10 +348,6 @@ class DataTreeVerbs(_Verbs[xr.Dataset]):
         from .opening import open
 
         super().__init__(cast(xr.Dataset, open(tree)))
-
-
-if hasattr(xr, "register_datatree_accessor"):  # xarray 2024.11
-    xr.register_datatree_accessor("ngr")(DataTreeVerbs)
 
 
 @overload

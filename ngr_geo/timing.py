@@ -77,7 +77,8 @@ def seconds(job: Job, options: Any, spent: float) -> float:
     if options.method == "paper":
         pixels = min(options.tile, cube.shape[-2]) * min(options.tile, cube.shape[-1])
         return float(busy * (options.steps or 15_000) * 4.0 * pixels / 65536)
-    fixed = STARTING + max(_imports() - spent, 0.0) + spent + WRITING * float(np.prod(cube.shape))
+    imports = min(time.process_time(), 6.0)  # most of what this process has computed, where little was looked at
+    fixed = STARTING + max(imports - spent, 0.0) + spent + WRITING * float(np.prod(cube.shape))
     if not busy or not job.targets:
         return fixed
     if job.together:
@@ -103,11 +104,6 @@ def seconds(job: Job, options: Any, spent: float) -> float:
     area = float(np.mean([(t.row.stop - t.row.start) * (t.column.stop - t.column.start) for t in job.pieces]))
     solving = busy * (area * tried.solving + tried.blending(area)) * dates / min(cores, busy)
     return fixed + learning + solving
-
-
-def _imports() -> float:
-    """Return how long this process has computed, of which most was imports where little was looked at."""
-    return min(time.process_time(), 6.0)
 
 
 def _entry_by_entry(job: Job, options: Any) -> float:

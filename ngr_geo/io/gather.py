@@ -39,9 +39,7 @@ class Wanted:
     resolution: str | float | None = None
     nodata: str | float | None = None
     mask: str | None = None  # a kind of mask, such as SCL
-    names: Mapping[str, str] = field(
-        default_factory=dict
-    )  # of bands, by the path of their file, where its name does not say it
+    names: Mapping[str, str] = field(default_factory=dict)  # of bands that no file name says, by path
 
 
 @dataclass(frozen=True)

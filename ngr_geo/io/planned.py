@@ -117,7 +117,12 @@ def check_output(out: PathLike, files: Files, overwrite: bool = False, layers: C
             kind = "Zarr store" if wanted else "file"
             msg = f"{path} is there and is no {kind}; it is not replaced. Choose another place with -o."
             raise OutputError(msg)
-    _check_writable(folder)
+    try:
+        with tempfile.TemporaryFile(dir=existing_folder(folder / "x")):
+            pass
+    except OSError as error:
+        msg = f"{folder} cannot be written to: {error.strerror or error}. Choose another place with -o."
+        raise OutputError(msg) from error
     needed, free = least_size(planned, files), free_space(folder / "x")
     if needed > free:
         msg = (
@@ -138,15 +143,6 @@ def _check_not_input(path: Path, files: Files) -> None:
         if inside or around or source == real or (path.exists() and os.path.samefile(path, name)):
             msg = f"{path} is an input ({name}), and inputs are never overwritten. Choose another place with -o."
             raise OutputError(msg)
-
-
-def _check_writable(folder: Path) -> None:
-    try:
-        with tempfile.TemporaryFile(dir=existing_folder(folder / "x")):
-            pass
-    except OSError as error:
-        msg = f"{folder} cannot be written to: {error.strerror or error}. Choose another place with -o."
-        raise OutputError(msg) from error
 
 
 def least_size(planned: Written, files: Files) -> int:

@@ -111,7 +111,9 @@ def naming_errors(path: Path) -> Iterator[None]:
         raise
     except (RasterioError, OSError) as error:
         found = f"{path} could not be written: {first_line(error)}"
-        if _is_full(error, path):
+        # GDAL and HDF5 say in words of their own that the disk is full, or only fail.
+        full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+        if full or "space" in first_line(error).lower() or free_space(path) < _LITTLE:
             msg = (
                 f"{found} ({free_space(path) / 1e6:.1f} MB free). Nothing was left behind. Free some space, or choose "
                 "another place"
@@ -119,13 +121,6 @@ def naming_errors(path: Path) -> Iterator[None]:
         else:
             msg = f"{found}. Nothing was left behind. Choose another place or format"
         raise OutputError(msg, call="as out=.", option="with -o.") from error
-
-
-def _is_full(error: BaseException, path: Path) -> bool:
-    """Return whether a full disk is the cause: GDAL and HDF5 say so in words of their own, or only fail."""
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return True
-    return "space" in first_line(error).lower() or free_space(path) < _LITTLE
 
 
 def free_space(path: Path) -> int:

@@ -28,12 +28,21 @@ WORDS = "names such as B02, B03, B04, B08 or blue, green, red, nir, or a coordin
 
 def of(cube: Cube) -> tuple[int, int, int, int] | None:
     """Return the numbers of the blue, green, red and near infrared bands; None where names and wavelengths do not say them all."""
-    return by_name(cube.bands) or _by_wavelength(cube)
+    named, waves = by_name(cube.bands), wavelengths(cube)
+    if named is not None or waves is None:
+        return named
+    away = np.abs(waves[:, None] - np.array(_NANOMETRES))
+    if (away.min(axis=0) > NEAR).any():
+        return None
+    blue, green, red, nir = away.argmin(axis=0).tolist()
+    return blue, green, red, nir
 
 
 def by_name(bands: Sequence[str]) -> tuple[int, int, int, int] | None:
     """Return the numbers of the blue, green, red and near infrared bands; None where names do not say them all."""
-    names = [_bare(name) for name in bands]
+    names = [
+        re.sub(r"[-_]\d+m$", "", name.lower()) for name in bands
+    ]  # without the resolution that some have behind them
     for older in _OLDER:
         prefix = older[0][:-1]
         if {f"{prefix}{n}" for n in (1, 2, 3, 4, 5, 7)} == {n for n in names if re.fullmatch(prefix + r"\d", n)}:
@@ -43,11 +52,6 @@ def by_name(bands: Sequence[str]) -> tuple[int, int, int, int] | None:
         if found is not None:
             return found
     return None
-
-
-def _bare(name: str) -> str:
-    """Return a band's name in small letters, without the resolution that some have behind it."""
-    return re.sub(r"[-_]\d+m$", "", name.lower())
 
 
 def _found(names: Sequence[str], colours: Sequence[str]) -> tuple[int, int, int, int] | None:
@@ -71,15 +75,3 @@ def wavelengths(cube: Cube) -> NDArray[np.float64] | None:
             if np.isfinite(waves).all():
                 return waves * 1000 if waves.max() < 100 else waves  # micrometres
     return None
-
-
-def _by_wavelength(cube: Cube) -> tuple[int, int, int, int] | None:
-    """Return the bands that are nearest to the colours, where a coordinate says their wavelengths."""
-    waves = wavelengths(cube)
-    if waves is None:
-        return None
-    away = np.abs(waves[:, None] - np.array(_NANOMETRES))
-    if (away.min(axis=0) > NEAR).any():
-        return None
-    blue, green, red, nir = away.argmin(axis=0).tolist()
-    return blue, green, red, nir

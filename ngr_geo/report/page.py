@@ -153,12 +153,13 @@ def _shown(result: Result, looks: Sequence[View], rows: Sequence[DateRecord]) ->
         title = look.title or (f"Band {look.bands[0]}" if len(look.bands) == 1 else "In colours")
         of_date = len(look.bands) > 1 or look.title in ("", result.before.dates[look.date])
         row = rows[look.date] if of_date and look.date < len(rows) else None
+        legend = [f"{c}: {facts.short(b, 60)}" for c, b in zip(("Red", "green", "blue"), look.bands, strict=False)]
         before, after = (_picture(pictures.coloured(image, limits), aspect) for image in (look.before, look.after))
         shown.append(
             {
                 "title": facts.short(title, 200),
                 "facts": _line(look, row),
-                "bands": _legend(look.bands),
+                "bands": "; ".join(legend) + "." if len(look.bands) == 3 else "",
                 "before": before,
                 "after": after,
                 "others": _others(look, alike, limits, aspect, facts.unit(result.before)),
@@ -176,13 +177,6 @@ def _line(look: View, row: DateRecord | None) -> str:
         words.append(f"expected RMSE {facts.figure(row.expected_rmse)}, mean of the bands")
     text = "; ".join(words)
     return f"{text[:1].upper()}{text[1:]}." if text else ""
-
-
-def _legend(bands: Sequence[str]) -> str:
-    """Return which bands a picture has as red, green and blue."""
-    if len(bands) < 3:
-        return ""
-    return "; ".join(f"{k}: {facts.short(b, 60)}" for k, b in zip(("Red", "green", "blue"), bands, strict=True)) + "."
 
 
 def _others(

@@ -36,15 +36,22 @@ def drawn(table: GeoDataFrame) -> dict[str, Any] | None:
         return {"caption": text, "box": "0 0 1 1", "parts": []}
     paths, box = _paths(table)
     texts = [_text(row) for row in table.drop(columns="geometry").to_dict("records")]
-    parts = []
+    parts: list[dict[str, Any]] = []
     for column, name, colours, form in _MAPS:
         if column in table and np.isfinite(values := table[column].to_numpy(float)).any():
-            parts.append({"name": name, **_scaled(values, colours, form)})
+            low, high = float(np.nanmin(values)), float(np.nanmax(values))
+            places = (values - low) / ((high - low) or 1.0)
+            scale = matplotlib.colormaps[colours]
+            shown = [to_hex(scale(place)) if np.isfinite(place) else _UNKNOWN for place in places]
+            parts.append({"name": name, "tiles": shown, "bar": bar(colours, (form.format(low), form.format(high)))})
     if "outcome" in table:
-        parts.append({"name": "Outcome", **_classes(table["outcome"].astype(str).tolist())})
+        names = table["outcome"].astype(str).tolist()
+        keys = dict(zip(dict.fromkeys(names), _OUTCOMES * len(names), strict=False))
+        shown = [keys[name] for name in names]
+        parts.append({"name": "Outcome", "tiles": shown, "legend": list(keys.items()), "bar": None})
     for part in parts:
-        colours = part.pop("tile_colours")
-        part["tiles"] = [{"path": p, "colour": c, "text": t} for p, c, t in zip(paths, colours, texts, strict=True)]
+        lines = zip(paths, part["tiles"], texts, strict=True)
+        part["tiles"] = [{"path": path, "colour": colour, "text": text} for path, colour, text in lines]
     crs = f" Grid: {table.crs.to_string()}." if table.crs is not None else ""
     return {"caption": f"{counted(len(table), 'tile')}; point at one for its numbers.{crs}", "box": box, "parts": parts}
 
@@ -58,18 +65,6 @@ def _paths(table: GeoDataFrame) -> tuple[list[str], str]:
         corners = [((x - left) * scale, (top - y) * scale) for x, y in list(shape.exterior.coords)[:-1]]
         paths.append("M" + "L".join(f"{x:.0f} {y:.0f}" for x, y in corners) + "Z")
     return paths, f"-2 -2 {(right - left) * scale + 4:.0f} {(top - bottom) * scale + 4:.0f}"
-
-
-def _scaled(values: np.ndarray, name: str, form: str) -> dict[str, Any]:
-    low, high = float(np.nanmin(values)), float(np.nanmax(values))
-    unit = (high - low) or 1.0
-    colours = [to_hex(matplotlib.colormaps[name]((v - low) / unit)) if np.isfinite(v) else _UNKNOWN for v in values]
-    return {"tile_colours": colours, "bar": bar(name, (form.format(low), form.format(high)))}
-
-
-def _classes(names: list[str]) -> dict[str, Any]:
-    keys = dict(zip(dict.fromkeys(names), _OUTCOMES * len(names), strict=False))
-    return {"tile_colours": [keys[name] for name in names], "legend": list(keys.items()), "bar": None}
 
 
 def bar(name: str, ends: Sequence[str]) -> dict[str, Any]:

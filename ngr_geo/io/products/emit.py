@@ -56,7 +56,11 @@ def read(paths: Sequence[str], wanted: Wanted, lazy: bool) -> Content:
         raise InputError(msg, option=f"Look at it with ncdump -h {path}.")
     bands, place = (_group(path, group, False)[0].load() for group in ("sensor_band_parameters", "location"))
     cube = root[name].transpose("band", "y", "x")
-    cube = cube.assign_coords(band=np.arange(1, cube.sizes["band"] + 1), **_of_bands(bands))
+    cube = cube.assign_coords(band=np.arange(1, cube.sizes["band"] + 1))
+    for long, short in (("wavelength", "wavelengths"), ("fwhm", "fwhm"), ("good_wavelengths", "good_wavelengths")):
+        if short in bands:
+            nanometres = {} if short == "good_wavelengths" else {"units": str(bands[short].attrs.get("units", "nm"))}
+            cube = cube.assign_coords({long: ("band", bands[short].values, nanometres)})
     where = {long: place[short].variable for long, short in (("latitude", "lat"), ("longitude", "lon"))}
     cube = timed(cube.assign_coords(where), str(root.attrs.get("time_coverage_start", "")))
     layers: dict[str, Any] = {n: place[n] for n in ("glt_x", "glt_y") if n in place}
@@ -89,16 +93,6 @@ def _group(path: str, group: str | None, lazy: bool) -> tuple[xr.Dataset, bool]:
 
 def _renamed(dataset: xr.Dataset) -> xr.Dataset:
     return dataset.rename({short: long for short, long in _SPATIAL.items() if short in dataset.dims})
-
-
-def _of_bands(bands: xr.Dataset) -> dict[str, Any]:
-    """Return what is known of every band: wavelengths and widths in nanometres, and which are good."""
-    found: dict[str, Any] = {}
-    for long, short in (("wavelength", "wavelengths"), ("fwhm", "fwhm")):
-        found[long] = ("band", bands[short].values, {"units": str(bands[short].attrs.get("units", "nm"))})
-    if "good_wavelengths" in bands:
-        found["good_wavelengths"] = ("band", bands["good_wavelengths"].values)
-    return found
 
 
 def _masks_of(path: str) -> str | None:

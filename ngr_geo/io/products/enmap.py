@@ -52,10 +52,11 @@ def read(paths: Sequence[str], wanted: Wanted, lazy: bool) -> Content:
     scene = os.path.basename(image).split("-SPECTRAL_IMAGE")[0]
     files = fitting(files, re.escape(scene) + "-")
     metadata = fitting(files, _METADATA)[0]
-    header = _described(read_header(image), metadata)
-    part = re.match(_IMAGE, header.name, re.IGNORECASE)
+    part = re.match(_IMAGE, os.path.basename(image), re.IGNORECASE)
+    detector = ((part and part["part"]) or "").upper()
+    header = _described(read_header(image), metadata, detector)
     layers = {_layer(name, scene): name for name in files}
-    finish = partial(_with_layers, layers=layers, detector=(part and part["part"]) or "")
+    finish = partial(_with_layers, layers=layers, detector=detector)
     return Content((header,), finish=finish, inputs=(image, metadata))
 
 
@@ -76,13 +77,14 @@ def _image(path: str, images: Sequence[str]) -> str:
     return images[0]
 
 
-def _described(header: Header, metadata: str) -> Header:
-    """Return the header with what the metadata say of every band."""
+def _described(header: Header, metadata: str, detector: str) -> Header:
+    """Return the header with what the metadata say of every band; of an image of one detector they may have both, VNIR first."""
     root = xml_of(metadata, "scene")
     found = root.findall(".//bandCharacterisation/bandID")
     names = ("wavelengthCenterOfBand", "FWHMOfBand", "GainOfBand", "OffsetOfBand")
     table = [tuple(float(band.findtext(name) or "nan") for name in names) for band in found]
-    table = _of_image(table, header)
+    if detector and len(table) > header.count:
+        table = table[: header.count] if detector == "_VNIR" else table[-header.count :]
     if len(table) != header.count or not np.isfinite(table).all():
         msg = f"{metadata} describes {len(found)} bands, {header.path} has {header.count}. Expected the same: fetch it again."
         raise InputError(msg)
@@ -95,14 +97,6 @@ def _described(header: Header, metadata: str) -> Header:
     start = root.findtext(".//temporalCoverage/startTime") or root.findtext(".//datatakeStart") or ""
     own = {**header.tags[""], **({"ACQUISITION_DATE": start.strip()} if start else {})}
     return replace(header, bands=tuple(bands), tags={**header.tags, "": own})
-
-
-def _of_image(table: list[tuple[float, ...]], header: Header) -> list[tuple[float, ...]]:
-    """Return the bands of one detector where the metadata have those of both, VNIR first."""
-    match = re.match(_IMAGE, header.name, re.IGNORECASE)
-    if match is None or not match["part"] or len(table) <= header.count:
-        return table
-    return table[: header.count] if match["part"].upper() == "_VNIR" else table[-header.count :]
 
 
 def _with_layers(
@@ -127,26 +121,21 @@ def _with_layers(
 
 
 def _bad_pixels(path: str, image: Header, numbers: Sequence[int], lazy: bool) -> xr.Variable:
-    """Return the bad pixels of some bands (band, y, x), or of all bands alike (y, x)."""
+    """Return the bad pixels of some bands (band, y, x), or of all bands alike (y, x); warn of values that are not documented."""
     mask = read_header(path)
     about = {"long_name": "bad pixels that the product ships: defective detector elements"}
     if mask.count not in (1, image.count):
         msg = f"{path} has {mask.count} bands, the image {image.count}, and one or as many are expected. Fetch the scene again."
         raise InputError(msg)
     codes = codes_on(image, path, [1] if mask.count == 1 else numbers, lazy)
-    _check_codes(mask)
-    bad = (codes != _GOOD) & (codes != _BESIDE)
-    return xr.Variable(("y", "x"), bad[0], about) if mask.count == 1 else xr.Variable(("band", "y", "x"), bad, about)
-
-
-def _check_codes(mask: Header) -> None:
-    """Warn of values in a mask whose meaning is not known; it is read band by band."""
-    whole = Window(0, 0, mask.shape[1], mask.shape[0])
+    whole = Window(0, 0, mask.shape[1], mask.shape[0])  # all of it, also where the codes are lazy, but band by band
     found = {int(code) for number in range(1, mask.count + 1) for code in np.unique(read_window(mask, [number], whole))}
     strange = sorted(found - {_GOOD, _DEFECTIVE, _BESIDE})
     if strange:
         shown = ", ".join(map(str, strange[:6]))
         warn(f"{mask.path} holds the values {shown}, which are not documented: they count as defective.")
+    bad = (codes != _GOOD) & (codes != _BESIDE)
+    return xr.Variable(("y", "x"), bad[0], about) if mask.count == 1 else xr.Variable(("band", "y", "x"), bad, about)
 
 
 READER = Reader(
