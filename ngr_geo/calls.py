@@ -1,7 +1,5 @@
 """The call of a verb: written into what it returns, and repeated from there (`ngr_call`, `ngr_made`)."""
 
-from __future__ import annotations
-
 import inspect
 import json
 import logging

@@ -3,8 +3,6 @@
 Nothing that is lazy is computed for it, and no pixel of a large raster is looked at.
 """
 
-from __future__ import annotations
-
 from html import escape
 from typing import Any, NamedTuple
 

@@ -5,8 +5,6 @@ The record describes one result, so the next verb drops all of it (`begun`). Two
 them. What is recorded of each date is in `rows`, the call and how it is repeated in `calls`, what users read of it all in `result`.
 """
 
-from __future__ import annotations
-
 import json
 from collections import Counter
 from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence

@@ -4,8 +4,6 @@ What is missing comes first, since stripes and noise are estimated from what is 
 like strong stripes; then stripes, which would look like noise that is the same along a line; then noise.
 """
 
-from __future__ import annotations
-
 import json
 import os
 from collections.abc import Mapping, Sequence

@@ -1,7 +1,5 @@
 """The real sample that the package carries: five dates of Sentinel-2 over Slovenia, one of them really cloudy."""
 
-from __future__ import annotations
-
 from importlib import resources
 from pathlib import Path
 

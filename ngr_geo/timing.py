@@ -1,7 +1,5 @@
 """How long a job takes: its parts are tried on a small window of the raster itself, on this machine, and counted up."""
 
-from __future__ import annotations
-
 import os
 import time
 import warnings

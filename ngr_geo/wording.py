@@ -1,7 +1,5 @@
 """Numbers in sentences: counts with their noun, shares that are never rounded to nothing or to all. No other module is needed."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 
 

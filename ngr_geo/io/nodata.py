@@ -3,8 +3,6 @@
 All that is unclear is reported at once, with the option that settles it; nothing is guessed.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace

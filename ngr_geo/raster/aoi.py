@@ -1,7 +1,5 @@
 """An area of interest: polygons in any CRS, laid on a raster's grid. Beyond them nothing is solved, and nothing changes."""
 
-from __future__ import annotations
-
 import json
 import math
 import os

@@ -1,7 +1,5 @@
 """Which bands of a raster take part: those that hold something, and are not flagged bad."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 

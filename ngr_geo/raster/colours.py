@@ -1,7 +1,5 @@
 """Which bands of a raster are blue, green, red and near infrared: by their names, or by their wavelengths."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Sequence
 

@@ -5,8 +5,6 @@ coordinates and chunks. A cube is (time, band, y, x). On the way back only the f
 original's, bit for bit.
 """
 
-from __future__ import annotations
-
 from collections.abc import Collection, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType

@@ -4,8 +4,6 @@ A line is dead where a value repeats exactly along it for longer than a scene do
 a lake or a saturated roof is constant too, but wide. Lines that are nodata where both sides have data count as well.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

@@ -1,7 +1,5 @@
 """The grid of a raster: how its dimensions are called, how large its pixels are, and how a mask is brought onto it."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from typing import Any

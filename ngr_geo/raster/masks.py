@@ -4,8 +4,6 @@ And the masks of dead lines of imaging spectrometers. `products` describes as da
 rule that a mask is read by, after all its values were counted.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Collection, Hashable, Mapping
 from typing import Any, NamedTuple

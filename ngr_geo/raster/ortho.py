@@ -1,7 +1,5 @@
 """From the swath of a sensor to the ground, by the lookup table that the product ships."""
 
-from __future__ import annotations
-
 from collections.abc import Hashable
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Datasets with one cube and layers beside it, as readers of imaging spectrometers give them: which variable is the cube."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Hashable
 

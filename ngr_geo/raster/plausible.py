@@ -6,8 +6,6 @@ saturation is smaller. A band whose values mostly equal its median (a mask, rain
 from the windows that a scene is learnt from, so a raster in memory, a lazy one and a work folder have the same ones.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Sequence
 from dataclasses import replace

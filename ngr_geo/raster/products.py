@@ -4,8 +4,6 @@ A `Rule` says how one product is laid out, what each of its classes or bits mean
 here reads a pixel; `codes` chooses among the rules by what a mask holds.
 """
 
-from __future__ import annotations
-
 import re
 import tomllib
 from collections.abc import Hashable, Iterable, Mapping, Sequence

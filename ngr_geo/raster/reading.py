@@ -1,7 +1,5 @@
 """What values a mask holds, counted block by block, and how they become booleans: by flags, or from a probability on."""
 
-from __future__ import annotations
-
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple

@@ -1,7 +1,5 @@
 """Which dates and bands of a raster a user means: by name, as they may be written, or by number."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Sequence
 from datetime import date

@@ -1,7 +1,5 @@
 """Charts of a result as matplotlib figures: the errors expected, and what was changed in each band."""
 
-from __future__ import annotations
-
 import itertools
 from collections.abc import Sequence
 from typing import Any

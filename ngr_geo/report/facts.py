@@ -3,8 +3,6 @@
 The record may have gone through other hands, as tags of a file: what is not as a verb writes it is shown as text, or left out.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial

@@ -1,7 +1,5 @@
 """Pictures of a result as matplotlib figures: before, mask and after in the same colours; uncertainty and change."""
 
-from __future__ import annotations
-
 import io
 import os
 import warnings

@@ -4,8 +4,6 @@ A scene may be larger than the memory, and a lazy result costly to compute. So v
 it is there, and all that is to be shown is computed by one call.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
