@@ -12,7 +12,7 @@ import numpy as np
 
 from .. import rows as records
 from ..raster import cube as cubes
-from ..raster.cube import Cube
+from ..raster.cube import SPECTRAL_BANDS, Cube
 from ..record import BEFORE, history, number, read_json, table_of
 from ..result import DateRecord
 from ..wording import counted, percent
@@ -111,7 +111,7 @@ def notes(cube: Cube, rows: Sequence[DateRecord], attrs: Mapping[Any, Any]) -> l
     if lost > 0:
         have = "tile has" if lost == 1 else "tiles have"
         found.append(f"{lost:.0f} {have} no measured pixel on any date, and nothing was filled there.")
-    if verb in ("decloud", "inpaint") and cube.shape[0] == 1 and cube.shape[1] < 8:
+    if verb in ("decloud", "inpaint") and cube.shape[0] == 1 and cube.shape[1] < SPECTRAL_BANDS:
         found.append("There is one date alone: gaps are filled from the other bands and from their surroundings.")
     left_out = read_json(attrs.get("ngr_bands_left_out"))
     if isinstance(left_out, list) and left_out:

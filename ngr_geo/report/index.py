@@ -15,7 +15,7 @@ from .. import atomic
 from ..errors import InputError, OutputError, needed, warn
 from ..methods.checkpoint import StackModel, load
 from ..raster.cube import Cube
-from ..record import read_json
+from ..record import table_of
 from ..tiling import jobs, store, tiles
 from ..wording import counted
 
@@ -89,10 +89,9 @@ def of_result(cube: Cube) -> GeoDataFrame | None:
 
     None where the record has no tiles, or one, where the result is lazy, and without geopandas.
     """
-    call = read_json(cube.raster.attrs.get("ngr_call"))
-    sizes: list[Any] = [call.get(key) for key in ("tile", "overlap")] if isinstance(call, dict) else []
-    filled = cube.raster.coords.get("filled")
-    if not all(type(size) is int and 0 <= size < 10**6 for size in sizes) or not sizes:
+    attrs, filled = cube.raster.attrs, cube.raster.coords.get("filled")
+    sizes: list[Any] = [table_of(attrs.get(f"ngr_{a}")).get(b) for a, b in (("settings", "tile"), ("call", "overlap"))]
+    if not all(type(size) is int and 0 <= size < 10**6 for size in sizes):
         return None
     if filled is None or isinstance(filled.data, da.Array) or not set(cube.dims[2:]) <= set(filled.dims):
         return None

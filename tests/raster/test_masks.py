@@ -45,6 +45,14 @@ def test_nan_in_a_mask_is_not_to_be_trusted() -> None:
     assert masks.decode(floats).values.tolist() == [[False, True, True]]
 
 
+@pytest.mark.parametrize("fill", [np.float32(-3.4e38), np.float32(np.inf), np.float32(-9999)])
+def test_declared_nodata_of_a_mask_of_floats_is_not_clear(fill: np.float32) -> None:
+    """Also a number that no code can be."""
+    codes = np.array([[4, 8], [fill, 5]], np.float32)
+    mask = xr.DataArray(codes, dims=("y", "x"), name="SCL", attrs={"_FillValue": fill})
+    np.testing.assert_array_equal(masks.decode(mask), [[False, True], [True, False]])
+
+
 def test_growing_is_a_disk_on_each_date() -> None:
     mask = np.zeros((2, 21, 21), bool)
     mask[0, 10, 10] = True

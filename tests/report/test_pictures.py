@@ -13,6 +13,8 @@ from small_stack import as_result, write_crops
 from ngr_geo import sample
 from ngr_geo.errors import InputError, OutputError
 from ngr_geo.io import read_stack
+from ngr_geo.raster import cube as cubes
+from ngr_geo.report import views
 from ngr_geo.report.pictures import quicklook
 
 
@@ -90,6 +92,8 @@ def test_colours_are_red_green_blue(before: xr.DataArray) -> None:
     named = dict(zip(before.band.values, ("blue", "green", "red", "nir"), strict=True))
     colours = [raster.assign_coords(band=[named[band] for band in raster.band.values]) for raster in (before, after)]
     np.testing.assert_array_equal(_shown(quicklook(colours[0], colours[1]), 0), reference)
+    older = {"band": [f"SR_B{n}" for n in (1, 2, 3, 4, 5, 7)]}  # Landsat 4 to 7, where B4 is near infrared
+    assert views.colours(cubes.read(xr.DataArray(np.ones((6, 4, 4)), older, ("band", "y", "x")))) == [2, 1, 0]
 
 
 def _dataset(raster: xr.DataArray) -> xr.Dataset:
