@@ -17,16 +17,13 @@ from .record import Held
 from .shown import Raster, Shown
 
 if TYPE_CHECKING:
-    import os
-
+    from .atomic import PathLike
     from .methods.checkpoint import StackModel
     from .plan import Plan
     from .progress import Progress
     from .raster.selection import Dates
     from .settings import Options
     from .tiling.work import Folder
-
-    PathLike = str | os.PathLike[str]
 
 
 class _Verbs(Shown[Raster]):

@@ -16,12 +16,10 @@ from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypedDict, TypeVar
 from .record import Held
 
 if TYPE_CHECKING:
-    import os
-
+    from .atomic import PathLike
     from .methods.checkpoint import StackModel
     from .progress import Progress
 
-    PathLike = str | os.PathLike[str]
 
 P = ParamSpec("P")
 R = TypeVar("R")

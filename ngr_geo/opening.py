@@ -8,9 +8,7 @@ from typing import TYPE_CHECKING
 import xarray as xr
 
 if TYPE_CHECKING:
-    import os
-
-    PathLike = str | os.PathLike[str]
+    from .atomic import PathLike
 
 
 def open(

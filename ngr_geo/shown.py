@@ -8,15 +8,14 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 import xarray as xr
 
 if TYPE_CHECKING:
-    import os
     from pathlib import Path
 
     from geopandas import GeoDataFrame
     from matplotlib.figure import Figure
 
+    from .atomic import PathLike
     from .result import Record
 
-    PathLike = str | os.PathLike[str]
 
 Raster = TypeVar("Raster", xr.DataArray, xr.Dataset)
 

@@ -10,11 +10,12 @@ from pathlib import Path
 
 import xarray as xr
 
+from ..atomic import PathLike
 from ..errors import OutputError
 from . import formats
 from .headers import headers_of
 from .remote import is_url
-from .stack import Files, PathLike
+from .stack import Files
 from .target import existing_folder, free_space
 
 _ENDING = re.compile(r"\.[A-Za-z][A-Za-z0-9]{0,8}$")  # not that of "mosaic_v1.2"

@@ -11,6 +11,7 @@ from typing import Any
 import xarray as xr
 
 from .. import record
+from ..atomic import PathLike
 from ..errors import InputError, MaskError
 from ..raster import picking, products
 from ..raster.grid import align
@@ -24,7 +25,6 @@ from .products import Content
 from .rasterfile import Header, read_header
 
 LOGGER = logging.getLogger(__name__)
-PathLike = str | os.PathLike[str]
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ import rioxarray  # noqa: F401  (registers .rio)
 import xarray as xr
 
 from .. import atomic, record
+from ..atomic import PathLike
 from ..errors import OutputError
 from ..progress import Progress, silent
 from ..raster import cube as cubes
@@ -26,7 +27,7 @@ from . import containers, earlier, formats, rasters
 from .headers import headers_of, sidecar_header, subset
 from .planned import Written, check_output
 from .rasterfile import Header, read_header
-from .stack import Files, PathLike, read_stack
+from .stack import Files, read_stack
 from .target import Target, naming_errors
 
 LOGGER = logging.getLogger(__name__)

@@ -6,6 +6,7 @@ from typing import Any
 import dask
 import dask.array as da
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from ..errors import InputError, warn
@@ -85,7 +86,10 @@ def stack_notes(cube: Cube) -> list[str]:
             f"Left out as layers of quality, which are no bands, and returned as they are: {', '.join(layers)}."
         )
     for key in ("s2:processing_baseline", "processing_baseline", "PROCESSING_BASELINE"):
-        if key in cube.raster.coords and len({float(v) < 4 for v in np.ravel(cube.raster.coords[key].values)}) > 1:
+        if key not in cube.raster.coords:
+            continue
+        baselines = pd.to_numeric(pd.Series(np.ravel(cube.raster.coords[key].values)), errors="coerce").dropna()
+        if (baselines < 4).nunique() > 1:
             notes.append(
                 "The stack mixes Sentinel-2 processing baselines before and from 04.00, whose digital numbers differ by "
                 "1000: subtract 1000 from the newer ones, unless that was done, before filling."

@@ -25,6 +25,7 @@ from rasterio.enums import WktVersion
 
 from .. import atomic
 from .. import rows as records
+from ..atomic import PathLike
 from ..errors import InputError, OutputError, needed
 from ..io import Written, formats
 from ..io.rasterfile import Header, read_header
@@ -35,8 +36,6 @@ from .facts import TITLES
 
 if TYPE_CHECKING:
     import pystac
-
-    PathLike = str | os.PathLike[str]
 
 EXTENSIONS = (
     "https://stac-extensions.github.io/processing/v1.2.0/schema.json",

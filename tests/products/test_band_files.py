@@ -40,6 +40,8 @@ def test_hls_is_found_out_and_decloud_takes_it(tmp_path: Path, lazy: bool) -> No
 @pytest.mark.parametrize("lazy", [False, True])
 def test_landsat_takes_saturated_values_and_scan_line_gaps_for_missing(tmp_path: Path, lazy: bool) -> None:
     stack = ngr_geo.open(landsat(tmp_path / "landsat"), lazy=lazy)
+    all_data = ngr_geo.open(tmp_path / "landsat", nodata="none", lazy=lazy)
+    assert (all_data.SR_B4.values[1, 30:33, 30:33] == 65_535).all()  # 0 would be a value then
     assert list(stack.data_vars) == ["SR_B2", "SR_B3", "SR_B4", "SR_B5", "ST_B10", "QA_PIXEL"]
     assert (stack.SR_B4.attrs["scale_factor"], stack.SR_B4.attrs["add_offset"]) == (0.0000275, -0.2)
     assert (stack.ST_B10.attrs["scale_factor"], stack.ST_B10.attrs["add_offset"]) == (0.00341802, 149.0)

@@ -7,8 +7,9 @@ line corrector are fill, which is nodata.
 
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import dask.array as da
@@ -46,7 +47,9 @@ def read(paths: Sequence[str], wanted: Wanted, lazy: bool) -> Content:
         files, _NAME, _MEASURED, lambda name: "old" if name[:4].upper() in _OLD else "new", "Landsat 4 to 7 and 8 to 9"
     )
     headers = tuple(_declared(read_header(file)) for file in files)
-    return Content(headers, names, finish=_without_saturated, inputs=(*files, *saturation), notes=notes)
+    return Content(
+        headers, names, finish=partial(_without_saturated, there=saturation), inputs=(*files, *saturation), notes=notes
+    )
 
 
 def _declared(header: Header) -> Header:
@@ -56,24 +59,29 @@ def _declared(header: Header) -> Header:
     return declared(header, scale, offset, nodata=0)
 
 
-def _without_saturated(raster: xr.DataArray, headers: Sequence[Header], lazy: bool) -> xr.DataArray:
-    """Return the raster with nodata where QA_RADSAT says that the band is saturated, or that the pixel was dropped."""
+def _without_saturated(
+    raster: xr.DataArray, headers: Sequence[Header], lazy: bool, there: Collection[str]
+) -> xr.DataArray:
+    """Return the raster with nodata where QA_RADSAT says that the band is saturated, or that the pixel was dropped.
+
+    Where the user says that no number means missing, all stay as they are.
+    """
     bands = [str(name) for name in raster["band"].values]
-    parts = [_saturated(header, bands, lazy) for header in headers]
-    if not any(part is not None for part in parts):
+    parts = [_saturated(header, bands, lazy, there) for header in headers]
+    if headers[0].nodata is None or not any(part is not None for part in parts):
         return raster
     library = da if lazy else np
     none = library.zeros((len(bands), *headers[0].shape), bool)
     bad: Any = library.stack([none if part is None else part for part in parts])
-    fill = raster.dtype.type(headers[0].nodata or 0)
+    fill = raster.dtype.type(headers[0].nodata)
     return raster.copy(data=library.where(bad if "time" in raster.dims else bad[0], fill, raster.data))
 
 
-def _saturated(header: Header, bands: Sequence[str], lazy: bool) -> Any:
-    """Return where the bands (band, y, x) of one date are saturated, None where there is no QA_RADSAT."""
+def _saturated(header: Header, bands: Sequence[str], lazy: bool, there: Collection[str]) -> Any:
+    """Return where the bands (band, y, x) of one date are saturated, None where its QA_RADSAT is not `there`."""
     file = next((band.file for band in header.bands if band.file), header.path)
     path = _BAND.sub("_QA_RADSAT", file)
-    if path == file or not (os.path.exists(path) or path.startswith("/vsi")):
+    if path not in there:
         return None
     codes = codes_on(replace(header, path=file), path, [1], lazy)[0]
     old = os.path.basename(path)[:4].upper() in _OLD
