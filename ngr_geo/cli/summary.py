@@ -116,7 +116,7 @@ def _spectral(outcome: Outcome, console: Console) -> dict[str, Any]:
 
 def _say_dates(cube: Cube, rows: list[dict[str, Any]], console: Console) -> None:
     """Print the table of dates as far as the terminal is wide, and what its figures mean."""
-    table = facts.short_table(cube, [of_row(row) for row in rows])
+    table = facts.dates_table(cube, [of_row(row) for row in rows], brief=True)
     if table is None:
         return
     width = shutil.get_terminal_size((WIDTH, 0)).columns

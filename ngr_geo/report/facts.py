@@ -124,10 +124,17 @@ def notes(cube: Cube, rows: Sequence[DateRecord], attrs: Mapping[Any, Any]) -> l
     return found
 
 
-def dates_table(cube: Cube, rows: Sequence[DateRecord]) -> Table | None:
-    """Return a line for each date: what was missing and filled, what was kept and by which figures, the error expected of it."""
+def dates_table(cube: Cube, rows: Sequence[DateRecord], brief: bool = False) -> Table | None:
+    """Return a line for each date: what was missing and filled, what was kept and by which figures, the error expected of it.
+
+    A brief one, for a terminal, has of the errors on hidden pixels only that of what was kept, and its guide's.
+    """
     if not rows:
         return None
+    chosen: dict[str, Callable[[DateRecord], str]] = {
+        "Chosen by": lambda row: short(row.chosen_by or "", 80),
+        **{f"Hidden RMSE, {word}": partial(_hidden_rmse, name) for name, word in MEMBERS.items()},
+    }
     columns: dict[str, Callable[[DateRecord], str]] = {
         "Date": lambda row: short(row.date, 80),
         "Fault": lambda row: short(row.fault or "", 80),
@@ -137,8 +144,7 @@ def dates_table(cube: Cube, rows: Sequence[DateRecord]) -> Table | None:
         "Taken off": lambda row: _percent(row.taken_off),
         "Filled": lambda row: _percent(row.filled),
         "Kept": lambda row: short(row.method or ""),
-        "Chosen by": lambda row: short(row.chosen_by or "", 80),
-        **{f"Hidden RMSE, {word}": partial(_hidden_rmse, name) for name, word in MEMBERS.items()},
+        **({"Hidden RMSE": _hidden_of_kept} if brief else chosen),
         "Weights": _weights,
         "Seen on no date": lambda row: _percent(row.unseen) if row.unseen else "",
         "Expected RMSE": lambda row: figure(row.expected_rmse),
@@ -149,22 +155,6 @@ def dates_table(cube: Cube, rows: Sequence[DateRecord]) -> Table | None:
     return _cut({"head": head, "rows": [[line[i] for i in used] for line in lines]}, len(rows))
 
 
-def short_table(cube: Cube, rows: Sequence[DateRecord]) -> Table | None:
-    """Return the table of dates for a terminal: of the errors on hidden pixels only that of what was kept, and its guide's."""
-    table = dates_table(cube, rows)
-    if table is None:
-        return None
-    apart = [i for i, name in enumerate(table["head"]) if name.startswith(("Hidden RMSE", "Chosen by"))]
-    where = min(apart, default=len(table["head"]))
-    figures = [_hidden_of_kept(row) for row in rows[:ROWS]] + [""] * max(len(table["rows"]) - ROWS, 0)
-    lines = [[cell for i, cell in enumerate(line) if i not in apart] for line in (table["head"], *table["rows"])]
-    if any(figures):
-        lines = [
-            [*line[:where], cell, *line[where:]] for line, cell in zip(lines, ["Hidden RMSE", *figures], strict=True)
-        ]
-    return {"head": lines[0], "rows": lines[1:]}
-
-
 def _hidden_of_kept(row: DateRecord) -> str:
     """Return the error on hidden pixels of what was kept, and beside it that of the guide alone."""
     kept, guide = (_hidden_rmse(name, row) for name in (row.method or "", "guide"))
@@ -172,7 +162,7 @@ def _hidden_of_kept(row: DateRecord) -> str:
 
 
 def legend(cube: Cube, table: Table) -> list[str]:
-    """Return what the columns of a short table of dates mean, and in which units they are."""
+    """Return what the columns of a brief table of dates mean, and in which units they are."""
     head = table["head"]
     shares = [name.lower() for name in ("Missing", "Filled") if name in head]
     lines = [f"{', '.join(shares).capitalize()}: share of all pixels."] if "Missing" in head else []

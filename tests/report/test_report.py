@@ -219,7 +219,7 @@ def test_the_terminal_shows_the_table_of_the_page(stack: xr.Dataset) -> None:
         "2023-08-18  45.7%           45.7%   guide  210.3",
     ]
     rows[1] |= {"method": "ngr", "choice": {"guide": 210.34, "ngr": 198.5, "by": "x"}}
-    short = facts.short_table(cubes.read(stack), [of_row(row) for row in rows])
+    short = facts.dates_table(cubes.read(stack), [of_row(row) for row in rows], brief=True)
     assert short is not None
     assert facts.text(short)[2].endswith("ngr   198.5 (guide 210.3)")
     assert facts.legend(cubes.read(stack), short)[1].startswith("RMSE in the raster's units: hidden on pixels")
