@@ -189,25 +189,19 @@ def _read(cube: Cube, columns: Mapping[str, Any]) -> list[Row]:
     if not table or any(len(values) != len(days) for values in table.values()):
         return []
     asked = table_of(cube.raster.attrs.get("ngr_settings")).get("method")
-    found = []
-    for index, day in enumerate(days):
-        figures, weights = (
-            {
-                name.removeprefix(start): values[index]
-                for name, values in table.items()
-                if name.startswith(start) and values[index] is not None
-            }
-            for start in ("choice_", "weight_")
-        )
-        rest = {n: v[index] for n, v in table.items() if not n.startswith(("choice_", "weight_"))}
-        rest = {n: v for n, v in rest.items() if (n, v) != ("kind", "none")}  # there was no fault
-        found.append({"date": day, **rest, **choice(figures, weights, asked)})
     parts = [np.reshape(part, (len(days), -1)) for part in columns.get("expected", ()) if np.size(part)]
     expected = np.concatenate(parts, axis=1) if parts else np.empty((len(days), 0))
-    if expected.shape[1] == len(bands):
-        for row, rmse in zip(found, expected.tolist(), strict=True):
-            if np.isfinite(rmse).any():
-                row["expected"] = {"rmse": dict(zip(bands, rmse, strict=True))}
+    found = []
+    for index, day in enumerate(days):
+        entry = {name: values[index] for name, values in table.items() if values[index] is not None}
+        figures, weights = (
+            {name.removeprefix(start): value for name, value in entry.items() if name.startswith(start)}
+            for start in ("choice_", "weight_")
+        )
+        rest = {name: value for name, value in entry.items() if not name.startswith(("choice_", "weight_"))}
+        found.append({"date": day, **rest, **choice(figures, weights, asked)})
+        if expected.shape[1] == len(bands) and np.isfinite(expected[index]).any():
+            found[-1]["expected"] = {"rmse": dict(zip(bands, expected[index].tolist(), strict=True))}
     return found
 
 
