@@ -105,7 +105,7 @@ def denoise(
         msg = f"Found the noise {noise!r}, expected one of {', '.join(NOISES)}:"
         raise InputError(msg, call='noise="auto".', option="--noise auto")
     kinds: dict[str, Any] = {"auto": None, "gaussian": "gaussian", "mixed": "mixed"}
-    return _clean_cube(_read(raster, options), bad_bands, Task("denoise", kinds[noise]), options, change=change)
+    return _clean_cube(_read(raster, options), bad_bands, Task("denoise", kinds[noise], change=change), options)
 
 
 def destripe(
@@ -119,8 +119,8 @@ def destripe(
     if direction not in DIRECTIONS:
         msg = f"Found the direction {direction!r}, expected columns, rows,"
         raise InputError(msg, call="or None to find it.", option="or no --direction to find it.")
-    task = Task("destripe", "stripes", direction)  # type: ignore[arg-type]  # checked above
-    return _clean_cube(_read(raster, options), bad_bands, task, options, change=change)
+    task = Task("destripe", "stripes", direction, change=change)  # type: ignore[arg-type]  # checked above
+    return _clean_cube(_read(raster, options), bad_bands, task, options)
 
 
 def fill_deadlines(
@@ -129,8 +129,8 @@ def fill_deadlines(
     """Return the raster with its dead lines filled; see `accessor`."""
     cube = _read(raster, options)
     gap = None if lines is None else line_mask(cube, lines)
-    task = Task("fill_deadlines", "gaps")
-    result = _clean_cube(cube, bad_bands, task, options, gap, find_lines=lines is None)
+    task = Task("fill_deadlines", "gaps", find_lines=lines is None)
+    result = _clean_cube(cube, bad_bands, task, options, gap)
     by_number = lines is not None and not isinstance(lines, xr.DataArray | np.ndarray | str)
     return result.assign_attrs(ngr_mask=mask_record("lines" if by_number else lines, "dead lines found"))
 
@@ -205,8 +205,6 @@ def _clean_cube(
     task: Task,
     options: Options,
     gap: Any = None,
-    find_lines: bool = False,
-    change: bool = False,
     notes: Sequence[str] | None = None,
     fillable: Any = True,
 ) -> xr.DataArray | xr.Dataset:
@@ -218,8 +216,6 @@ def _clean_cube(
         task: what is done.
         options: see `Options`.
         gap: (time, band, y, x), True where a value is missing and to be filled; None: nothing is.
-        find_lines: look for dead lines, and fill them.
-        change: show what was added.
         notes: what to warn of; None: where there are too few bands for a spectral cube, of that.
         fillable: broadcastable to the gap, True where it may be filled.
     """
@@ -237,7 +233,7 @@ def _clean_cube(
     if not cube.lazy and options.work is None and not observed.any():
         raise nothing_usable(cube.raster.sizes)
     together = len(cube.dates) > 1 and task.verb == "inpaint"
-    method = Spectra(task, settings, cube.dates, cube.bands, find_lines, change, together)
+    method = Spectra(task, settings, cube.dates, cube.bands, together)
     bad = [cube.bands[i] for i in selection.bands(cube.bands, bad_bands)]
     area = areas.read(cube, options.aoi)
     fill = None if gap is None else gap & fillable

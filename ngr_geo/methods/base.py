@@ -25,11 +25,16 @@ Kind = Literal["gaussian", "mixed", "stripes", "gaps"]
 
 @dataclass(frozen=True)
 class Task:
-    """What a verb asks for. `kind` None: to be found out; `direction` as the user gave it, if so."""
+    """What a verb asks for. `kind` None: to be found out; `direction` as the user gave it, if so.
+
+    `find_lines`: dead lines are looked for in each tile, and filled; `change`: what was added is shown.
+    """
 
     verb: str
     kind: Kind | None = None
     direction: Literal["columns", "rows"] | None = None
+    find_lines: bool = False
+    change: bool = False
 
 
 class Sample(NamedTuple):

@@ -40,17 +40,12 @@ WHOLE = 0.999
 
 @dataclass(frozen=True)
 class Spectra:
-    """The method for spectral cubes. `find_lines`: dead lines are looked for in each tile; `change`: show what was added.
-
-    `together`: the bands of all dates are those of one cube, in which gaps are filled.
-    """
+    """The method for spectral cubes. `together`: the bands of all dates are those of one cube, in which gaps are filled."""
 
     task: Task
     settings: Settings
     dates: tuple[str, ...]
     bands: tuple[str, ...]
-    find_lines: bool = False
-    change: bool = False
     together: bool = False
     entries = ("kind", *records.COMMON)
     """What a row of the record holds."""
@@ -58,7 +53,7 @@ class Spectra:
     @property
     def fills(self) -> bool:
         """True where the gaps are known beforehand: nothing else is changed then."""
-        return self.task.kind == "gaps" and not self.find_lines
+        return self.task.kind == "gaps" and not self.task.find_lines
 
     @property
     def layers(self) -> tuple[str, ...]:
@@ -132,7 +127,7 @@ class Spectra:
             seen = observed[date]
             cube = np.where(seen, values[date].astype(np.float64) / scale, 0).astype(np.float32)
             gap = None if gaps is None else np.broadcast_to(gaps[date], cube.shape)
-            if self.find_lines:
+            if self.task.find_lines:
                 gap = deadlines.find(cube, seen).mask
                 seen = seen & ~gap
                 cube = np.where(seen, cube, 0)
@@ -156,7 +151,7 @@ class Spectra:
                 new = np.where(where, image.astype(np.float64) * scale - original, 0)
                 filled[date] = where.sum()
                 states[0, date] = np.where(wanted & ~where, np.nan, new) if self.fills else new
-            if self.find_lines:
+            if self.task.find_lines:
                 states[1, date] = where
             if self.settings.uncertainty:
                 states[-1, date] = np.where(where, answer.deviation.numpy() * scale, 0)
@@ -185,11 +180,11 @@ class Spectra:
         if self.fills:
             return cubes.write(cube, layers[0], gaps, gaps, more)
         correction, filled = layers[0], layers[1] > 0.5
-        if self.find_lines:  # of the tiles over a line those that found it fill it, unless most did not
+        if self.task.find_lines:  # of the tiles over a line those that found it fill it, unless most did not
             share = np.where(layers[1] < WHOLE, np.where(filled, layers[1], np.inf), np.float32(1))
             correction, more = correction / share, {name: layer / share for name, layer in more.items()}
         base = np.where(cube.valid, cube.values, 0).astype(np.float64)
-        if self.change:
+        if self.task.change:
             more["change"] = correction
         return cubes.write(cube, base + correction, correction != 0, filled, more)
 
