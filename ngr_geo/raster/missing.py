@@ -120,7 +120,8 @@ def scattered(cube: Cube, missing: Any, now: bool) -> Any:
     dates, bands, *_ = cube.shape
     if min(dates, bands) == 1:
         return dates == 1
-    parts = [(cube.valid & ~missing)[(..., *region)] for region in regions(cube.shape)]
+    observed = cube.valid & ~missing
+    parts = [observed[(..., *region)] for region in regions(cube.shape)]
     if not cube.lazy:
         return mostly_partial(parts)
     found = dask.delayed(mostly_partial)(parts)
