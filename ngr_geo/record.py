@@ -99,6 +99,11 @@ def begun(raster: Raster) -> Raster:
     return bare
 
 
+def notes_in(attrs: Mapping[Any, Any]) -> dict[Any, Any]:
+    """Return the attributes that are of the record."""
+    return {key: value for key, value in attrs.items() if str(key).startswith(PREFIX)}
+
+
 def noted(raster: Raster) -> Mapping[Any, Any]:
     """Return the attributes that hold a raster's record: its own, or a variable's where it was put into a Dataset."""
     parts = [raster, *raster.data_vars.values()] if isinstance(raster, xr.Dataset) else [raster]

@@ -18,7 +18,7 @@ import xarray as xr
 from . import rows
 from .errors import InputError
 from .raster import cube as cubes
-from .record import history, noted, number, read_json, table_of
+from .record import history, noted, notes_in, number, read_json, table_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -163,7 +163,7 @@ def of(raster: xr.DataArray | xr.Dataset, compute: bool = False) -> Record:
         msg = f"Found {found} in the attributes of this raster (ngr_verb, ngr_dates), expected the result of one:"
         raise InputError(msg, call='ds.ngr.decloud(...).ngr.record, or xr.open_dataset("clear.nc").ngr.record.')
     cube = cubes.read(raster)
-    whole = cube.raster.assign_attrs({key: value for key, value in attrs.items() if str(key).startswith("ngr_")})
+    whole = cube.raster.assign_attrs(notes_in(attrs))
     columns = rows.coordinates(cubes.read(whole)).values()
     lazy = any(map(dask.is_dask_collection, [part for c in columns for part in (c if isinstance(c, list) else [c])]))
     settings = table_of(attrs.get("ngr_settings"))

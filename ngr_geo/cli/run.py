@@ -39,7 +39,8 @@ def restore(verb: str, job: Job, console: Console) -> int:
     start = time.monotonic()
     with _staged(job) as job:
         stack, mask = _read(verb, job, console)
-        dates = _written_dates(job, stack)
+        some = job.dates and not job.all_dates
+        dates = selection.dates(cubes.read(stack.raster).dates, job.dates) if some else None  # that are written
         checks.before(job, stack if dates is None else only(stack, dates))
         plan = None
         if verb in GAPS:
@@ -132,13 +133,6 @@ def _has_no_mask(stack: Files) -> bool:
     except MaskError:
         return True
     return False
-
-
-def _written_dates(job: Job, stack: Files) -> list[int] | None:
-    """Return the numbers of the dates that are written, None for all: --dates, unless --all-dates adds the others."""
-    if not job.dates or job.all_dates:
-        return None
-    return selection.dates(cubes.read(stack.raster).dates, job.dates)
 
 
 def _solving(job: Job) -> dict[str, Any]:

@@ -191,7 +191,7 @@ def assemble(result: xr.Dataset | xr.DataArray, dataset: xr.Dataset | None) -> x
         return result.assign({name: dataset[name] for name in dataset.data_vars if name not in result.variables})
     if dataset is not None:
         return picking.put_back(result, dataset)
-    notes = {key: value for key, value in result.attrs.items() if key.startswith("ngr_")}
+    notes = record.notes_in(result.attrs)
     kept = {key: value for key, value in result.attrs.items() if key not in notes}
     result = result.copy(deep=False)
     result.attrs = kept

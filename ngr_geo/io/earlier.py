@@ -17,7 +17,7 @@ from .rasterfile import Header, read_header
 
 def with_record(raster: xr.DataArray, headers: Sequence[Header]) -> xr.DataArray:
     """Return a raster with the record of its files, one per date: of several verbs or calls only their history."""
-    tags = [{key: text for key, text in header.tags[""].items() if key.startswith(record.PREFIX)} for header in headers]
+    tags = [record.notes_in(header.tags[""]) for header in headers]
     steps: list[dict[str, Any]] = []
     for found in tags:
         steps += [step for step in record.history(found) if step not in steps]

@@ -313,8 +313,7 @@ def as_raster(files: Files) -> xr.DataArray | xr.Dataset:
         return files.raster
     raster, clouds = files.raster, files.clouds
     if isinstance(clouds, xr.DataArray) and isinstance(raster, xr.DataArray):
-        noted = {key: text for key, text in raster.attrs.items() if str(key).startswith(record.PREFIX)}
-        raster = xr.Dataset(containers.by_band(raster)).assign_attrs(noted)
+        raster = xr.Dataset(containers.by_band(raster)).assign_attrs(record.notes_in(raster.attrs))
     if not isinstance(clouds, xr.DataArray) or isinstance(raster, xr.DataArray):
         return raster
     name = "clouds" if clouds.name is None else str(clouds.name).replace(" ", "_")

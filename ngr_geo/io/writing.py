@@ -200,7 +200,7 @@ def _layers(result: xr.DataArray | xr.Dataset) -> dict[str, xr.DataArray]:
 
 def _notes(result: xr.DataArray | xr.Dataset, date: int) -> dict[str, str]:
     """Return what the verb noted about itself, as tags; of the dates only this one."""
-    notes = {key: str(value) for key, value in result.attrs.items() if key.startswith("ngr_")}
+    notes = {key: str(value) for key, value in record.notes_in(result.attrs).items()}
     if "ngr_dates" in notes:
         notes["ngr_dates"] = json.dumps(json.loads(notes["ngr_dates"])[date])
     return notes

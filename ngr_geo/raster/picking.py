@@ -24,9 +24,12 @@ def cube_name(dataset: xr.Dataset) -> Hashable | None:
     Raises:
         InputError: several.
     """
-    deep = [
-        name for name, part in dataset.data_vars.items() if _is_cube(part) and not products.is_quality(name, part.attrs)
-    ]
+    own = {
+        name: _own(part)
+        for name, part in dataset.data_vars.items()
+        if part.dtype.kind in "iufc" and in_space(part) and not products.is_quality(name, part.attrs)
+    }
+    deep = [name for name, dims in own.items() if len(dims) == 1]
     bases = {str(name) for name in deep}
     deep = [name for name in deep if not _LAYER.search(str(name)) or _LAYER.sub("", str(name)) not in bases]
     if len(deep) > 1:
@@ -35,9 +38,8 @@ def cube_name(dataset: xr.Dataset) -> Hashable | None:
         raise InputError(msg, call=f"dataset[{names[0]!r}].ngr", option=f"--bands {names[0]}")
     if not deep:
         return None
-    cube, flat = dataset[deep[0]], [name for name, part in dataset.data_vars.items() if _is_band(name, part)]
-    size = max(cube.sizes[dim] for dim in _own(cube))
-    return deep[0] if size >= LEAST_BANDS or not flat else None
+    (name,), has_bands = deep, any(not dims and dataset[n].dtype.kind != "c" for n, dims in own.items())
+    return None if has_bands and dataset.sizes[own[name][0]] < LEAST_BANDS else name
 
 
 def cube_of(dataset: xr.Dataset) -> xr.DataArray | None:
@@ -45,8 +47,7 @@ def cube_of(dataset: xr.Dataset) -> xr.DataArray | None:
     name = cube_name(dataset)
     if name is None:
         return None
-    noted = {key: value for key, value in dataset.attrs.items() if str(key).startswith(record.PREFIX)}
-    cube = record.with_coordinates(dataset)[name].assign_attrs(noted)
+    cube = record.with_coordinates(dataset)[name].assign_attrs(record.notes_in(dataset.attrs))
     return cube.assign_coords(
         {key: dataset[key] for key in record.own(dataset) if set(dataset[key].dims) <= set(cube.dims)}
     )
@@ -58,7 +59,7 @@ def put_back(result: xr.DataArray, dataset: xr.Dataset) -> xr.Dataset:
     Variables that no longer fit beside it are left out.
     """
     dataset = dataset.drop_vars(record.own(dataset))
-    notes = {key: value for key, value in result.attrs.items() if key.startswith(record.PREFIX)}
+    notes = record.notes_in(result.attrs)
     bare = result.copy(deep=False)
     bare.attrs = {key: value for key, value in result.attrs.items() if key not in notes}
     rest = dataset.drop_vars([name for name in dataset.variables if name in result.coords or name == result.name])
@@ -80,12 +81,3 @@ def _own(variable: xr.DataArray) -> list[Hashable]:
 def in_space(variable: xr.DataArray) -> bool:
     """Return whether a variable has rows and columns."""
     return named(variable.dims, ROW_NAMES) is not None and named(variable.dims, COLUMN_NAMES) is not None
-
-
-def _is_cube(variable: xr.DataArray) -> bool:
-    return variable.dtype.kind in "iufc" and in_space(variable) and len(_own(variable)) == 1
-
-
-def _is_band(name: Hashable, variable: xr.DataArray) -> bool:
-    numbers = variable.dtype.kind in "iuf" and in_space(variable) and not _own(variable)
-    return numbers and not products.is_quality(name, variable.attrs)

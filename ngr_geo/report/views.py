@@ -5,7 +5,7 @@ it is there, and all that is to be shown is computed by one call.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import dask
@@ -98,7 +98,10 @@ def read(before: xr.DataArray | xr.Dataset, after: xr.DataArray | xr.Dataset, fi
         InputError: they do not belong together, or nothing says what was filled.
     """
     after = with_coordinates(after)
-    old, new = cubes.read(before), cubes.read(after)
+    old, new = (
+        replace(cube, values=_blocks(cube.values), valid=_blocks(cube.valid))
+        for cube in map(cubes.read, (before, after))
+    )
     if old.shape != new.shape:
         msg = (
             f"Found a raster of shape {old.shape} and a result of shape {new.shape} (time, band, y, x), expected one shape: "
@@ -179,7 +182,7 @@ def view(result: Result, choice: Choice) -> Any:
     """Return one view, its arrays still lazy, for who computes something else with it."""
     cube, date, bands = result.before, choice.date, list(choice.bands)
     old, old_seen, new, new_seen = (
-        _plane(data, date, bands) for data in (cube.values, cube.valid, result.after.values, result.after.valid)
+        data[date, bands] for data in (cube.values, cube.valid, result.after.values, result.after.valid)
     )
     filled = _mask(result, choice)
     change = _mean_of_bands(new.astype(np.float32) - old.astype(np.float32), old_seen & new_seen)
@@ -198,13 +201,6 @@ def view(result: Result, choice: Choice) -> Any:
         _averaged(change, cube),
         deviation,
     )
-
-
-def _plane(data: Any, date: int, bands: list[int]) -> da.Array:
-    """Return some bands of one date (band, y, x)."""
-    if isinstance(data, da.Array):
-        return data[date, bands]
-    return da.concatenate([_blocks(data[date : date + 1, band : band + 1])[0] for band in bands])
 
 
 def _mask(result: Result, choice: Choice) -> da.Array:
@@ -270,9 +266,8 @@ def spectra(result: Result, date: int) -> Spectra:
     step = max(1, -(-max(result.before.shape[-2:]) // 256))
     some = slice(step // 2, None, step)
     arrays = (result.before.values, result.before.valid, result.after.values, result.after.valid, result.filled)
-    parts = [array[date, :, some, some] for array in arrays]
     # Copied, as a view would keep the whole block that it is of.
-    parts = [da.map_blocks(np.copy, part, dtype=part.dtype) if isinstance(part, da.Array) else part for part in parts]
+    parts = [array[date, :, some, some].map_blocks(np.copy, dtype=array.dtype) for array in arrays]
     old, old_seen, new, new_seen, filled = dask.compute(*parts)
     both = old_seen & new_seen
     before, after = _mean_where(old, old_seen), _mean_where(new, new_seen)

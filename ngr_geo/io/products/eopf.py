@@ -38,7 +38,10 @@ def recognise(path: str) -> bool:
 
 def read(paths: Sequence[str], wanted: Wanted, lazy: bool) -> Content:
     """Return the bands of one size of pixels, and SCL; several products are dates of a stack."""
-    found = [_product(_stored(path), _attrs(path), path, wanted) for path in paths]
+    found = []
+    for path in paths:
+        with xr.open_dataset(path, engine="zarr", consolidated=False) as root:
+            found.append(_product(_stored(path), root.attrs, path, wanted))
     found = sorted(found, key=lambda part: str(part.coords["time"].values) if "time" in part.coords else "")
     stack = found[0] if len(found) == 1 else _stacked(found, paths)
     if not lazy and stack.nbytes <= LARGE:
@@ -82,12 +85,6 @@ def _stored(path: str) -> Group:
         return xr.open_dataset(path, engine="zarr", group=name, chunks={}, **options)
 
     return group
-
-
-def _attrs(path: str) -> Mapping[Any, Any]:
-    """Return the attributes of a store's root."""
-    with xr.open_dataset(path, engine="zarr", consolidated=False) as root:
-        return dict(root.attrs)
 
 
 def _product(group: Group, attrs: Mapping[Any, Any], source: str, wanted: Wanted) -> xr.Dataset:
