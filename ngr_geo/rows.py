@@ -194,6 +194,8 @@ def _read(cube: Cube, columns: Mapping[str, Any]) -> list[Row]:
     found = []
     for index, day in enumerate(days):
         entry = {name: values[index] for name, values in table.items() if values[index] is not None}
+        if entry.get("kind") == "none":  # there was no fault
+            del entry["kind"]
         figures, weights = (
             {name.removeprefix(start): value for name, value in entry.items() if name.startswith(start)}
             for start in ("choice_", "weight_")
