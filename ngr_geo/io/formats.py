@@ -4,15 +4,19 @@ To add a format, add a row to `FORMATS`, with the function that writes it. All e
 when files are read, which files are planned, which messages list them, and what a STAC item calls them.
 """
 
+import json
 import os
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from numbers import Number
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
+import numpy as np
 import rasterio
 import rasterio.shutil
+import rioxarray
 import xarray as xr
 from rasterio.enums import Resampling
 
@@ -96,9 +100,11 @@ def _to_envi(made: Path, spare: Path, header: Header, path: Path) -> None:
 
 
 def _save_netcdf(dataset: xr.Dataset, path: Path, source: str) -> None:
-    """Write a NetCDF file, with the CRS as a CF grid mapping."""
+    """Write a NetCDF file, with the CRS as a CF grid mapping; attributes that it cannot hold, as those of Zarr may be, as JSON."""
     out = dataset.copy()
+    out.attrs = _flat(out.attrs)
     for variable in out.variables.values():
+        variable.attrs = _flat(variable.attrs)
         if variable.ndim > 1 and "zlib" not in variable.encoding:  # not from a NetCDF file: ours to choose
             variable.encoding.update(zlib=True, complevel=4, shuffle=True)
     try:
@@ -107,6 +113,40 @@ def _save_netcdf(dataset: xr.Dataset, path: Path, source: str) -> None:
         if "NetCDF" not in str(error) and "HDF" not in str(error):
             raise
         raise OSError(str(error)) from error  # the NetCDF library's way to say that the disk is full
+
+
+def _flat(attrs: Mapping[Any, Any]) -> dict[Any, Any]:
+    """Return attributes with those that are nested, or None, as JSON."""
+
+    def is_flat(value: Any) -> bool:
+        parts = value if isinstance(value, list | tuple) else [value]
+        return isinstance(value, np.ndarray) or all(
+            isinstance(part, str | Number | np.generic | bytes) for part in parts
+        )
+
+    return {key: value if is_flat(value) else json.dumps(value, default=str) for key, value in attrs.items()}
+
+
+def _in_zarr_conventions(dataset: xr.Dataset) -> xr.Dataset:
+    """Return a dataset with CRS and transform in the conventions `proj:` and `spatial:` of GeoZarr beside those of CF.
+
+    They are written where the installed rioxarray can (0.23, on Python 3.12 or later) and the grid is regular; what another program
+    wrote there of another grid, of which this may be a part, is dropped.
+    """
+    convention = getattr(getattr(rioxarray, "enum", None), "Convention", None)
+    axes = [dataset[name].values for name in ("x", "y") if name in dataset.coords and dataset[name].dims == (name,)]
+    regular = len(axes) == 2 and all(
+        a.size > 1 and np.allclose(np.diff(a), a[1] - a[0], rtol=1e-3, atol=0) for a in axes
+    )
+    transform = dataset.rio.transform(recalc=True) if regular else None
+    if "spatial:transform" in dataset.attrs and list(transform or ())[:6] != list(dataset.attrs["spatial:transform"]):
+        dataset = dataset.copy()
+        dataset.attrs = {key: value for key, value in dataset.attrs.items() if not str(key).startswith("spatial:")}
+    if convention is None or transform is None or dataset.rio.crs is None:
+        return dataset
+    written: xr.Dataset = dataset.rio.write_crs(dataset.rio.crs, convention=convention.ZARR)
+    written = written.rio.write_transform(transform, convention=convention.ZARR)
+    return written
 
 
 def _save_zarr(dataset: xr.Dataset, path: Path, source: str) -> None:
@@ -124,7 +164,7 @@ def _save_zarr(dataset: xr.Dataset, path: Path, source: str) -> None:
     with warnings.catch_warnings():
         # It is no part of Zarr 3 yet, but without it xarray warns every reader.
         warnings.filterwarnings("ignore", message="Consolidated metadata", category=UserWarning)
-        out.to_zarr(path, zarr_format=version, consolidated=True)
+        _in_zarr_conventions(out).to_zarr(path, zarr_format=version, consolidated=True)
 
 
 GEOTIFF = Format("GeoTIFF", (".tif", ".tiff"), "image/tiff; application=geotiff", convert=_to_geotiff)

@@ -1,5 +1,6 @@
 """Outputs that are whole or not there: nothing is overwritten unasked, nothing is left half-written."""
 
+import json
 import os
 import shutil
 from collections.abc import Iterator
@@ -7,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import rioxarray  # noqa: F401  (registers .rio)
+import rioxarray
 import xarray as xr
 from running import small_disk
 from small_stack import as_result, hidden_files, pixels, write_crops, write_masks
@@ -30,6 +31,24 @@ def test_nothing_is_overwritten_unasked(tmp_path: Path) -> None:
         written = write_stack(result, stack, tmp_path / out, overwrite=True)
         assert all(path.exists() for path in written.all)
     assert hidden_files(tmp_path) == []
+
+
+def test_what_another_program_wrote_among_the_attributes_is_kept_if_it_is_true(tmp_path: Path) -> None:
+    """Nested attributes as Zarr holds them, in a NetCDF file as JSON; the transform of another grid is dropped, or mended."""
+    axes = {"y": 40.0 - 10 * np.arange(4), "x": 10.0 * np.arange(5)}
+    raster = xr.Dataset({"B02": (("y", "x"), np.zeros((4, 5), np.float32))}, axes).rio.write_crs(32633)
+    raster.attrs = {"about": {"by": ["a", 1]}, "none": None, "spatial:transform": [1.0, 0.0, 7.0, 0.0, -1.0, 9.0]}
+    for kind in (formats.ZARR, formats.NETCDF):
+        assert kind.save is not None
+        kind.save(raster, tmp_path / f"out{kind.endings[0]}", "")
+    stored = xr.open_zarr(tmp_path / "out.zarr")
+    can_write = hasattr(getattr(rioxarray, "enum", None), "Convention")
+    assert stored.attrs["about"] == {"by": ["a", 1]}
+    assert ("proj:wkt2" in stored.attrs) == can_write
+    assert stored.attrs.get("spatial:transform") == ([10.0, 0.0, -5.0, 0.0, -10.0, 45.0] if can_write else None)
+    with xr.open_dataset(tmp_path / "out.nc") as file:
+        assert json.loads(file.attrs["about"]) == {"by": ["a", 1]}
+    assert raster.attrs["none"] is None
 
 
 def test_inputs_are_never_overwritten(tmp_path: Path) -> None:
