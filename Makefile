@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: setup demo test test-newest test-lowest lint types format docs examples benchmark dist qgis-plugin clean
+.PHONY: setup demo test test-newest test-lowest lint types format docs examples benchmark dist wheel qgis-plugin clean
 
 .venv/.stamp: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
@@ -16,7 +16,7 @@ demo: setup
 	$(BIN)/ngr-geo demo --overwrite
 
 test: setup
-	$(BIN)/pytest -q -n auto --maxprocesses 4 --dist loadfile
+	$(BIN)/pytest -q -n auto --maxprocesses 4 --dist worksteal
 
 # The quick part of the tests on other versions: the newest of all, on a newer Python, and the lowest that pyproject.toml allows.
 # PyPI's torch for Linux is a CUDA build: each of the two environments takes some gigabytes.
@@ -51,11 +51,11 @@ format: setup
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-.venv/.docs: .venv/.stamp
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[docs]'
+.venv/.tools: .venv/.stamp
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[docs]' build twine
 	touch $@
 
-docs: .venv/.docs
+docs: .venv/.tools
 	$(BIN)/sphinx-build --quiet -W --keep-going docs docs/_build/html
 
 examples: setup
@@ -66,11 +66,14 @@ examples: setup
 benchmark: setup
 	$(BIN)/python workflows/benchmark.py decloud
 
-dist: setup
-	$(BIN)/pip install --quiet --constraint constraints.txt build twine
+dist: .venv/.tools
 	rm -rf dist/ngr_geo-*
 	$(BIN)/python -m build --no-isolation --outdir dist .
 	$(BIN)/twine check --strict dist/ngr_geo-*
+
+# The wheel in an environment that has what it declares, and nothing else.
+wheel: dist
+	.ci/wheel
 
 qgis-plugin:
 	rm -rf qgis/ngr_geo_qgis/__pycache__ dist/ngr_geo_qgis.zip

@@ -24,6 +24,14 @@ def blocks(path: Path) -> list[str]:
     return re.findall(r"^```python\n(.*?)^```", path.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
 
 
+@pytest.fixture
+def corner(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A snippet gets a corner of the sample for the whole, which `make examples` restores."""
+    whole = ngr_geo.sample("slovenia")
+    monkeypatch.setattr(ngr_geo, "sample", lambda name: whole.isel(y=slice(0, 128), x=slice(0, 128)))
+
+
+@pytest.mark.usefixtures("corner")
 @pytest.mark.parametrize("index", range(3))
 def test_each_snippet_of_the_readme_runs_as_it_stands(index: int) -> None:
     snippets = blocks(HOME / "README.md")
@@ -31,6 +39,7 @@ def test_each_snippet_of_the_readme_runs_as_it_stands(index: int) -> None:
     exec(snippets[index], {})
 
 
+@pytest.mark.usefixtures("corner")
 @pytest.mark.parametrize("name", ["gaps", "getting-started", "paper"])
 def test_the_snippets_of_a_page_run_one_after_the_other(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
