@@ -76,13 +76,7 @@ def levels_of(missing: Tensor, tether: float, dtype: torch.dtype) -> tuple[Level
     """Return the equations of the missing pixels (..., h, w), boolean, and those of all coarser grids; ε is the tether."""
     free = missing.to(dtype)
     across, down = free[..., 1:] * free[..., :-1], free[..., 1:, :] * free[..., :-1, :]
-    fixed = torch.full_like(free, tether)  # the strength of what ties a pixel to what does not move
-    known = 1 - free
-    fixed[..., 1:] += known[..., :-1]
-    fixed[..., :-1] += known[..., 1:]
-    fixed[..., 1:, :] += known[..., :-1, :]
-    fixed[..., :-1, :] += known[..., 1:, :]
-    fixed = fixed * free
+    fixed = (neighbours(1 - free) + tether) * free
     levels = [_level(across, down, fixed)]
     while max(fixed.shape[-2:]) > 1:
         across, down = _paired_rows(across[..., 1::2]), _paired_columns(down[..., 1::2, :])
@@ -104,6 +98,16 @@ def cycle(levels: tuple[Level, ...], rhs: Tensor) -> Tensor:
     image[..., ::2, :].add_(rows, alpha=OVERCORRECTION)
     image[..., 1::2, :].add_(rows[..., : image.shape[-2] // 2, :], alpha=OVERCORRECTION)
     return level.smooth(image, left.copy_(rhs))
+
+
+def neighbours(image: Tensor) -> Tensor:
+    """Return the sum of each pixel's four neighbours in images (..., h, w); beyond the edge is 0."""
+    total = torch.zeros_like(image)
+    total[..., 1:] += image[..., :-1]
+    total[..., :-1] += image[..., 1:]
+    total[..., 1:, :] += image[..., :-1, :]
+    total[..., :-1, :] += image[..., 1:, :]
+    return total
 
 
 def coarsened(image: Tensor) -> Tensor:

@@ -15,7 +15,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from .multigrid import Level, cycle, levels_of
+from .multigrid import Level, cycle, levels_of, neighbours
 
 TETHER = 2.0**-20
 """ε of `hold`: so small that it only decides what the fields leave open, the level of a channel without observed pixels. As a
@@ -113,14 +113,4 @@ def hold(values: Tensor, gaps: Gaps, guide: Tensor, unit: Tensor | float = 1.0) 
     """
     missing = gaps.missing > 0
     known = torch.where(missing, 0, values - guide)  # X - G: harmonic in the gaps
-    return torch.where(missing, guide + gaps.solve(_pull(known), unit), values)
-
-
-def _pull(known: Tensor) -> Tensor:
-    """Return the sum over the four neighbours."""
-    total = torch.zeros_like(known)
-    total[..., 1:] += known[..., :-1]
-    total[..., :-1] += known[..., 1:]
-    total[..., 1:, :] += known[..., :-1, :]
-    total[..., :-1, :] += known[..., 1:, :]
-    return total
+    return torch.where(missing, guide + gaps.solve(neighbours(known), unit), values)
