@@ -9,10 +9,12 @@ import sys
 
 import numpy as np
 import pytest
+import torch
 
 import ngr_geo
 from ngr_geo import InputError
 from ngr_geo.accessor import DataArrayVerbs
+from ngr_geo.guides.hidden import thickness
 from ngr_geo.methods import hiding
 from ngr_geo.record import VERBS
 
@@ -46,9 +48,9 @@ def test_hidden_sets_are_disjoint_observed_and_blobs() -> None:
     for hidden in (stop, score):
         assert hidden.sum() / observed.sum() == pytest.approx(hiding.SHARE, rel=0.05)
     full, _ = hiding.draw(np.ones((200, 200), bool), width=20, seed=1)
-    assert 8 < hiding.thickness(full) < 20  # the window caps it
+    assert 8 < thickness(torch.from_numpy(full)) < 20  # the window caps it
     assert not hiding.draw(np.zeros((5, 5), bool), 3, 0)[0].any()
-    assert hiding.thickness(np.zeros((5, 5), bool)) == 0
+    assert thickness(torch.zeros(5, 5, dtype=torch.bool)) == 0
 
 
 @pytest.mark.parametrize("name", VERBS)

@@ -120,8 +120,8 @@ def test_stripes_along_rows_are_tried_along_rows() -> None:
         seen = everywhere(cube)
         estimate = _guide("stripes", Task("destripe"))(tensor(cube), seen)
         assert estimate.axis == (-1 if turned else -2)
-        hidden = _plant_stripes(tensor(cube), seen, estimate, 0)
-        planted = hidden.cube - hidden.truth
+        striped, _, _, truth = _plant_stripes(tensor(cube), seen, estimate, 0)
+        planted = striped - truth
         assert planted.any()
         assert torch.allclose(planted.diff(dim=estimate.axis), torch.zeros(1), atol=1e-6)
 

@@ -1,4 +1,6 @@
-"""What predicts a date of a stack from the other dates: a guide, learnt from the scene, and members, learnt from a window.
+"""What the guides of a stack and of a spectral cube return, and what predicts a date of a stack from the other dates.
+
+A guide is learnt from the scene, members from a window.
 
 To add a member, write a function as `Member` is, and name it in `members.MEMBERS` and `keywords.Method`. Another guide is a module
 with the four functions of `Guide`, named in `members.GUIDE`.
@@ -35,6 +37,19 @@ class Prediction(NamedTuple):
     """The dates that it was made of, the best first."""
     completed: Tensor
     """(k, h, w), all bands of these dates with their gaps completed: what members are made of. Empty where they can say nothing."""
+
+
+class Estimate(NamedTuple):
+    """What a guide makes of a spectral cube."""
+
+    image: Tensor
+    """(B, h, w), the cube restored."""
+    clean: Tensor
+    """(B, h, w), the observation without what the guide saw as a fault, but with its noise."""
+    noise: Tensor
+    """(B,), its standard deviation."""
+    axis: int = -2
+    """Along which stripes run."""
 
 
 class Member(Protocol):

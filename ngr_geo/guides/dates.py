@@ -14,11 +14,11 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from . import lowrank, regression
 from .base import Prediction, Window
 from .choice import REFERENCES, Choice, Pixels, carried_over, choose, weights_of
+from .filters import near
 
 RANK = 8
 FACTOR_PIXELS, FACTOR_VALUES = 30_000, 150_000
@@ -128,10 +128,7 @@ def _trusted(residual: Tensor, seen: Tensor) -> Tensor:
     That lies at the edge of the gaps and would shine into them. So outliers there are left out, where the edge has at least
     twice as many of them as the rest of the window; elsewhere an outlier is a field that changed, and counts.
     """
-    near = (~seen).to(residual.dtype)[None]
-    for kernel, pad in (((2 * EDGE + 1, 1), (EDGE, 0)), ((1, 2 * EDGE + 1), (0, EDGE))):
-        near = functional.max_pool2d(near, kernel, 1, pad)
-    edge = seen & (near[0] > 0)
+    edge = seen & near(~seen, 2 * EDGE + 1)
     inner = seen & ~edge
     if not edge.any() or not inner.any():
         return seen
@@ -173,8 +170,8 @@ def _patches(
         rows = (places[:, 0] + shift[:, None]).clamp(0, height - 1)  # (1 or 3, n)
         columns = (places[:, 1] + shift[:, None]).clamp(0, width - 1)
         flat = (rows[:, None] * width + columns).flatten(0, 1)  # (k, n)
-        near = Window(window.values.flatten(2)[:, :, flat], window.observed.flatten(1)[:, flat])
-        parts.append(_without(factors, near, date))
+        around = Window(window.values.flatten(2)[:, :, flat], window.observed.flatten(1)[:, flat])
+        parts.append(_without(factors, around, date))
         shows.append(window.values[:, :, places[:, 0], places[:, 1]])
         known.append(window.observed[:, places[:, 0], places[:, 1]])
     return Pixels(torch.cat(parts, -1), torch.cat(shows, -1), torch.cat(known, -1))

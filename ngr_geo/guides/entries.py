@@ -10,7 +10,7 @@ Ref.: Haldar & Hernando 2009 (rank continuation), Daubechies et al. 2010 (IRLS),
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -18,6 +18,7 @@ from torch.nn import functional
 
 from .covariance import moments, precise, principal
 from .filters import box_sum
+from .hidden import misfit, walk
 from .lines import interpolate
 
 HIDDEN = 0.04
@@ -55,15 +56,18 @@ class Completed(NamedTuple):
     factors: Factors | None
 
 
-def complete(cube: Tensor, observed: Tensor, seed: int = 0, chosen: Factors | None = None) -> Completed:
+def complete(cube: Tensor, observed: Tensor, chosen: Factors | None = None) -> Completed:
     """Return a cube (B, h, w) with what is not `observed` (B, h, w) filled; the rest as it was. The range is about 1.
 
     How many factors, and how smooth, is chosen on hidden entries, unless it is given.
     """
     bands = len(cube)
     if chosen is not None:
-        return Completed(_by_factors(cube, observed, chosen), None, torch.zeros_like(observed), chosen)
-    draw = torch.rand(observed.shape, generator=torch.Generator().manual_seed(seed)).to(cube.device)
+        seen = observed.to(cube)
+        *_, found = _growing(cube * seen, seen, chosen.rank)
+        image = torch.where(observed, cube, _image(*_settled(cube * seen, seen, *found, chosen.coupling)))
+        return Completed(image, None, torch.zeros_like(observed), chosen)
+    draw = torch.rand(observed.shape, generator=torch.Generator().manual_seed(0)).to(cube.device)
     used = observed & (draw > HIDDEN)
     hidden = observed & ~used
     if bands < 2 or min(cube.shape[1:]) < 2 or int(used.sum()) < 20 * bands or not used.flatten(1).any(1).all():
@@ -71,41 +75,28 @@ def complete(cube: Tensor, observed: Tensor, seed: int = 0, chosen: Factors | No
     seen = used.to(cube)
     known = cube * seen
     # Rank: grow it with some entries hidden, keep what predicts them best.
-    path = [(_misfit(cube, hidden, *found), *found) for found in _growing(known, seen, min(MOST_RANK, bands - 1))]
-    misfit, spectra, maps = min(path, key=lambda p: p[0])
+    path = [(misfit(_image(*f), cube, hidden), f) for f in _growing(known, seen, min(MOST_RANK, bands - 1))]
+    grown = min(path, key=lambda trial: trial[0])
+
+    def settled(coupling: float) -> tuple[Tensor, Tensor]:
+        return _settled(known, seen, *grown[1], coupling)
+
+    def tried(coupling: float, _: Any) -> tuple[float, tuple[Tensor, Tensor]]:
+        found = settled(coupling)
+        return misfit(_image(*found), cube, hidden), found
+
     # Smoothness: from there up and down, as long as it helps.
-    coupling, best = START, (spectra, maps)
-    for candidates in (COUPLINGS[COUPLINGS.index(START) + 1 :], COUPLINGS[: COUPLINGS.index(START)][::-1]):
-        for candidate in candidates:
-            trial = spectra, maps
-            for _ in range(LAST):
-                trial = _sweep(known, seen, *trial, candidate)
-            error = _misfit(cube, hidden, *trial)
-            if error >= misfit:
-                break
-            misfit, coupling, best = error, candidate, trial
-        if coupling != START:
-            break
-    if coupling == START:
-        for _ in range(LAST):
-            best = _sweep(known, seen, *best, coupling)
-    without = torch.where(used, cube, _image(*best))
-    seen = observed.to(cube)
-    known = cube * seen
-    for _ in range(LAST):
-        spectra, maps = _sweep(known, seen, spectra, maps, coupling)
-    factors = Factors(spectra.shape[1], coupling)
-    return Completed(torch.where(observed, cube, _image(spectra, maps)), without, hidden, factors)
+    coupling, (_, best) = walk(COUPLINGS, START, grown, tried)
+    without = torch.where(used, cube, _image(*(settled(START) if coupling == START else best)))
+    image = _image(*_settled(cube * observed, observed.to(cube), *grown[1], coupling))
+    return Completed(torch.where(observed, cube, image), without, hidden, Factors(grown[1][0].shape[1], coupling))
 
 
-def _by_factors(cube: Tensor, observed: Tensor, chosen: Factors) -> Tensor:
-    """Return a cube (B, h, w) with what is not `observed` (B, h, w) filled by factors of which all is known but themselves."""
-    seen = observed.to(cube)
-    known = cube * seen
-    *_, (spectra, maps) = _growing(known, seen, chosen.rank)
+def _settled(cube: Tensor, seen: Tensor, spectra: Tensor, maps: Tensor, coupling: float) -> tuple[Tensor, Tensor]:
+    """Return the factors after the last sweeps, with the coupling that was chosen."""
     for _ in range(LAST):
-        spectra, maps = _sweep(known, seen, spectra, maps, chosen.coupling)
-    return torch.where(observed, cube, _image(spectra, maps))
+        spectra, maps = _sweep(cube, seen, spectra, maps, coupling)
+    return spectra, maps
 
 
 def _growing(cube: Tensor, seen: Tensor, most: int) -> Iterator[tuple[Tensor, Tensor]]:
@@ -120,16 +111,6 @@ def _growing(cube: Tensor, seen: Tensor, most: int) -> Iterator[tuple[Tensor, Te
 
 def _image(spectra: Tensor, maps: Tensor) -> Tensor:
     return torch.einsum("br,rhw->bhw", spectra, maps)
-
-
-def _misfit(cube: Tensor, where: Tensor, spectra: Tensor, maps: Tensor) -> float:
-    """Return the mean log RMSE of the bands on hidden entries."""
-    band, row, column = where.nonzero().unbind(1)
-    error = torch.zeros_like(cube)
-    error[where] = ((spectra[band].T * maps[:, row, column]).sum(0) - cube[where]).square()
-    count = where.sum((1, 2))
-    mean = precise(error.sum((1, 2)))[count > 0] / count[count > 0]
-    return float((mean + 1e-12).log().mean())
 
 
 def _first(cube: Tensor, seen: Tensor) -> tuple[Tensor, Tensor]:

@@ -53,6 +53,14 @@ def _run_sum(line: Tensor, size: int, stride: int) -> Tensor:
     return total
 
 
+def near(mask: Tensor, side: int) -> Tensor:
+    """Return which pixels (h, w) have one of a mask (h, w) in the square of an odd side around them."""
+    found = mask.float()[None]
+    for kernel, edge in (((side, 1), (side // 2, 0)), ((1, side), (0, side // 2))):
+        found = functional.max_pool2d(found, kernel, 1, edge)
+    return found[0] > 0
+
+
 def median_filter(values: Tensor, width: int, axis: int = 0) -> Tensor:
     """Return the medians of an odd number of values around each, along an axis; beyond its ends values are mirrored."""
     moved = values.movedim(axis, -1)

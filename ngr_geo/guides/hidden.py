@@ -1,15 +1,18 @@
-"""Hidden entries as evidence: where they are looked at, and how far they say that a band moves from its guide to another image."""
+"""Hidden entries as evidence: where they are looked at, what they choose, and how far a band moves from its guide to an image."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from .covariance import precise
+
+Value = TypeVar("Value", int, float)
+Trial = tuple[float, Any]
+"""The error of something that was tried, and what that gave."""
 
 
 def best_window(
@@ -33,13 +36,46 @@ def busiest(where: Tensor, size: int) -> tuple[slice, slice]:
 
     Of the windows that begin at multiples of half of their size.
     """
-    count = functional.pad(where.sum(0).cumsum(0).cumsum(1), (1, 0, 1, 0)).cpu()
+    count = where.sum(0).cpu()
+    return best_window(where.shape[1:], size, size // 2, lambda rows, columns: int(count[rows, columns].sum()))
 
-    def total(rows: slice, columns: slice) -> int:
-        corners = count[[rows.start, rows.stop]][:, [columns.start, columns.stop]]
-        return int(corners[1, 1] - corners[0, 1] - corners[1, 0] + corners[0, 0])
 
-    return best_window(where.shape[1:], size, size // 2, total)
+def thickness(mask: Tensor) -> float:
+    """Return the typical width in pixels of what is True in masks (..., h, w): twice its area by its outline; 0 if nothing is."""
+    outline = sum(int((torch.diff(mask.to(torch.int8), dim=d) != 0).sum()) for d in (-2, -1))
+    return 2 * float(mask.sum()) / max(outline, 1)
+
+
+def draw_blocks(shape: tuple[int, ...], side: int, generator: torch.Generator) -> Tensor:
+    """Return numbers drawn from [0, 1) for the pixels of a shape (h, w), one for each block of so many pixels; on the CPU."""
+    block = torch.rand(*(-(-n // side) for n in shape), generator=generator)
+    return block.repeat_interleave(side, 0).repeat_interleave(side, 1)[: shape[0], : shape[1]]
+
+
+def misfit(image: Tensor, cube: Tensor, where: Tensor) -> float:
+    """Return the mean log RMSE of the bands (B, h, w) of an image on the hidden entries of a cube."""
+    count = where.sum((1, 2))
+    square = precise(torch.where(where, image - cube, 0).square().sum((1, 2)))[count > 0] / count[count > 0]
+    return float((square + 1e-12).log().mean()) / 2
+
+
+def walk(
+    values: Sequence[Value], start: Value, found: Trial, tried: Callable[[Value, Any], Trial]
+) -> tuple[Value, Trial]:
+    """Return the value with the least error, and its trial: from the start, which `found` is of, up or else down, while it helps.
+
+    `tried` takes a value, and what the best one so far gave.
+    """
+    at, best = values.index(start), start
+    for others in (values[at + 1 :], values[:at][::-1]):
+        for value in others:
+            trial = tried(value, found[1])
+            if trial[0] >= found[0]:
+                break
+            best, found = value, trial
+        if best != start:
+            break
+    return best, found
 
 
 def share(cube: Tensor, hidden: Tensor, guide: Tensor, image: Tensor, usual: float, doubt: float) -> Tensor:

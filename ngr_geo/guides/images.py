@@ -21,7 +21,7 @@ from torch.nn import functional
 
 from ..solver import Neumann, conjugate_gradients, gaps_of
 from . import patches
-from .hidden import best_window
+from .hidden import best_window, draw_blocks, thickness, walk
 from .shrinkage import cosines
 
 POWERS, RIDGES = (0.6, 0.8, 1.0, 1.5, 2.0), (0.03, 0.3)
@@ -132,23 +132,17 @@ def _chosen(values: Tensor, observed: Tensor) -> Chosen:
         """Return the errors at the hidden entries (n,), in units of the gradients."""
         return ((found - values) / bands.unit)[hidden]
 
-    def met(power: float, ridge: float, start: Tensor) -> tuple[float, float, float, Tensor]:
-        found = _smoothed(known, kept, power, ridge, bands, start)[0]
-        return float(error(found).square().mean().sqrt()), power, ridge, found
+    def rmse(found: Tensor) -> float:
+        return float(error(found).square().mean().sqrt())
 
-    best = float(error(image).square().mean().sqrt()), middle, RIDGES[0], image
-    for powers in (POWERS[4:], POWERS[2::-1]):  # upwards, else downwards, as long as it gets better
-        start = best
-        for power in powers:
-            trial = met(power, RIDGES[0], best[-1])
-            if trial[0] >= best[0]:
-                break
-            best = trial
-        if best is not start:
-            break
-    if apart:
-        best = min(best, met(best[1], RIDGES[1], best[-1]), key=lambda trial: trial[0])
-    level, power, ridge, image = best
+    def met(power: float, start: Tensor, ridge: float = RIDGES[0]) -> tuple[float, Tensor]:
+        found = _smoothed(known, kept, power, ridge, bands, start)[0]
+        return rmse(found), found
+
+    power, best = walk(POWERS, middle, (rmse(image), image), met)
+    ridge, (level, image) = RIDGES[0], best
+    if apart and (looser := met(power, image, RIDGES[1]))[0] < level:
+        ridge, (level, image) = RIDGES[1], looser
     errors = torch.stack([error(stage) for stage in _stages(image, kept, bands, level)])
     return Chosen(power, ridge, level, _weights((errors @ errors.T).tolist()), bands)
 
@@ -326,14 +320,9 @@ def _busiest(observed: Tensor) -> tuple[slice, slice]:
 def _hidden(observed: Tensor) -> Tensor:
     """Return observed entries (B, h, w) to hide: some of them where they are scattered, else the gaps moved elsewhere."""
     generator = torch.Generator().manual_seed(0)
-
-    def chance(shape: tuple[int, ...]) -> Tensor:
-        return torch.rand(shape, generator=generator).to(observed.device)
-
-    together = bool((observed == observed[:1]).all())
-    if _thickness(observed) < THIN:
-        draw = chance(tuple(observed.shape[1:] if together else observed.shape))
-        return observed & (draw < SHARE)
+    if thickness(observed) < THIN:
+        draw = torch.rand(observed.shape if _apart(observed) else observed.shape[1:], generator=generator)
+        return observed & (draw.to(observed.device) < SHARE)
     best = torch.zeros_like(observed)
     for _ in range(8):
         shift = [int(torch.randint(1, max(2, n), (1,), generator=generator)) for n in observed.shape[1:]]
@@ -342,14 +331,7 @@ def _hidden(observed: Tensor) -> Tensor:
             best = moved
     share = float(best.sum() / observed.sum())
     if share > MOST_HIDDEN:
-        side = max(4, round(2 * _thickness(~observed)))
-        draw = chance(tuple(-(-n // side) for n in observed.shape[1:]))
-        block = draw.repeat_interleave(side, 0).repeat_interleave(side, 1)[: observed.shape[1], : observed.shape[2]]
-        best = best & (block < MOST_HIDDEN / share)
+        side = max(4, round(2 * thickness(~observed)))
+        draw = draw_blocks(observed.shape[1:], side, generator)
+        best = best & (draw.to(observed.device) < MOST_HIDDEN / share)
     return best
-
-
-def _thickness(mask: Tensor) -> float:
-    """Return the typical width in pixels of what is True: twice its area by its outline."""
-    outline = sum(int((torch.diff(mask.to(torch.int8), dim=d) != 0).sum()) for d in (1, 2))
-    return 2 * float(mask.sum()) / max(outline, 1)

@@ -135,15 +135,12 @@ def _columns(references: Tensor, wide: Tensor, places: Tensor, landmarks: Tensor
 def _varying(bands: Tensor, place: Tensor, others: Tensor, there: Tensor) -> Tensor:
     """Return the parts (m, n) of the kernel that are no linear map of the neighbourhoods, between m and n pixels."""
     size = bands.shape[1]
-    apart = _squares(place, there)
+    apart = (place[:, :1] - there[None, :, 0]).square() + (
+        place[:, 1:] - there[None, :, 1]
+    ).square()  # exact: whole numbers
     product = bands @ others.T
     kernel = (apart * (-0.5 / DRIFT_LENGTH**2)).exp_().mul_((product * (DRIFT / size)).add_(DRIFT_LEVEL))
     kernel.add_(apart.sqrt_().mul_(-1 / NEAREST_LENGTH).exp_(), alpha=NEAREST)
     squares = bands.square().sum(1)[:, None] + others.square().sum(1)[None]
     squares.sub_(product, alpha=2).clamp_(min=0)
     return kernel.add_(squares.mul_(-0.5 / size).exp_(), alpha=RADIAL)
-
-
-def _squares(first: Tensor, second: Tensor) -> Tensor:
-    """Return the squared distances (m, n) of places (m, 2) and (n, 2); exact, since places are whole numbers."""
-    return (first[:, :1] - second[None, :, 0]).square() + (first[:, 1:] - second[None, :, 1]).square()

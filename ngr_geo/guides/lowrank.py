@@ -15,6 +15,7 @@ from torch import Tensor
 
 from .covariance import precise, principal
 
+SWEEPS = 15
 FLOOR = 1e-4
 """Smallest noise variance, relative to a channel's own: keeps the posterior finite when bands are copies of each other."""
 
@@ -32,7 +33,7 @@ class Factors:
     known: Tensor
 
 
-def fit(values: Tensor, observed: Tensor, rank: int, sweeps: int = 15) -> Factors:
+def fit(values: Tensor, observed: Tensor, rank: int) -> Factors:
     """Return the factors of pixels `values` (N, T, B), of which `observed` (N, T) are measured. Deterministic."""
     dates, bands = values.shape[1:]
     rank = max(1, min(rank, dates * bands - 1))
@@ -54,7 +55,7 @@ def fit(values: Tensor, observed: Tensor, rank: int, sweeps: int = 15) -> Factor
     model, least = Factors(loading, mean, variance.clamp(min=FLOOR), known), FLOOR * variance.clamp(min=FLOOR)
     unit = torch.eye(rank + 1, dtype=flat.dtype, device=flat.device)
     target = flat.unflatten(1, (dates, bands)).transpose(0, 1)  # (T, N', B), 0 where not observed
-    for _ in range(sweeps):
+    for _ in range(SWEEPS):
         scaled, covariance = _posterior(model, patterns)
         evidence = ((flat - one * model.mean.flatten()) * each) @ scaled.flatten(0, 1)  # (N', R)
         score = (covariance[kind] @ evidence[..., None])[..., 0]

@@ -22,6 +22,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from . import subspace
+from .base import Estimate
 from .covariance import principal
 from .filters import box_median, median_filter
 
@@ -40,21 +41,8 @@ BLOCK = 2**17
 """Entries of some bands that are worked at together."""
 
 
-@dataclass(frozen=True)
-class Mixed:
-    """`image` and `clean`, the cube completed and without stripes but with its noise, (B, h, w).
-
-    `sigma` (B,), the Gaussian part; `impulses` (B,), their share.
-    """
-
-    image: Tensor
-    clean: Tensor
-    sigma: Tensor
-    impulses: Tensor
-
-
-def restore(cube: Tensor, observed: Tensor, dead: Tensor | None = None) -> Mixed:
-    """Return a cube (B, h, w) less mixed noise.
+def restore(cube: Tensor, observed: Tensor, dead: Tensor | None = None) -> Estimate:
+    """Return a cube (B, h, w) less mixed noise; `clean` is the cube completed and without stripes, `noise` the Gaussian part.
 
     Args:
         cube: (B, h, w), finite.
@@ -84,7 +72,7 @@ def restore(cube: Tensor, observed: Tensor, dead: Tensor | None = None) -> Mixed
     # What was completed has no noise, but the errors of the estimate: the level is between that of the residual and sigma.
     level = ((sigma.square() + (clean - image).square().mean((1, 2))) / 2).sqrt()
     image = subspace.denoise(clean, everywhere, level, rare=False).image
-    return Mixed(image, clean, sigma, impulses)
+    return Estimate(image, clean, sigma)
 
 
 def _completed(

@@ -14,16 +14,15 @@ Ref.: Yu, Sapiro & Mallat 2012 (piecewise linear estimators), Lebrun, Buades & M
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from . import entries
 from .covariance import leading, precise
-from .hidden import busiest, share
+from .hidden import busiest, misfit, share, walk
 from .patches import Mean, pixels_of, similar, windows
 
 RANKS = (4, 8, 12, 16, 20)
@@ -56,8 +55,6 @@ SAMPLE = 1000
 BLOCK = 2**22
 """Numbers of groups' patches that are in memory at a time."""
 
-Value = TypeVar("Value", int, float)
-
 
 class Fit(NamedTuple):
     """How entries are seen: spectra (B, r) about a mean (B,), and the variance of each band's noise (B,)."""
@@ -84,9 +81,7 @@ class Chosen(NamedTuple):
     choice: Choice | None
 
 
-def complete(
-    cube: Tensor, observed: Tensor, seed: int = 0, chosen: Chosen | None = None
-) -> tuple[Tensor, Chosen | None]:
+def complete(cube: Tensor, observed: Tensor, chosen: Chosen | None = None) -> tuple[Tensor, Chosen | None]:
     """Return a cube (B, h, w) with what is not `observed` (B, h, w) filled; the rest as it was; and how. The range is about 1.
 
     How that is done is chosen on hidden entries, unless it is given, as for other gaps of the same cube.
@@ -95,7 +90,7 @@ def complete(
     if not gaps.any():
         return cube, chosen
     factors, choice = chosen or Chosen(None, None)
-    begun = entries.complete(cube, observed, seed, factors)
+    begun = entries.complete(cube, observed, factors)
     here = _around(gaps)
     used, hidden = (a[:, *here] for a in (observed & ~begun.hidden, begun.hidden))
     if min(gaps[here].shape) < SIDE or not used.flatten(1).any(1).all():
@@ -146,44 +141,20 @@ def _chosen(cube: Tensor, used: Tensor, hidden: Tensor, begun: Tensor) -> Choice
     def tried(rank: int, factor: float) -> tuple[float, Tensor]:
         noise = factor * _noise(cube, used, begun, rank)
         image = _passed(cube, used, begun, noise, rank, groups)
-        return _misfit(image, cube, hidden), image
+        return misfit(image, cube, hidden), image
 
-    factor, found = _walk(lambda f: tried(start, f), FACTORS, FACTOR)
-    rank, (misfit, image) = _walk(lambda r: found if r == start else tried(r, factor), ranks, start)
+    factor, found = walk(FACTORS, FACTOR, tried(start, FACTOR), lambda f, _: tried(start, f))
+    rank, (least, image) = walk(ranks, start, found, lambda r, _: tried(r, factor))
     noise = _noise(cube, used, begun, rank)
     passes, pilot = 1, torch.lerp(begun, image, 1 + AHEAD)
     while passes < PASSES:
         more = _passed(cube, used, pilot, factor * noise, rank, _groups(used, pilot, noise, STEP))
-        error = _misfit(more, cube, hidden)
-        if error >= misfit:
+        error = misfit(more, cube, hidden)
+        if error >= least:
             break
         pilot = torch.lerp(pilot, more, 1 + AHEAD)
-        misfit, image, passes = error, more, passes + 1
+        least, image, passes = error, more, passes + 1
     return Choice(rank, factor, passes, share(cube, hidden, begun, image, 0.0, DOUBT))
-
-
-def _walk(
-    tried: Callable[[Value], tuple[float, Tensor]], values: Sequence[Value], start: Value
-) -> tuple[Value, tuple[float, Tensor]]:
-    """Return the value with the least error, and what it gave: from the start up, or else down, as long as that helps."""
-    at = values.index(start)
-    best, found = start, tried(start)
-    for others in (values[at + 1 :], values[:at][::-1]):
-        for value in others:
-            trial = tried(value)
-            if trial[0] >= found[0]:
-                break
-            best, found = value, trial
-        if best != start:
-            break
-    return best, found
-
-
-def _misfit(image: Tensor, cube: Tensor, where: Tensor) -> float:
-    """Return the mean log RMSE of the bands on hidden entries."""
-    count = where.sum((1, 2))
-    square = precise(torch.where(where, image - cube, 0).square().sum((1, 2)))[count > 0] / count[count > 0]
-    return float((square + 1e-12).log().mean()) / 2
 
 
 def _noise(cube: Tensor, observed: Tensor, image: Tensor, rank: int) -> Tensor:

@@ -28,6 +28,10 @@ SAMPLES_PER_FEATURE = 12
 PENALTIES = (3e-4, 3e-3, 3e-2, 3e-1)
 FOLDS, CELL = 5, 6
 """Parts of the evidence, and the side in pixels of the cells that a part is made of."""
+SIGMA, STEP = 20.0, 4
+"""Of the local regression: the width of its Gaussian, and the side of the cells that it is computed for, in pixels."""
+LOCAL_RIDGE, LOCAL_LEVEL = 0.04, 0.01
+"""Its penalties: of what it takes of the references, and of its constant."""
 FEW = 0.05
 """Share of a Gaussian's weight on clear pixels below which the local regression fades: about 125 of 2500 pixels."""
 LOCAL_PIXELS = 2_500
@@ -262,27 +266,24 @@ def predict(model: Regression, case: Problem) -> Tensor:
     return out.reshape(-1, *case.code.shape)
 
 
-def local(
-    regressors: Tensor, residual: Tensor, use: Tensor, sigma: float = 20.0, ridge: float = 0.04, level: float = 0.01
-) -> Tensor:
+def local(regressors: Tensor, residual: Tensor, use: Tensor) -> Tensor:
     """Return a smooth correction (B, h, w): the residual regressed on `regressors` with weights that fall off with distance.
 
     At every pixel the residual (B, h, w) of the pixels in `use` (h, w) is regressed on (regressors, 1) with Gaussian weights
-    of width `sigma` pixels. The penalties grow where less than `FEW` of the weight is on pixels in use, so that the correction
-    fades out only deep inside wide clouds. Computed for cells of sigma/5 pixels: the coefficients are smooth.
+    of width `SIGMA` pixels. The penalties grow where less than `FEW` of the weight is on pixels in use, so that the correction
+    fades out only deep inside wide clouds. Computed for cells of `STEP` pixels: the coefficients are smooth.
     """
     height, width = use.shape
-    step = max(1, int(sigma / 5))
     columns = torch.cat([regressors, torch.ones_like(residual[:1])])  # (n, h, w)
     size = len(columns)
-    both = functional.pad(torch.cat([columns, residual]) * use, (0, -width % step, 0, -height % step))
-    cells = both.unfold(1, step, step).unfold(2, step, step).permute(1, 2, 0, 3, 4).flatten(3)  # (hs, ws, n+B, step²)
-    products = cells[:, :, :size] @ cells.mT / step**2  # (hs, ws, n, n+B), means over cells
-    down, across = (_spread(side, step, sigma, residual) for side in (height, width))
+    both = functional.pad(torch.cat([columns, residual]) * use, (0, -width % STEP, 0, -height % STEP))
+    cells = both.unfold(1, STEP, STEP).unfold(2, STEP, STEP).permute(1, 2, 0, 3, 4).flatten(3)  # (hs, ws, n+B, step²)
+    products = cells[:, :, :size] @ cells.mT / STEP**2  # (hs, ws, n, n+B), means over cells
+    down, across = (_spread(side, residual) for side in (height, width))
     products = (across @ torch.tensordot(down, products, 1).flatten(2)).reshape(products.shape)
     share = products[..., -1, size - 1].clamp(min=1e-6)[..., None, None]  # of the weight, on pixels in use
-    penalty = torch.full_like(residual[0, 0, :1], ridge).repeat(size)
-    penalty[-1] = level
+    penalty = torch.full_like(residual[0, 0, :1], LOCAL_RIDGE).repeat(size)
+    penalty[-1] = LOCAL_LEVEL
     gram = products[..., :size] / share + torch.diag(penalty) / (share / FEW).clamp(max=1)
     right = products[..., size:] / share
     coefficients = torch.cholesky_solve(right, torch.linalg.cholesky(gram)).permute(2, 3, 0, 1)  # (n, B, hs, ws)
@@ -306,13 +307,13 @@ def checked(regressors: Tensor, residual: Tensor, use: Tensor) -> Tensor:
     return correction * ((held * residual * use).sum() / held.square().sum().clamp(min=1e-12)).clamp(0, 1)
 
 
-def _spread(side: int, step: int, sigma: float, like: Tensor) -> Tensor:
-    """Return the weights (n, n) that smooth n cells along an axis of `side` pixels by a Gaussian of `sigma` pixels.
+def _spread(side: int, like: Tensor) -> Tensor:
+    """Return the weights (n, n) that smooth n cells along an axis of `side` pixels by a Gaussian of `SIGMA` pixels.
 
     For means over whole cells, 0 beyond the edge: what lies beyond has no weight.
     """
-    place = torch.arange(0, side, step, dtype=like.dtype, device=like.device)
+    place = torch.arange(0, side, STEP, dtype=like.dtype, device=like.device)
     apart = (place[:, None] - place).abs()
-    kernel = torch.exp(-0.5 * (apart / sigma) ** 2) * (apart <= 3 * sigma)
-    inside = ((side - place) / step).clamp(max=1)
+    kernel = torch.exp(-0.5 * (apart / SIGMA) ** 2) * (apart <= 3 * SIGMA)
+    inside = ((side - place) / STEP).clamp(max=1)
     return kernel / (kernel @ inside)[:, None]

@@ -21,9 +21,7 @@ BLOCK = 2**20
 """Coefficients that are in memory at a time: each pixel has `patch`² of them."""
 
 
-def shrink(
-    images: Tensor, sigma: Tensor, patch: int = PATCH, threshold: float = THRESHOLD, wiener: bool = True
-) -> Tensor:
+def shrink(images: Tensor, sigma: Tensor, patch: int = PATCH, wiener: bool = True) -> Tensor:
     """Return images (n, h, w) less white noise of standard deviation `sigma` (n,).
 
     Each pixel is the weighted mean of all `patch`² patches that hold it. With `wiener`, a second pass shrinks by what the
@@ -43,19 +41,19 @@ def shrink(
             padded = functional.pad(both, (edge, edge, edge, edge), mode="replicate")
             for top in range(0, height, rows):
                 strip = padded[:, :, top : top + min(rows, height - top) + 2 * edge]
-                out[some, top : top + rows] = _shrunk(strip, basis, sigma[some], threshold)
+                out[some, top : top + rows] = _shrunk(strip, basis, sigma[some])
         return out
 
     found = each(images, None)
     return each(images, found) if wiener else found
 
 
-def _shrunk(padded: Tensor, basis: Tensor, sigma: Tensor, threshold: float) -> Tensor:
+def _shrunk(padded: Tensor, basis: Tensor, sigma: Tensor) -> Tensor:
     """Return images (n, h, w), less `patch` - 1 pixels at each edge; `padded` (1 or 2, n, h, w) has them, then their pilots."""
     patch = len(basis)
     coefficients = _patches(padded[-1], basis)  # (patch, patch, n, h', w'): of the pilot, if there is one
     if len(padded) == 1:
-        gain = (coefficients.abs() > threshold * sigma).to(padded)
+        gain = (coefficients.abs() > THRESHOLD * sigma).to(padded)
     else:
         power = coefficients.square_()
         gain = power.div_(power + (sigma**2 + 1e-20))

@@ -13,13 +13,13 @@ differences), Rogass et al. 2014 (EnMAP columns).
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import Literal
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
+from .base import Estimate
 from .covariance import moments, precise, unpredicted
 from .filters import median_filter, middle
 from .subspace import EDGE
@@ -51,16 +51,6 @@ DARK = -0.6
 """Brightness relative to the rest of a line, less one, below which an area is dark."""
 PARTS = 8
 """Parts of a line that have to agree on its offset."""
-
-
-@dataclass(frozen=True)
-class Destriped:
-    """`image` (B, h, w); `offset` (B, h, w), what was taken off; the stripes' `direction` and `slope`, columns per row."""
-
-    image: Tensor
-    offset: Tensor
-    direction: Direction | None
-    slope: float
 
 
 class Lines:
@@ -104,22 +94,23 @@ class Lines:
         return torch.lerp(offsets[:, self.low], offsets[:, above], self.share.expand(self.low.shape))
 
 
-def remove(cube: Tensor, observed: Tensor, direction: Direction | None = None) -> Destriped:
+def remove(cube: Tensor, observed: Tensor, direction: Direction | None = None) -> Estimate:
     """Return a cube (B, h, w) less its stripes; what is not `observed` (B, h, w), or has none, comes back as it was."""
     values = torch.where(observed, cube, 0).float()
     best: tuple[float, Direction, float] = (0.0, direction or "columns", 0.0)
     for name in (direction,) if direction else ("columns", "rows"):
-        frame = (a if name == "columns" else a.transpose(1, 2).contiguous() for a in (values, observed))
-        score, slope = _tilt(*frame)
+        score, slope = _tilt(_upright(values, name), _upright(observed, name))
         if score > best[0]:
             best = (score, name, slope)
     _, name, slope = best
-    turned = name == "rows"
-    frames = [a.transpose(1, 2).contiguous() if turned else a for a in (values, observed)]
-    offset = _offsets(frames[0], frames[1], slope)
-    offset = offset.transpose(1, 2) if turned else offset
-    found = torch.where(observed, offset, 0).to(cube.dtype)
-    return Destriped(cube - found, found, name if bool(found.any()) else None, slope)
+    offset = _offsets(_upright(values, name), _upright(observed, name), slope)
+    found = torch.where(observed, _upright(offset, name), 0).to(cube.dtype)
+    return Estimate(cube - found, cube, cube.new_zeros(len(cube)), -1 if name == "rows" and found.any() else -2)
+
+
+def _upright(cube: Tensor, direction: Direction) -> Tensor:
+    """Return a cube (B, h, w) turned so that lines of this direction are columns; or one that was turned, as it was."""
+    return cube.transpose(1, 2).contiguous() if direction == "rows" else cube
 
 
 def _tilt(values: Tensor, seen: Tensor) -> tuple[float, float]:

@@ -9,13 +9,12 @@ Bioucas-Dias 2018 (FastHyDe: denoising of the coefficient images).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
 from torch import Tensor
 from torch.nn import functional
 
 from . import badlines, joint, shrinkage
+from .base import Estimate
 from .covariance import moments, precise, principal, unpredicted
 from .filters import box_sum, nearest
 
@@ -32,20 +31,10 @@ FEW_BANDS = 6
 GAP_SWEEPS = 4
 
 
-@dataclass(frozen=True)
-class Denoised:
-    """`image` (B, h, w); `clean`, the cube with bad lines as repaired; `sigma` (B,), the noise found; `rank` of the subspace."""
-
-    image: Tensor
-    clean: Tensor
-    sigma: Tensor
-    rank: int
-
-
 def denoise(
     cube: Tensor, observed: Tensor, sigma: Tensor | None = None, rare: bool = True, groups: bool = True
-) -> Denoised:
-    """Return a cube less its Gaussian noise.
+) -> Estimate:
+    """Return a cube less its Gaussian noise; `clean` is the cube with bad lines as repaired.
 
     Args:
         cube: (B, h, w), finite.
@@ -69,16 +58,16 @@ def denoise(
     gaps = not bool(seen.all())
     level = noise_level(cube, observed, pixels) if sigma is None else precise(sigma)
     moving = level > 1e-7  # a constant band, or one without any noise, comes back as it is
-    noise, rank = level.to(cube), 0
+    noise = level.to(cube)
     clean = pixels.clone()
     for left in reversed(range(GAP_SWEEPS if gaps else 1)):
         if not moving.any():
             break
-        clean[moving], rank = _project(pixels[moving], region, noise[moving], rare and not left, groups and not left)
+        clean[moving] = _project(pixels[moving], region, noise[moving], rare and not left, groups and not left)
         if gaps:
             pixels = torch.where(seen, pixels, clean)
     image = region.image(clean, cube)
-    return Denoised(image, torch.where(bad, image, cube), noise, rank)
+    return Estimate(image, torch.where(bad, image, cube), noise)
 
 
 class _Region:
@@ -144,8 +133,8 @@ def spatial_level(cube: Tensor, observed: Tensor) -> Tensor:
     return precise(result)
 
 
-def _project(pixels: Tensor, region: _Region, sigma: Tensor, rare: bool, groups: bool) -> tuple[Tensor, int]:
-    """Return pixels (B, n) of a region denoised, and the rank."""
+def _project(pixels: Tensor, region: _Region, sigma: Tensor, rare: bool, groups: bool) -> Tensor:
+    """Return pixels (B, n) of a region denoised."""
     bands, count = pixels.shape
     mean = pixels.mean(1, keepdim=True)
     white = (pixels - mean) / sigma[:, None]
@@ -171,7 +160,7 @@ def _project(pixels: Tensor, region: _Region, sigma: Tensor, rare: bool, groups:
         scale = (energy.median() / max(rank - 2 / 3, 0.3)).clamp(min=1)
         back = (lost.abs() > RARE).any(0) | (energy > _chi2_edge(rank) * scale)
         shrunk = torch.where(back, scores, shrunk)
-    return torch.addcmul(mean, sigma[:, None], vectors @ shrunk), rank
+    return torch.addcmul(mean, sigma[:, None], vectors @ shrunk)
 
 
 def _chi2_edge(degrees: int) -> float:

@@ -12,10 +12,10 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from . import lines
 from .covariance import leading
+from .filters import near
 from .hidden import busiest, share
 from .patches import Mean, pixels_of, similar, windows
 from .posterior import posterior_means
@@ -38,7 +38,7 @@ BLOCK = 2**22
 """Numbers of groups' patches that are in memory at a time."""
 
 
-def fill(cube: Tensor, observed: Tensor, seed: int = 0, followed: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
+def fill(cube: Tensor, observed: Tensor, followed: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
     """Return a cube (B, h, w) with what is not `observed` (B, h, w) filled; the rest as it was; and how far (B,) it moved.
 
     How far the fill moves from its guide is found out, unless it is given, as for other gaps of the same cube.
@@ -48,16 +48,16 @@ def fill(cube: Tensor, observed: Tensor, seed: int = 0, followed: Tensor | None 
         return guide, followed
     if followed is None:
         here = busiest(narrow(known)[None], TRIAL)
-        followed = _followed(cube[:, *here], observed[:, *here], known[here], seed)
+        followed = _followed(cube[:, *here], observed[:, *here], known[here])
     if not followed.any():
         return guide, followed
     image = torch.lerp(guide, _expected(guide, known, STEPS), followed[:, None, None])
     return torch.where(observed, cube, image), followed
 
 
-def _followed(cube: Tensor, observed: Tensor, known: Tensor, seed: int) -> Tensor:
+def _followed(cube: Tensor, observed: Tensor, known: Tensor) -> Tensor:
     """Return how far (B,) each band is to move from its guide, by gaps like those of `known` (h, w) hidden elsewhere."""
-    hidden = _moved(known, seed)
+    hidden = _moved(known)
     seen = observed & ~hidden
     guide = lines.fill(torch.where(seen, cube, 0), seen)
     return share(cube, hidden & observed, guide, _expected(guide, seen.all(0), STEPS[:1]), USUAL, DOUBT)
@@ -65,21 +65,16 @@ def _followed(cube: Tensor, observed: Tensor, known: Tensor, seed: int) -> Tenso
 
 def narrow(known: Tensor) -> Tensor:
     """Return the gaps (h, w) of what is `known` that a patch reaches across, if there are any, else all gaps: no nodata frame."""
-    wide = ~_near(known, 2 * SIDE - 1)
-    narrow = ~known & ~_near(wide, 2 * SIDE - 1)
+    wide = ~near(known, 2 * SIDE - 1)
+    narrow = ~known & ~near(wide, 2 * SIDE - 1)
     return narrow if narrow.any() else ~known
 
 
-def _near(where: Tensor, side: int) -> Tensor:
-    """Return which pixels (h, w) have such a one in the square of an odd side about them."""
-    return functional.max_pool2d(where.float()[None], side, 1, side // 2)[0] > 0
-
-
-def _moved(known: Tensor, seed: int) -> Tensor:
+def _moved(known: Tensor) -> Tensor:
     """Return the narrow gaps (h, w) of what is `known`, moved, less those near a gap that there is."""
-    generator = torch.Generator().manual_seed(seed)
+    generator = torch.Generator().manual_seed(0)
     shift = [int(torch.randint(0, n, (1,), generator=generator)) for n in known.shape]
-    return torch.roll(narrow(known), shift, (0, 1)) & ~_near(~known, 2 * APART + 1)
+    return torch.roll(narrow(known), shift, (0, 1)) & ~near(~known, 2 * APART + 1)
 
 
 def _expected(guide: Tensor, known: Tensor, steps: tuple[int, ...]) -> Tensor:

@@ -204,9 +204,9 @@ def _unpacked(tensors: dict[str, NDArray[Any]], notes: dict[str, Any]) -> StackM
 
 def _judgement(found: Mapping[str, Any]) -> Judgement:
     """Return a judgement from its fields, of which JSON has made lists."""
-    from .problem import Judgement
+    from .problem import PER_BAND, Judgement
 
-    errors = {name: tuple(found[name]) for name in ("rmse", "bias", "doubt", "blocks")}
+    errors = {name: tuple(found[name]) for name in PER_BAND}
     hidden = {name: tuple(values) for name, values in found["hidden"].items()}
     return Judgement(**{**found, **errors, "hidden": hidden})
 

@@ -15,7 +15,6 @@ estimate itself lost cannot show there; it shows in the residual, where neighbou
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import partial
 from typing import NamedTuple
 
@@ -25,6 +24,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ..guides import images, mixed, posterior, stripes, subspace, through
+from ..guides.base import Estimate
 from ..raster import deadlines
 from ..raster.cube import SPECTRAL_BANDS
 from ..solver.paper import Case
@@ -35,7 +35,7 @@ from .filling import solve_as_published
 from .probes import judged
 from .problem import Judgement, Settings, unjudged
 from .refine import refine_gaps, refine_noise
-from .spectral import FAR, Answer, CubeGuide, Errors, Estimate, Refined
+from .spectral import FAR, Answer, CubeGuide, Errors, Filler, Refined
 
 IMPULSIVE = 2e-3
 """Share of residuals beyond `FAR` standard deviations that separates mixed noise from Gaussian, which has 7e-6 there."""
@@ -78,12 +78,13 @@ def _guided(
 ) -> Answer:
     """Return the guide, which may be known already, or what NGR makes of it where that meets hidden data better."""
     if kind == "gaps":
-        estimate, guide = _gap_guide(cube, observed)
+        image, fill = fill_gaps(cube, observed)
+        estimate = Estimate(image, cube, cube.new_zeros(len(cube)))
+        refined = refine_gaps(fill, cube, observed, estimate, settings)
     else:
         guide = _guide(kind, task)
         estimate = estimate or guide(cube, observed)
-    refine = refine_gaps if kind == "gaps" else refine_noise
-    refined = refine(kind, guide, cube, observed, estimate, settings)
+        refined = refine_noise(kind, guide, cube, observed, estimate, settings)
     image = estimate.image if refined.image is None else refined.image
     there = refined._replace(guide=refined.guide.cpu(), ngr=refined.ngr.cpu() if refined.ngr else None)
     judgement, deviation = trust(there, image.cpu(), estimate.image.cpu(), observed.cpu(), settings)
@@ -92,31 +93,11 @@ def _guided(
 
 def _guide(kind: Kind, task: Task) -> CubeGuide:
     """Return the guide of a kind of fault, but gaps."""
-
-    def gaussian(cube: Tensor, observed: Tensor) -> Estimate:
-        found = subspace.denoise(cube, observed)
-        return Estimate(found.image, found.clean, found.sigma)
-
-    def impulses(cube: Tensor, observed: Tensor) -> Estimate:
-        found = mixed.restore(cube, observed, dead_lines(cube, observed))
-        return Estimate(found.image, found.clean, found.sigma)
-
-    def striped(cube: Tensor, observed: Tensor) -> Estimate:
-        found = stripes.remove(cube, observed, task.direction)
-        axis = -1 if found.direction == "rows" else -2
-        return Estimate(found.image, cube, cube.new_zeros(len(cube)), axis)
-
-    return {"gaussian": gaussian, "mixed": impulses, "stripes": striped}[kind]
-
-
-def _gap_guide(cube: Tensor, observed: Tensor) -> tuple[Estimate, CubeGuide]:
-    """Return the guide's estimate of a cube with gaps, and the guide of other gaps of it."""
-    image, filler = fill_gaps(cube, observed)
-
-    def gaps(cube: Tensor, observed: Tensor) -> Estimate:
-        return Estimate(filler(cube, observed), cube, cube.new_zeros(len(cube)))
-
-    return Estimate(image, cube, cube.new_zeros(len(cube))), gaps
+    if kind == "gaussian":
+        return subspace.denoise
+    if kind == "mixed":
+        return lambda cube, observed: mixed.restore(cube, observed, dead_lines(cube, observed))
+    return partial(stripes.remove, direction=task.direction)
 
 
 def dead_lines(cube: Tensor, observed: Tensor) -> Tensor:
@@ -131,7 +112,7 @@ class Chosen(NamedTuple):
     lines: Tensor | None = None
 
 
-def fill_gaps(cube: Tensor, observed: Tensor) -> tuple[Tensor, Callable[[Tensor, Tensor], Tensor]]:
+def fill_gaps(cube: Tensor, observed: Tensor) -> tuple[Tensor, Filler]:
     """Return a cube (B, h, w) with its gaps filled, and what fills other gaps of it, by what was chosen for these."""
     if len(cube) < SPECTRAL_BANDS:
         again = partial(images.complete, chosen=images.choose(cube, observed))

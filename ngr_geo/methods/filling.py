@@ -7,8 +7,9 @@ to the raster's units. Rasters stay in `stacks.py`.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -174,24 +175,19 @@ def filled(
 
     That is on the device of the settings: all dates at once, then date by date, then the window in four parts. Last on the CPU.
     """
-
-    def computed(part: Inputs, device: str, together: int = 1) -> NDArray[np.float32]:
-        return _computed(model, part, dates, settings, device, together)
-
-    def at_once(device: str) -> NDArray[np.float32]:
-        return computed(window, device, len(dates))
-
-    def one_by_one(device: str) -> NDArray[np.float32]:
-        return computed(window, device)
+    one_by_one = partial(_computed, model, dates, settings, window)
 
     def in_four(device: str) -> NDArray[np.float32]:
         sides = window.values.shape[-2:]
         overlap = max(sides) // 16
         pieces = tiles.grid(sides, -(-max(sides) // 2) + 2 * overlap, overlap)
-        solved = [computed(Inputs(*(a[(..., *p.window)] for a in window)), device) for p in pieces]
+        parts = [Inputs(*(a[(..., *p.window)] for a in window)) for p in pieces]
+        solved = [_computed(model, dates, settings, part, device) for part in parts]
         whole = slice(0, sides[0]), slice(0, sides[1])
         return tiles.blend(pieces, solved, whole, solved[0].shape[:3])
 
+    at_once = partial(one_by_one, together=len(dates))
+    attempts: dict[str, Callable[[str], NDArray[np.float32]]]
     attempts = {"": at_once, "date by date": one_by_one, "in four parts": in_four}
     if len(dates) == 1:
         attempts.pop("date by date")
@@ -214,7 +210,7 @@ def filled_as_published(
 
 
 def _computed(
-    model: StackModel, window: Inputs, dates: Sequence[int], settings: Settings, device: str, together: int
+    model: StackModel, dates: Sequence[int], settings: Settings, window: Inputs, device: str, together: int = 1
 ) -> NDArray[np.float32]:
     """Return the layers (layer, T, B, h, w) of a window computed on a device, so many dates at once: see `filled`."""
     entries = entries_of(model, window.values, window.observed, device)

@@ -19,14 +19,6 @@ STAY = 0.3
 """Share of the observed pixels that moved gaps leave, at least."""
 
 
-def thickness(missing: Mask) -> float:
-    """Return the typical width, in pixels, of the gaps of a mask (h, w): twice their area by their outline; 0 if none."""
-    outline = int(np.count_nonzero(missing[1:] != missing[:-1])) + int(
-        np.count_nonzero(missing[:, 1:] != missing[:, :-1])
-    )
-    return 2 * float(missing.sum()) / max(float(outline), 1.0)
-
-
 def draw(
     observed: Mask, width: float, seed: int | np.random.SeedSequence, share: float = SHARE, widest: float = 1 / 16
 ) -> tuple[Mask, Mask]:
@@ -36,7 +28,7 @@ def draw(
 
     Args:
         observed: (h, w), True where a pixel can be hidden.
-        width: of the blobs in pixels, as `thickness` measures it; at most `widest` of the window is used.
+        width: of the blobs in pixels, as `guides.hidden.thickness` measures it; at most `widest` of the window is used.
         seed: the same seed draws the same pixels.
         share: of the observed pixels, 0 to 0.5.
         widest: as a share of the window.

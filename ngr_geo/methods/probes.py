@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from ..guides.base import Window
+from ..guides.hidden import thickness
 from ..guides.members import MEMBERS
 from ..solver import Small
 from ..tiling.threads import side_by_side
@@ -184,7 +185,7 @@ def _hidden(cells: Sequence[_Cell], date: int) -> list[Draft]:
     drafts: list[Draft] = []
     for turn in range(max(1, PROBES // max(1, len(picked)))):
         for full, part, _, score, key in picked:
-            width = hiding.thickness(~full.observed[date].cpu().numpy())
+            width = thickness(~full.observed[date])
             draw = np.random.SeedSequence([*key, turn])
             for mask in hiding.draw(part.observed[date].cpu().numpy(), width, draw, PROBE_SHARE, PROBE_WIDEST):
                 hidden, left = torch.from_numpy(mask).to(score.device), part.observed.clone()

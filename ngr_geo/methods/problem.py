@@ -6,7 +6,7 @@ Tensors only: a stack is (T, B, h, w), standardised per date and band.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
@@ -16,6 +16,7 @@ from torch import Tensor
 
 from ..guides.base import Window
 from ..guides.covariance import precise
+from ..guides.hidden import thickness
 from ..guides.members import GUIDE, MEMBERS
 from ..keywords import Method
 from ..solver import TETHER, Small, gaps_of, hold
@@ -62,6 +63,12 @@ def fastest_device() -> str:
     return "mps" if torch.backends.mps.is_available() else "cpu"
 
 
+Errors = tuple[float, ...]
+"""Of each band."""
+PER_BAND = ("rmse", "bias", "doubt", "blocks")
+"""The fields of a judgement that have a number for each band."""
+
+
 class Judgement(NamedTuple):
     """What is kept for a date, and the errors expected in its gaps, per band (B,): standardised, NaN where not known."""
 
@@ -69,41 +76,41 @@ class Judgement(NamedTuple):
     """The member that it is made of, or "blend"."""
     weights: dict[str, float]
     """Of the members that it is made of: they sum to 1. {} where nothing is filled, or by the published algorithm."""
-    rmse: tuple[float, ...]
-    bias: tuple[float, ...]
-    doubt: tuple[float, ...]
+    rmse: Errors
+    bias: Errors
+    doubt: Errors
     """Of the RMSE, as a share of it: see `calibration`."""
-    hidden: dict[str, tuple[float, ...]]
+    hidden: dict[str, Errors]
     """RMSE of each member, and of a "blend", on the hidden blocks that the choice was made by: see `judge`."""
-    blocks: tuple[float, ...]
+    blocks: Errors
     """How many of them each band has."""
 
     def scaled(self, unit: np.ndarray | float) -> Judgement:
         """Return the judgement with its errors in another unit, for each band (B,) or all."""
 
-        def times(errors: tuple[float, ...]) -> tuple[float, ...]:
+        def times(errors: Errors) -> Errors:
             return tuple((np.asarray(errors) * unit).tolist())
 
-        hidden = {name: times(errors) for name, errors in self.hidden.items()}
-        return self._replace(rmse=times(self.rmse), bias=times(self.bias), hidden=hidden)
+        return self._changed(times, ("rmse", "bias"))
 
     def of(self, bands: slice) -> Judgement:
         """Return the judgement of some of the bands."""
-        hidden = {name: errors[bands] for name, errors in self.hidden.items()}
-        some = {name: getattr(self, name)[bands] for name in ("rmse", "bias", "doubt", "blocks")}
-        return self._replace(hidden=hidden, **some)
+        return self._changed(lambda errors: errors[bands])
 
     def for_all(self, take_part: np.ndarray) -> Judgement:
         """Return the judgement with NaN for the bands that did not `take_part` (band,)."""
 
-        def wide(errors: tuple[float, ...]) -> tuple[float, ...]:
+        def wide(errors: Errors) -> Errors:
             column = np.full(len(take_part), np.nan)
             column[take_part] = errors
             return tuple(column.tolist())
 
-        hidden = {name: wide(errors) for name, errors in self.hidden.items()}
-        changed: dict[str, Any] = {n: wide(getattr(self, n)) for n in ("rmse", "bias", "doubt", "blocks")}
-        return self._replace(hidden=hidden, **changed)
+        return self._changed(wide)
+
+    def _changed(self, change: Callable[[Errors], Errors], names: Sequence[str] = PER_BAND) -> Judgement:
+        """Return the judgement with some of its fields changed, and the errors on hidden blocks."""
+        fields: dict[str, Any] = {name: change(getattr(self, name)) for name in names}
+        return self._replace(hidden={name: change(errors) for name, errors in self.hidden.items()}, **fields)
 
 
 def unjudged(method: str, bands: int, weights: dict[str, float] | None = None) -> Judgement:
@@ -220,7 +227,7 @@ def hidden_from(
         observed = window.observed.cpu().numpy()
         pair = np.zeros((2, *observed.shape), bool)
         for date in dates:
-            width = hiding.thickness(~observed[date])
+            width = thickness(~window.observed[date])
             key = np.random.SeedSequence([seed, number, date, draw] if draw else [seed, number, date])
             pair[:, date] = hiding.draw(observed[date], width, seed=key)
         stop.append(torch.from_numpy(pair[0]).to(window.observed.device))
@@ -258,8 +265,3 @@ def example_of(problem: Problem, scale: dict[int, Tensor]) -> Example:
     weight = min(float((~problem.seen).sum()), 4.0 * float(problem.seen.sum()))
     residual = (problem.values - problem.guide) / scale[problem.date]
     return Example(problem.inputs, residual, problem.seen, weight)
-
-
-def error_of(problem: Problem, networks: Sequence[Small], scale: dict[int, Tensor]) -> Tensor:
-    """Return what the networks fill in, without them the guide, less what was measured (B, h, w)."""
-    return integrate(problem, answers_of([problem], networks, scale)[problem.date]) - problem.values

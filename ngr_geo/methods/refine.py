@@ -8,14 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from copy import deepcopy
+from functools import partial
 from itertools import islice
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
+from ..guides.base import Estimate
 from ..guides.covariance import precise
+from ..guides.filters import near
+from ..guides.hidden import draw_blocks
 from ..guides.through import narrow
 from ..solver import LoopSettings, Neumann, Small, gaps_of, hold, iterate
 from ..solver.fidelity import Fidelity, Gaussian, Stripes
@@ -33,8 +36,7 @@ from .spectral import (
     TRIAL_SIZE,
     CubeGuide,
     Errors,
-    Estimate,
-    Hidden,
+    Filler,
     Refined,
     Subspace,
     busiest_of,
@@ -43,6 +45,8 @@ from .spectral import (
     subspace_of,
 )
 
+Trial = tuple[Tensor, Tensor, Tensor, Tensor]
+"""A cube (B, h, w) and what is observed of it; the hidden entries that stop a trial on it; what they should be."""
 IMPULSE = 3.5
 """Standard deviations beyond which a residual is taken for an impulse."""
 LAGS = (1, 2, 3)
@@ -93,9 +97,11 @@ def _steps_on_noise(
     """Return after how many steps of the loop hidden data is met best, 0 where the guide is to be kept."""
     window = busiest_of(observed, TRIAL_SIZE if kind == "stripes" else NOISE_TRIAL_SIZE)
     truth, seen = cube[:, *window], observed[:, *window]
-    hide = _plant_stripes if kind == "stripes" else _hide_entries
-    part = estimate._replace(image=estimate.image[:, *window])
-    trial_cube, trial_seen, stop, truth = hide(truth, seen, part, settings.seed)
+    if kind == "stripes":
+        part = estimate._replace(image=estimate.image[:, *window])
+        trial_cube, trial_seen, stop, truth = _plant_stripes(truth, seen, part, settings.seed)
+    else:
+        trial_cube, trial_seen, stop, truth = _hide_entries(truth, seen, settings.seed)
     trial = guide(trial_cube, trial_seen)
     most, looks = settings.steps or MOST_STEPS, {0: error_of(trial.image, truth, stop, trial.noise)}
     for step, image in enumerate(_loop(kind, trial, trial_seen, settings)):
@@ -117,34 +123,33 @@ def _loop(kind: Kind, estimate: Estimate, observed: Tensor, settings: Settings) 
     rest = estimate.image - space.mean - space.up(start)  # what the guide keeps outside the subspace stays
     fidelity: Fidelity = Stripes(1e-3, 1e-2, estimate.axis) if kind == "stripes" else Gaussian(0.5)
     loop = LoopSettings(weights=(50.0, 50.0, 0.0), learning_rate=1e-3, seed=settings.seed)
-    network = _Fields(Small(len(start), len(start), seed=settings.seed), (target - start).flatten(1).std(1))
+    scale = (target - start).flatten(1).std(1).clamp(min=1e-6)[:, None, None]  # of what there is to explain
+    potential = Small(len(start), len(start), seed=settings.seed)
+    network = _Followed(potential, lambda answer: Neumann().gradient(scale * answer[0])[None])
     states = iterate(target, network.to(start.device), standard_of(start)[None], fidelity, loop, guide=start)
     for state in states:
         yield space.mean + space.up(state.image) + rest
 
 
-class _Fields(nn.Module):
-    """A network's potential as fields, (1, 3, r, h, w), in units of what there is to explain."""
+class _Followed(nn.Module):
+    """A network, and what is made of its answer: the fields of a potential, or all bands of coefficients."""
 
-    scale: Tensor
-
-    def __init__(self, network: nn.Module, scale: Tensor) -> None:
-        """Take the network, and the scale (r,)."""
+    def __init__(self, network: nn.Module, then: Callable[[Tensor], Tensor]) -> None:
+        """Take both."""
         super().__init__()
-        self.network = network
-        self.register_buffer("scale", scale.clamp(min=1e-6)[:, None, None])
+        self.network, self.then = network, then
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return the gradient of the potential."""
-        return Neumann().gradient(self.scale * self.network(x)[0])[None]
+        """Return what is made of the network's answer."""
+        return self.then(self.network(x))
 
 
-def _hide_entries(truth: Tensor, observed: Tensor, estimate: Estimate, seed: int) -> Hidden:
+def _hide_entries(truth: Tensor, observed: Tensor, seed: int) -> Trial:
     """Return a cube without `SHARE` of its observed entries; half of them stop the trial."""
     draw = torch.rand(observed.shape, generator=torch.Generator().manual_seed(seed)).to(observed.device)
     stop, others = observed & (draw < SHARE / 2), observed & (draw > 1 - SHARE / 2)
     seen = observed & ~stop & ~others
-    return Hidden(torch.where(seen, truth, 0), seen, stop, truth)
+    return torch.where(seen, truth, 0), seen, stop, truth
 
 
 def _plant_noise(kind: Kind, cube: Tensor, observed: Tensor, estimate: Estimate, seed: int) -> Tensor:
@@ -186,7 +191,7 @@ def _lost(residual: Tensor, planted: Tensor, error: Tensor, estimate: Estimate) 
     return float(np.sqrt(np.clip(1 + (common[0] - common[1]) / max(own, 1e-12), 1, MOST_LOST)))
 
 
-def _plant_stripes(truth: Tensor, observed: Tensor, estimate: Estimate, seed: int) -> Hidden:
+def _plant_stripes(truth: Tensor, observed: Tensor, estimate: Estimate, seed: int) -> Trial:
     """Return the destriped cube with new stripes, as strong as those found, on some lines of each band."""
     offset, axis = truth - estimate.image, estimate.axis
     striped = (offset != 0) & observed
@@ -197,12 +202,10 @@ def _plant_stripes(truth: Tensor, observed: Tensor, estimate: Estimate, seed: in
     new = strength * torch.randn(lines.shape, generator=generator).to(truth)
     stop, others = lines & (draw < 2 * SHARE), lines & (draw > 1 - 2 * SHARE)
     planted = torch.where(stop | others, estimate.image + new, estimate.image)
-    return Hidden(planted, observed, stop & observed, estimate.image)
+    return planted, observed, stop & observed, estimate.image
 
 
-def refine_gaps(
-    kind: Kind, guide: CubeGuide, cube: Tensor, observed: Tensor, estimate: Estimate, settings: Settings
-) -> Refined:
+def refine_gaps(fill: Filler, cube: Tensor, observed: Tensor, estimate: Estimate, settings: Settings) -> Refined:
     """Return the refined image where a trial on a part of the cube says that it is better, and the errors to be expected."""
     shown = observed.any(0)
     window = busiest_of(observed, TRIAL_SIZE, None if shown.all() else narrow(shown))
@@ -211,7 +214,7 @@ def refine_gaps(
     if settings.method == "guide":  # nothing is learnt or chosen: all that is hidden measures the errors
         learn, stop, score = torch.zeros_like(learn), torch.zeros_like(stop), learn | stop | score
     kept = seen & ~learn & ~stop & ~score
-    trial = guide(torch.where(kept, truth, 0), kept).image
+    trial = fill(torch.where(kept, truth, 0), kept)
 
     looks = [(trial, kept, score)]
     for draw in range(1, DRAWS):
@@ -220,7 +223,7 @@ def refine_gaps(
         # The same gaps elsewhere: what nothing was learnt from, or chosen by, measures the errors.
         hidden = torch.stack(_hide_gaps(seen, settings.seed + draw)).any(0)
         left = seen & ~hidden
-        looks.append((guide(torch.where(left, truth, 0), left).image, left, hidden & ~learn & ~stop))
+        looks.append((fill(torch.where(left, truth, 0), left), left, hidden & ~learn & ~stop))
 
     def errors(refine: Callable[[Tensor, Tensor], Tensor]) -> Errors:
         found = [(refine(begun, left), where, begun, left) for begun, left, where in looks]
@@ -228,53 +231,42 @@ def refine_gaps(
         return Errors(*(torch.cat(part, dim=2) for part in zip(*parts, strict=True)))
 
     by_guide = errors(lambda begun, _: begun)
-    table = judge.tabulated([by_guide.error.cpu()], by_guide.where.cpu())
+    table = judge.tabulated([by_guide.error], by_guide.where)
     if not (learn.any() and stop.any() and score.any()):
         return Refined(None, by_guide, None, table)
     none = cube.new_zeros(len(cube))
     space = subspace_of(estimate.image, none)
     scale = float(precise((truth - trial)[learn]).std()) + 1e-9
     rank = space.vectors.shape[1]
-    network = _Spectra(Small(rank + 1, rank, seed=settings.seed).to(cube.device), space)
+    coefficients = Small(rank + 1, rank, seed=settings.seed).to(cube.device)
+    network = _Followed(coefficients, partial(_mixed, space.vectors))
     example = Example(_inputs(space, trial, kept), (truth - trial) / scale, learn)
-    best_steps, met = 0, [error_of(trial, truth, stop, none)]
-    chosen = network
-    most = settings.steps or MOST_STEPS
+    most, chosen, met = settings.steps or MOST_STEPS, None, [error_of(trial, truth, stop, none)]
     for step, averaged in enumerate(train(network, [example], Training(), settings.seed), start=1):
-        if step % CHECK_EVERY == 0 or step >= most:
+        if step == most if settings.steps else step % CHECK_EVERY == 0:
             image = _integrate(averaged, space, trial, truth, kept, scale)
             met.append(error_of(image, truth, stop, none))
-            if met[-1] < min(met[:-1]) or (step >= most and (settings.steps or not best_steps)):
-                best_steps, chosen = step, deepcopy(averaged)
-        if step >= most or len(met) - 1 - int(np.argmin(met)) > PATIENCE:
+            if settings.steps or met[-1] < min(met[:-1]):
+                chosen = deepcopy(averaged)
+        if step == most or len(met) - 1 - int(np.argmin(met)) > PATIENCE:
             break
-    by_ngr = errors(lambda begun, left: _integrate(chosen, space, begun, truth, left, scale)) if best_steps else None
-    if by_ngr is not None:
-        table = judge.tabulated([by_guide.error.cpu(), by_ngr.error.cpu()], by_guide.where.cpu())
-    if settings.method == "auto" and not (best_steps and judge.keeps(table)):
+    if chosen is None and settings.method == "auto":
+        return Refined(None, by_guide, None, table)
+    chosen = chosen or averaged
+
+    def refined(begun: Tensor, left: Tensor) -> Tensor:
+        return _integrate(chosen, space, begun, truth, left, scale)
+
+    by_ngr = errors(refined)
+    table = judge.tabulated([by_guide.error, by_ngr.error], by_guide.where)
+    if settings.method == "auto" and not judge.keeps(table):
         return Refined(None, by_guide, by_ngr, table)
     return Refined(_integrate(chosen, space, estimate.image, cube, observed, scale), by_guide, by_ngr, table)
 
 
-class _Spectra(nn.Module):
-    """A network's coefficients as a potential of all bands, (1, B, h, w)."""
-
-    vectors: Tensor
-
-    def __init__(self, network: nn.Module, space: Subspace) -> None:
-        """Take the network, and the spectra that its answers are coefficients of."""
-        super().__init__()
-        self.network = network
-        self.register_buffer("vectors", space.vectors)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Return the potential."""
-        return _mixed(self.vectors, self.network(x))
-
-
 @torch.no_grad()
 def _integrate(
-    network: _Spectra, space: Subspace, guide: Tensor, cube: Tensor, observed: Tensor, scale: float
+    network: _Followed, space: Subspace, guide: Tensor, cube: Tensor, observed: Tensor, scale: float
 ) -> Tensor:
     """Return the image that follows  D(guide + s·V)  in the gaps and holds what is observed, as the guide does.
 
@@ -284,9 +276,9 @@ def _integrate(
     seen, unit = observed.any(0), space.unit.median()
     alike = torch.equal(seen, observed.all(0))
     if not alike:
-        potential, seen, unit = _mixed(network.vectors, potential), observed, space.unit
+        potential, seen, unit = _mixed(space.vectors, potential), observed, space.unit
     change = hold(torch.zeros_like(potential), gaps_of(seen, potential), potential, unit)
-    change = _mixed(network.vectors, change) if alike else change
+    change = _mixed(space.vectors, change) if alike else change
     return torch.where(observed, cube, guide + change)
 
 
@@ -313,11 +305,10 @@ def _hide_gaps(observed: Tensor, seed: int) -> tuple[Tensor, Tensor, Tensor]:
     through = moved.all(0) | ~shown
     deep = torch.zeros_like(shown)
     if not shown.all():  # beside a dead line a hidden one would make a wider gap than there are
-        moved = moved & (functional.max_pool2d((~shown)[None, None].float(), 5, 1, 2)[0, 0] == 0)
+        moved = moved & ~near(~shown, 5)
         deep = torch.roll(narrow(shown), (down, across), (0, 1))
         deep = deep & (deep.float().mean() < MOST_DEEP)
-    block = torch.rand(*(-(-n // 8) for n in observed.shape[1:]), generator=generator).to(observed.device)
-    block = block.repeat_interleave(8, 0).repeat_interleave(8, 1)[: observed.shape[1], : observed.shape[2]]
+    block = draw_blocks(observed.shape[1:], 8, generator).to(observed.device)
     share = float(moved.sum() / observed.sum().clamp(min=1))
     keep = torch.rand(moved.shape, generator=generator).to(moved.device) < 4 * SHARE / max(share, 1e-9)
     if through.any() and share < 0.3:

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from ..guides.base import Estimate
 from ..guides.covariance import precise, principal
 from ..guides.hidden import best_window
 from . import judge
@@ -39,30 +40,10 @@ class Answer(NamedTuple):
     note: str = ""
 
 
-class Estimate(NamedTuple):
-    """What a guide says.
-
-    `image` (B, h, w); `clean`, the observation without what the guide saw as a fault; the level of the `noise` (B,); the `axis`
-    along which stripes run.
-    """
-
-    image: Tensor
-    clean: Tensor
-    noise: Tensor
-    axis: int = -2
-
-
 CubeGuide = Callable[[Tensor, Tensor], Estimate]
 """Maps a cube (B, h, w), 0 where not observed, and `observed` to an estimate."""
-
-
-class Hidden(NamedTuple):
-    """The cube and what is observed of it in a trial; the hidden entries that stop it; what they should be."""
-
-    cube: Tensor
-    observed: Tensor
-    stop: Tensor
-    truth: Tensor
+Filler = Callable[[Tensor, Tensor], Tensor]
+"""Maps the same to the cube with its gaps filled."""
 
 
 class Refined(NamedTuple):

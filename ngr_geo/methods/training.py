@@ -19,7 +19,18 @@ from ..progress import Progress
 from ..solver import Small
 from ..solver.train import Example, Training, train
 from ..tiling.threads import threads
-from .problem import Problem, Settings, Trial, cells_of, cropped, error_of, example_of, hidden_from, problems_of
+from .problem import (
+    Problem,
+    Settings,
+    Trial,
+    answers_of,
+    cells_of,
+    cropped,
+    example_of,
+    hidden_from,
+    integrate,
+    problems_of,
+)
 
 CHECK_EVERY = 10
 PATIENCE = 4
@@ -163,8 +174,8 @@ def _stop_error(trials: Sequence[Trial], networks: Sequence[Small], scale: dict[
     """Return log RMSE on the stop set, mean over bands and over dates, which count by how much they have to fill."""
     parts: dict[int, list[Tensor]] = {}
     for problem, stop, _ in trials:
-        error = error_of(problem, networks, scale)[:, stop]
-        parts.setdefault(problem.date, []).append(precise(error).square())
+        error = integrate(problem, answers_of([problem], networks, scale)[problem.date]) - problem.values
+        parts.setdefault(problem.date, []).append(precise(error[:, stop]).square())
     errors = {date: torch.cat(some, dim=1).mean(1).sqrt().cpu().numpy() for date, some in parts.items()}  # (B,) each
     gaps = {d: sum(float((~t.problem.seen).sum()) for t in trials if t.problem.date == d) for d in errors}
     each = [gaps[d] * float(np.log(e + 1e-9).mean()) for d, e in errors.items()]

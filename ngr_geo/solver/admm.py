@@ -158,7 +158,10 @@ def iterate(
     yield state
     while True:
         with torch.enable_grad():
-            predicted = network(disturbed(network_input, settings.input_noise, generator))
+            noisy = network_input
+            if settings.input_noise:
+                noisy = noisy + settings.input_noise * torch.empty_like(noisy).normal_(generator=generator)
+            predicted = network(noisy)
             fields = guide_gradient + _single(predicted, observed_gradient)  # F
             loss = misfit(fields, state, observed_gradient, settings)  # (c)
             loss.backward()
@@ -218,14 +221,6 @@ def grown(weights: Weights, settings: LoopSettings) -> Weights:
         min(settings.growth * w, cap) for w, cap in zip(weights, settings.weight_caps, strict=True)
     )
     return rows, columns, channels
-
-
-def disturbed(network_input: Tensor, deviation: float, generator: torch.Generator) -> Tensor:
-    """Return the input plus normal noise of this standard deviation."""
-    if not deviation:
-        return network_input
-    noise = torch.empty_like(network_input).normal_(generator=generator)
-    return network_input + deviation * noise
 
 
 def _single(predicted: Tensor, like: Tensor) -> Tensor:

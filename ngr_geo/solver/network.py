@@ -19,6 +19,8 @@ from torch import Tensor, nn
 from . import ordered
 
 _DRAWING = threading.Lock()
+SCALES, SKIP = 5, 4
+"""Of the hour-glass, and the channels of its skip links."""
 
 Upsampling = Literal["nearest", "bilinear"]
 Backbone = Literal["hour-glass", "u-net", "resnet", "plain"]
@@ -78,25 +80,17 @@ class HourGlass(nn.Module):
     and convolves again. Nothing bounds the answer, since gradients have both signs.
     """
 
-    def __init__(
-        self,
-        channels_in: int,
-        channels_out: int,
-        upsampling: Upsampling = "bilinear",
-        scales: int = 5,
-        width: int = 128,
-        skip: int = 4,
-    ) -> None:
+    def __init__(self, channels_in: int, channels_out: int, upsampling: Upsampling, width: int = 128) -> None:
         """Build it with the initial weights that torch draws."""
         super().__init__()
         self.upsampling = upsampling
-        inputs = [channels_in] + [width] * (scales - 1)
-        self.skips = nn.ModuleList(_block(c, skip, kernel=1) for c in inputs)
+        inputs = [channels_in] + [width] * (SCALES - 1)
+        self.skips = nn.ModuleList(_block(c, SKIP, kernel=1) for c in inputs)
         self.downs = nn.ModuleList(
             nn.Sequential(_block(c, width, kernel=3, stride=2), _block(width, width, kernel=3)) for c in inputs
         )
         self.ups = nn.ModuleList(
-            nn.Sequential(_Norm(width + skip), _block(width + skip, width, kernel=3), _block(width, width, kernel=1))
+            nn.Sequential(_Norm(width + SKIP), _block(width + SKIP, width, kernel=3), _block(width, width, kernel=1))
             for _ in inputs
         )
         self.head = nn.Conv2d(width, channels_out, 1)
@@ -117,13 +111,13 @@ class HourGlass(nn.Module):
 class UNet(nn.Module):
     """A U-net: two convolutions at each scale, halved by the largest of four, links as wide as their scale."""
 
-    def __init__(self, channels_in: int, channels_out: int, width: int = 32, scales: int = 4) -> None:
+    def __init__(self, channels_in: int, channels_out: int) -> None:
         """Build it with the initial weights that torch draws."""
         super().__init__()
-        widths = [width * 2**scale for scale in range(scales)]
+        widths = [32, 64, 128, 256]
         self.downs = nn.ModuleList(_twice(above, below) for above, below in pairwise([channels_in, *widths]))
         self.ups = nn.ModuleList(_twice(above + below, above) for above, below in pairwise(widths))
-        self.head = nn.Conv2d(width, channels_out, 1)
+        self.head = nn.Conv2d(widths[0], channels_out, 1)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return (N, channels_out, H, W) for (N, channels_in, H, W)."""

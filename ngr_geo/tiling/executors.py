@@ -5,6 +5,8 @@ All three do the same with a method: learn a model from the sample, solve each t
 
 from __future__ import annotations
 
+import os
+import socket
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -121,16 +123,13 @@ def in_folder(todo: Todo, folder: work.Folder, job: Mapping[str, Any], files: Se
         model, handle = todo.method.kept(opened, learn)
         held.clear()  # it is large
         place = {tile.number: i for i, tile in enumerate(todo.pieces)}
-        parts = [
-            None if b is None else graph.add("window", (len(place),), partial(_reading, b, todo.pieces))
-            for b in graph.blocks
-        ]
+        parts = graph.add("window", (len(place),), partial(_cutting, graph.blocks, [t.window for t in todo.pieces]))
 
-        def read(tile: Tile) -> list[Any]:
-            return [None if part is None else graph.delayed(part, place[tile.number]) for part in parts]
+        def read(tile: Tile) -> Any:
+            return graph.delayed(parts, place[tile.number])
 
-        def solve(tile: Tile, parts: list[Any], slot: Slot) -> Any:
-            return dask.delayed(_solve_and_keep, pure=False)(todo.method, handle, parts, tile, todo.device, slot)
+        def solve(tile: Tile, part: Any, slot: Slot) -> Any:
+            return dask.delayed(_solve_and_keep, pure=False)(todo.method, handle, part, tile, todo.device, slot)
 
         opened.solve(todo.pieces, read, solve, todo.progress, todo.together)
         slots = opened.slots(todo.pieces)
@@ -150,19 +149,9 @@ def _same(method: Method) -> Method:
 
 
 def _cutting(blocks: Sequence[Blocks | None], windows: Sequence[Region], number: int) -> Made:
-    """Return the task that cuts one window of the sample."""
+    """Return the task that cuts one of some windows out of the scene."""
     cut, keys = graphs.cut(blocks, windows[number])
     return partial(_cut, cut), keys
-
-
-def _reading(blocks: Blocks, pieces: Sequence[Tile], number: int) -> Made:
-    """Return the task that cuts what one tile is solved from out of one array."""
-    cut, keys = graphs.cut([blocks], pieces[number].window)
-    return partial(_only, cut), keys
-
-
-def _only(cut: Windows, *blocks: NDArray[Any]) -> NDArray[Any] | None:
-    return cut(blocks)[0]
 
 
 def _cut(cut: Windows, *blocks: NDArray[Any]) -> Part:
@@ -201,14 +190,14 @@ def _sample_of(windows: Sequence[Part]) -> Sample:
     return Sample(values, observed, *(None if part[0] is None else part for part in (gaps, inside)))
 
 
-def _solve_and_keep(
-    method: Method, model: Any, parts: Sequence[Any], tile: Tile, device: str | None, slot: Slot
-) -> None:
+def _solve_and_keep(method: Method, model: Any, part: Part, tile: Tile, device: str | None, slot: Slot) -> None:
     """Solve a tile and write its record: its layers where they are not 0, and what is known of it."""
     begun = time.perf_counter()
-    layers, stats = method.solve(model, Part(*parts), tile)
+    layers, stats = method.solve(model, part, tile)
     kept = {} if layers is None else store.sparse("layers", layers, layers != 0)
-    store.keep(slot, parts, {**stats, **kept}, work.notes_of(begun, device))
+    seconds = round(time.perf_counter() - begun, 3)
+    notes = {"seconds": seconds, "worker": f"{socket.gethostname()}:{os.getpid()}", "device": device}
+    store.keep(slot, part, {**stats, **kept}, notes)
 
 
 def _stats_of(slot: Slot) -> tuple[dict[str, NDArray[Any]], str]:

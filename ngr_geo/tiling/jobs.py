@@ -84,7 +84,7 @@ def begin(folder: Path, restart: bool, job: Job, files: Sequence[str]) -> Job:
         InputError: the folder holds another job, or files of others.
         OutputError: it cannot be written.
     """
-    job = _plain(job)
+    job = json.loads(json.dumps(job))  # as it comes back from the file
     ours = (folder / FILE).exists()
     if restart and ours:
         _refuse_others(folder)
@@ -234,11 +234,6 @@ def _clear(folder: Path) -> None:
         tiles.rmdir()
     for name in (CHECKPOINT, *(p.name for p in folder.glob(f"{_TEMPORARY}*")), FILE):
         (folder / name).unlink(missing_ok=True)
-
-
-def _plain(value: Any) -> Any:
-    """Return a value as JSON gives it back, so that it can be compared with what was written."""
-    return json.loads(json.dumps(value))
 
 
 def _short(value: Any) -> str:

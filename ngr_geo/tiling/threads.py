@@ -56,9 +56,7 @@ def threads(count: int) -> Iterator[None]:
 
 def _set(count: int) -> int:
     """Set the calling thread's count, leave the default of the process as it is, and return the count from before."""
-    with (
-        _CHANGING
-    ):  # a thread that has not computed yet takes the default over when it is asked: not while that is another
+    with _CHANGING:  # a thread that has not computed yet takes the default over when asked: not while that is another
         before = torch.get_num_threads()
         if before != count:
             default = default_count()

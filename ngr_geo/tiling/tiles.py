@@ -159,17 +159,16 @@ def blend(
         values = answer.load() if isinstance(answer, Stored) else answer
         if values is None:
             continue
-        top, bottom = max(tile.row.start, rows.start), min(tile.row.stop, rows.stop)
-        left, right = max(tile.column.start, columns.start), min(tile.column.stop, columns.stop)
-        if top >= bottom or left >= right:
-            continue
-        inside = (
-            slice(top - tile.row.start, bottom - tile.row.start),
-            slice(left - tile.column.start, right - tile.column.start),
-        )
-        there = slice(top - rows.start, bottom - rows.start), slice(left - columns.start, right - columns.start)
-        out[(..., *there)] += values[(..., *inside)] * tile.weight[inside]
+        (down, top), (across, left) = _shared(tile.row, rows), _shared(tile.column, columns)
+        out[..., top, left] += values[..., down, across] * tile.weight[down, across]
     return out
+
+
+def _shared(span: Span, side: slice) -> tuple[slice, slice]:
+    """Return what a tile and a region have in common along an axis, counted from the tile's start and from the region's."""
+    start = max(span.start, side.start)
+    stop = max(start, min(span.stop, side.stop))
+    return slice(start - span.start, stop - span.start), slice(start - side.start, stop - side.start)
 
 
 def _ramp(position: NDArray[np.float64]) -> NDArray[np.float64]:

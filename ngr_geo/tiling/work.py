@@ -13,8 +13,6 @@ worker ever holds more than the tiles it is working on. On a cluster the folder 
 from __future__ import annotations
 
 import os
-import socket
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -84,8 +82,8 @@ class Work:
     def solve(
         self,
         pieces: Sequence[Tile],
-        read: Callable[[Tile], list[Any]],
-        task: Callable[[Tile, list[Any], Slot], Any],
+        read: Callable[[Tile], Any],
+        task: Callable[[Tile, Any, Slot], Any],
         progress: Progress,
         together: int | None = None,
     ) -> None:
@@ -120,7 +118,10 @@ class Work:
         done = len(pieces) - len(todo)
         progress("tiles", done, len(pieces))
         for group in _groups(todo):
-            count = partial(_count_on, partial(progress, "tiles"), done, len(pieces))
+
+            def count(solved: int, before: int = done) -> None:
+                progress("tiles", before + solved, len(pieces))
+
             _, failed = _computed(
                 group, lambda t: task(t, read(t), slots[t.number]), count, together, lambda t: not finished(t)
             )
@@ -252,12 +253,6 @@ def opened(folder: Folder, job: Mapping[str, Any], files: Sequence[str] = ()) ->
         lock.release()
 
 
-def notes_of(begun: float, device: str | None) -> dict[str, Any]:
-    """Return the notes for a tile's record: how long it took since `begun` (perf_counter), where, and on which device."""
-    seconds = round(time.perf_counter() - begun, 3)
-    return {"seconds": seconds, "worker": f"{socket.gethostname()}:{os.getpid()}", "device": device}
-
-
 def along_curve(pieces: Sequence[Tile]) -> list[Tile]:
     """Return tiles so that neighbours come soon after each other: along a Z-order curve."""
     down = {start: i for i, start in enumerate(sorted({t.row.start for t in pieces}))}
@@ -268,10 +263,6 @@ def along_curve(pieces: Sequence[Tile]) -> list[Tile]:
         return sum((row >> bit & 1) << 2 * bit + 1 | (column >> bit & 1) << 2 * bit for bit in range(20))
 
     return sorted(pieces, key=place)
-
-
-def _count_on(progress: Callable[[int, int], None], before: int, total: int, count: int) -> None:
-    progress(before + count, total)
 
 
 def _ends(tile: Tile) -> tuple[tuple[int, int], tuple[int, int]]:

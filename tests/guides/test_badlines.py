@@ -55,7 +55,7 @@ def test_bad_lines_are_repaired_and_do_not_spread(kind: str, noise: str) -> None
 def test_they_are_no_noise_and_no_impulses() -> None:
     """The noise of their bands is that of the other lines, and the cube has Gaussian noise."""
     found = subspace.denoise(tensor(with_bad_lines("noise")), everywhere(noisy()))
-    assert np.allclose(found.sigma, SIGMA, rtol=0.15)
+    assert np.allclose(found.noise, SIGMA, rtol=0.15)
     assert np.array_equal(found.clean.numpy() != tensor(with_bad_lines("noise")).numpy(), where_bad())
     given = raster(with_bad_lines("noise"))
     assert '"kind": "gaussian"' in given.ngr.denoise(method="guide").attrs["ngr_dates"]

@@ -7,6 +7,8 @@ import pytest
 import torch
 from small_cube import clean_cube, raster
 
+from ngr_geo.methods import faults
+from ngr_geo.methods.base import Task
 from ngr_geo.methods.faults import trust
 from ngr_geo.methods.problem import Settings
 from ngr_geo.methods.spectral import Errors, Refined
@@ -48,3 +50,14 @@ def test_what_was_never_tried_has_no_uncertainty() -> None:
     observed[:, 4:6, 4:6] = False
     unknown = trust(refined, image, image, observed, settings)[1].isnan()
     assert unknown[:, 4:6, 4:6].all() and unknown.sum() == 6 * 4
+
+
+@pytest.mark.parametrize("steps", [None, 25])
+def test_where_ngr_is_asked_for_and_does_worse_the_errors_are_its_own(steps: int | None) -> None:
+    """A guide that no step of training betters on what stops it: NGR is the answer all the same, after all of the steps."""
+    cube = torch.from_numpy(clean_cube()[:8, :40, :40]).float()
+    seen = torch.rand(cube.shape, generator=torch.Generator().manual_seed(0)) < 0.5
+    method = Settings("ngr", steps=steps)
+    judgement = faults.solve(Task("inpaint", "gaps"), torch.where(seen, cube, 0), seen, method).judgement
+    assert judgement.method == "ngr"
+    assert set(judgement.hidden) == {"guide", "ngr"}
