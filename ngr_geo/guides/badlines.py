@@ -5,8 +5,6 @@ entry's neighbours in the line predict: a road is smooth along itself, noise is 
 ever one line wide, straight along it and in more than half of it. A line that is off alike in several bands is taken for scene.
 """
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 from torch.nn import functional

@@ -6,8 +6,6 @@ To add a member, write a function as `Member` is, and name it in `members.MEMBER
 with the four functions of `Guide`, named in `members.GUIDE`.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 

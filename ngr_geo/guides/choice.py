@@ -7,8 +7,6 @@ What a date shows says nothing of a meadow in its gap where it shows forest only
 gap from what the date's clear pixels teach of them, they tell how well some references carry over (see `carried_over`).
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 

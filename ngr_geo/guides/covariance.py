@@ -1,7 +1,5 @@
 """From the covariance of a cube's pixels: its leading spectra, and the noise of its bands."""
 
-from __future__ import annotations
-
 from typing import NamedTuple
 
 import torch

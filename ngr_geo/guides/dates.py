@@ -5,8 +5,6 @@ predicts the date, and a local regression corrects what varies over the scene. T
 step that holds the observed pixels (a Poisson fill of the guide's gradients).
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

@@ -7,8 +7,6 @@ by one each time. How many spectra, and how smooth their images: what predicts h
 Ref.: Haldar & Hernando 2009 (rank continuation), Daubechies et al. 2010 (IRLS), Rudin, Osher & Fatemi 1992 (total variation).
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 

@@ -1,7 +1,5 @@
 """Windows that slide over images: sums, medians, and the nearest pixel of a mask. On any device, in bounded memory."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import torch
@@ -10,8 +8,8 @@ from torch.nn import functional
 
 BLOCK = 2**22
 """Numbers that are in memory together where each output needs many inputs."""
-SMALL_BLOCK, SAMPLE = 2**19, 4096
-"""Pixels of which boxes are taken together; pixels that quantiles are taken of."""
+SMALL_BLOCK, SAMPLE, LEVELS = 2**19, 4096, 64
+"""Pixels of which boxes are taken together; pixels that quantiles are taken of, and how many quantiles."""
 
 
 def overlapped(windows: Sequence[Tensor] | Tensor, axis: int) -> Tensor:
@@ -78,14 +76,14 @@ def middle(values: Tensor, axis: int) -> Tensor:
     return (values.nanmedian(axis).values - (-values).nanmedian(axis).values) / 2
 
 
-def box_median(images: Tensor, known: Tensor, size: int, levels: int = 64) -> Tensor:
+def box_median(images: Tensor, known: Tensor, size: int) -> Tensor:
     """Return the medians of the `known` pixels (B, h, w) in squares of an odd side around each pixel of images (B, h, w).
 
-    Each is one of so many quantiles of its image, or between two of them; NaN in a square of which nothing is known.
+    Each is one of `LEVELS` quantiles of its image, or between two of them; NaN in a square of which nothing is known.
     """
     out = torch.empty_like(images)
     step = max(1, SMALL_BLOCK // images[0].numel())
-    share = (torch.arange(levels, dtype=images.dtype, device=images.device) + 0.5) / levels
+    share = (torch.arange(LEVELS, dtype=images.dtype, device=images.device) + 0.5) / LEVELS
     for first in range(0, len(images), step):
         part = slice(first, first + step)
         values = torch.where(known[part], images[part], torch.nan).flatten(1)
@@ -93,10 +91,10 @@ def box_median(images: Tensor, known: Tensor, size: int, levels: int = 64) -> Te
         code = (
             torch.searchsorted(limits, values).to(torch.uint8).reshape(images[part].shape)
         )  # NaN is beyond all limits
-        code = torch.where(known[part], code, levels + 1)
+        code = torch.where(known[part], code, LEVELS + 1)
         count = box_sum(known[part].view(torch.uint8), size)
         half, index, level = (count + 1) // 2, torch.zeros_like(code), torch.zeros_like(code)
-        for _ in range(levels):
+        for _ in range(LEVELS):
             index += box_sum((code <= level).view(torch.uint8), size) < half
             level += 1  # a whole image of it: ten times as fast, on a CPU, as to compare with a number
         between = torch.cat([limits[:, :1], (limits[:, 1:] + limits[:, :-1]) / 2, limits[:, -1:]], dim=1)

@@ -10,8 +10,6 @@ around it and on nothing else, to the bit: it adds, multiplies and compares pixe
 changes. So a scene may be cut in any way.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass

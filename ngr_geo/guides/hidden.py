@@ -1,7 +1,5 @@
 """Hidden entries as evidence: where they are looked at, what they choose, and how far a band moves from its guide to an image."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
@@ -78,10 +76,10 @@ def walk(
     return best, found
 
 
-def share(cube: Tensor, hidden: Tensor, guide: Tensor, image: Tensor, usual: float, doubt: float) -> Tensor:
+def share(cube: Tensor, hidden: Tensor, guide: Tensor, image: Tensor, usual: float, count: float) -> Tensor:
     """Return how far (B,) each band is to go from a guide to another image, from 0 to 1: by least squares on its `hidden` entries.
 
-    As if `doubt` entries of it had said what all bands say together, for which as many had said the `usual`.
+    As if `count` entries of it had said what all bands say together, for which as many had said the `usual`.
     """
     left, step = (precise(torch.where(hidden, a - guide, 0)).flatten(1) for a in (cube, image))
     # In units of the step wherever there is one: in those of hidden entries, bands would count more that happen to be met well.
@@ -89,5 +87,5 @@ def share(cube: Tensor, hidden: Tensor, guide: Tensor, image: Tensor, usual: flo
     unit = precise((image - guide).square().sum((1, 2))) / moved
     unit = unit.clamp(min=1e-3 * float(unit.mean()) + 1e-12)
     along, size = (left * step).sum(1) / unit, step.square().sum(1) / unit
-    together = (along.sum() + doubt * usual) / (size.sum() + doubt)
-    return ((along + doubt * together) / (size + doubt)).clamp(0, 1).to(cube)
+    together = (along.sum() + count * usual) / (size.sum() + count)
+    return ((along + count * together) / (size + count)).clamp(0, 1).to(cube)

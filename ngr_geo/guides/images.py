@@ -10,8 +10,6 @@ Ref.: Duchon 1977 (the smoothest image), Guleryuz 2006 (iterated shrinkage of pa
 patches as matrices of low rank).
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
@@ -97,7 +95,7 @@ def complete(cube: Tensor, observed: Tensor, chosen: Chosen | None = None) -> Te
         return cube
     mean, unit = _scale(cube, observed)
     values = torch.where(observed, (cube - mean) / unit, 0)
-    chosen = chosen or _chosen(values, observed)
+    chosen = chosen or choose(cube, observed)
     image, bands = torch.zeros_like(values), chosen.bands
     for _ in range(2 if _apart(observed) else 1):
         image, bands = _smoothed(values, observed, chosen.power, chosen.ridge, bands, image)
@@ -111,11 +109,7 @@ def complete(cube: Tensor, observed: Tensor, chosen: Chosen | None = None) -> Te
 def choose(cube: Tensor, observed: Tensor) -> Chosen:
     """Return how to fill an image: what meets hidden entries best, in the window where most can be hidden."""
     mean, unit = _scale(cube, observed)
-    return _chosen(torch.where(observed, (cube - mean) / unit, 0), observed)
-
-
-def _chosen(values: Tensor, observed: Tensor) -> Chosen:
-    """Return how to fill an image that is standardised; see `choose`."""
+    values = torch.where(observed, (cube - mean) / unit, 0)
     bands = Bands(values.new_ones(len(values), 1, 1), torch.eye(len(values)).to(values))
     window = _busiest(observed)
     values, observed = values[:, *window], observed[:, *window]

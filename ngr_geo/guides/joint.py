@@ -9,8 +9,6 @@ Ref.: Gavish & Donoho 2017 (optimal shrinkage of singular values), Dabov et al. 
 Buades & Morel 2013 (linear estimates by groups of a first estimate).
 """
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 

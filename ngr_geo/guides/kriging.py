@@ -6,8 +6,6 @@ seen through landmarks (see `regression`), of many pixels. Neither is better tha
 errors are others, so that a mean is better than each. Ref.: Rasmussen & Williams 2006, ch. 2 and 8.3.1; Wackernagel 2003, ch. 37.
 """
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 from torch.nn import functional

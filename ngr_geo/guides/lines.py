@@ -6,8 +6,6 @@ and again with a falling threshold, so that edges and textures grow into the gap
 have this alone. Ref.: Cressie 1993 (kriging), Guleryuz 2006 and Cai, Chan & Shen 2008 (iterated shrinkage).
 """
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 from torch.nn import functional

@@ -5,8 +5,6 @@ channel. What is missing in a pixel is then its conditional mean given what is o
 same pattern of clouds. Ref.: Tipping & Bishop 1999 (PPCA with missing values); Rubin & Thayer 1982 (EM for factor analysis).
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 

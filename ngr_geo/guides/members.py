@@ -1,7 +1,5 @@
 """The estimators that predict a date of a stack: the guide, and the members that its prediction is blended with."""
 
-from __future__ import annotations
-
 from . import dates, kriging
 from .base import Guide, Member
 

@@ -19,8 +19,8 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
+from ..solver.multigrid import neighbours
 from . import subspace
 from .base import Estimate
 from .covariance import principal
@@ -159,13 +159,7 @@ def scattered_at_limits(cube: Tensor, observed: Tensor) -> float:
     Impulses and censored noise are scattered; a lake at 0, or a saturated roof, is not.
     """
     _, _, at_low, at_high = _limits(cube, observed)
-    count = 0.0
-    for limit in (at_low, at_high):
-        if not limit.any():
-            continue
-        padded = functional.pad(limit.to(cube.dtype), (1, 1, 1, 1))
-        beside = padded[:, 2:, 1:-1] + padded[:, :-2, 1:-1] + padded[:, 1:-1, 2:] + padded[:, 1:-1, :-2]
-        count += float((limit & (beside <= 1)).sum())
+    count = sum(float((limit & (neighbours(limit.to(cube)) <= 1)).sum()) for limit in (at_low, at_high))
     return count / max(float(observed.sum()), 1.0)
 
 

@@ -3,8 +3,6 @@
 Ref.: Buades, Coll & Morel 2005 (non-local means), Dabov et al. 2007 (groups of similar patches, weighted means of estimates).
 """
 
-from __future__ import annotations
-
 from itertools import product
 
 import torch

@@ -12,8 +12,6 @@ D) in each pixel: the system that is solved has a row per member, not per coeffi
 Ref.: Yu, Sapiro & Mallat 2012 (piecewise linear estimators), Lebrun, Buades & Morel 2013 (Gaussian groups of patches).
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -46,7 +44,7 @@ SPREAD = 0.03
 """Variance of a pixel's coefficients beside what its group explains, as a share of their variance in a group."""
 LEAST = 0.05
 """Noise of a band, at least, as a share of the median band's."""
-DOUBT = 50.0
+PSEUDO_COUNT = 50.0
 """Hidden entries whose evidence that a band should move from its guide counts as much as what other bands say."""
 RIDGE = 1e-2
 """How strongly spectra are drawn to what they were, as a share of the power of their maps."""
@@ -154,7 +152,7 @@ def _chosen(cube: Tensor, used: Tensor, hidden: Tensor, begun: Tensor) -> Choice
             break
         pilot = torch.lerp(pilot, more, 1 + AHEAD)
         least, image, passes = error, more, passes + 1
-    return Choice(rank, factor, passes, share(cube, hidden, begun, image, 0.0, DOUBT))
+    return Choice(rank, factor, passes, share(cube, hidden, begun, image, 0.0, PSEUDO_COUNT))
 
 
 def _noise(cube: Tensor, observed: Tensor, image: Tensor, rank: int) -> Tensor:

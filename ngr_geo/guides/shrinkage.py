@@ -4,8 +4,6 @@ Ref.: Donoho & Johnstone 1994 (thresholds), Coifman & Donoho 1995 (all shifts av
 weights), of which this is the part without block matching.
 """
 
-from __future__ import annotations
-
 import math
 
 import torch

@@ -10,8 +10,6 @@ Ref.: Bioucas-Dias & Nascimento 2008 (subspace), Beaton & Tukey 1974 (bisquare w
 differences), Rogass et al. 2014 (EnMAP columns).
 """
 
-from __future__ import annotations
-
 import math
 from typing import Literal
 

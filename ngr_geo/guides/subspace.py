@@ -7,8 +7,6 @@ Ref.: Bioucas-Dias & Nascimento 2008 (HySime: noise by regression between bands)
 Bioucas-Dias 2018 (FastHyDe: denoising of the coefficient images).
 """
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 from torch.nn import functional

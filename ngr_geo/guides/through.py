@@ -8,8 +8,6 @@ the fill then moves from the guide, lines say that were hidden elsewhere.
 Ref.: Yu, Sapiro & Mallat 2012 (piecewise linear estimators), Lebrun, Buades & Morel 2013 (Gaussian groups of patches).
 """
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 
@@ -32,7 +30,7 @@ TRIAL = 96
 """Side of the window that gaps are hidden in to choose by."""
 APART = 2
 """Hidden gaps are at least so many pixels from what is a gap already."""
-USUAL, DOUBT = 0.5, 200.0
+USUAL, PSEUDO_COUNT = 0.5, 200.0
 """How far the fill moves from the guide where nothing tells, and how many hidden pixels that counts as."""
 BLOCK = 2**22
 """Numbers of groups' patches that are in memory at a time."""
@@ -60,7 +58,7 @@ def _followed(cube: Tensor, observed: Tensor, known: Tensor) -> Tensor:
     hidden = _moved(known)
     seen = observed & ~hidden
     guide = lines.fill(torch.where(seen, cube, 0), seen)
-    return share(cube, hidden & observed, guide, _expected(guide, seen.all(0), STEPS[:1]), USUAL, DOUBT)
+    return share(cube, hidden & observed, guide, _expected(guide, seen.all(0), STEPS[:1]), USUAL, PSEUDO_COUNT)
 
 
 def narrow(known: Tensor) -> Tensor:

@@ -9,8 +9,6 @@ What no date saw is another situation: there is no reference, and the error grow
 a calibration of its own, learnt where all dates were hidden at once, and beyond the depths that were met there the scale grows on.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

@@ -1,7 +1,5 @@
 """The errors expected of a result, and the figures that a member or a blend was kept by, as rows of its record hold them."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 

@@ -13,8 +13,6 @@ gaps. Noise has no truth to hide: there the estimate is made noisy again, and wh
 estimate itself lost cannot show there; it shows in the residual, where neighbouring bands have in common what noise has not.
 """
 
-from __future__ import annotations
-
 from functools import partial
 from typing import NamedTuple
 

@@ -5,8 +5,6 @@ standardised per date and band. `filled` is the way there and back: from a windo
 to the raster's units. Rasters stay in `stacks.py`.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial

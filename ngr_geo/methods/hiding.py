@@ -3,8 +3,6 @@
 They are drawn in blobs as thick as the gaps to be filled, since a pixel amid clear ones is easier than one in a cloud.
 """
 
-from __future__ import annotations
-
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
@@ -66,11 +64,3 @@ def moved(gaps: Mask, observed: Mask, seed: int | np.random.SeedSequence) -> Mas
         if gain > most and (observed & ~there).sum() > STAY * observed.sum():
             best, most = there, gain
     return best
-
-
-def rmse(estimate: NDArray[np.floating], truth: NDArray[np.floating], where: Mask) -> NDArray[np.float64]:
-    """Return the root mean square error per band (B,) of (B, h, w) arrays over `where` (h, w); NaN if it is empty."""
-    if not where.any():
-        return np.full(len(truth), np.nan)
-    error = np.asarray(estimate, np.float64)[:, where] - np.asarray(truth, np.float64)[:, where]
-    return np.sqrt((error**2).mean(axis=1))

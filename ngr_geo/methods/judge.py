@@ -11,8 +11,6 @@ errors above 0, a test with one side: where it gained less, and was kept, it had
 block nothing speaks for it, and the guide is kept.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -85,11 +83,11 @@ def joined(tables: Sequence[Table]) -> Table:
     return Table(np.concatenate([t.products for t in tables], axis=2), np.concatenate([t.counts for t in tables]))
 
 
-def gain(table: Table, first: int = 0, second: int = 1) -> tuple[float, float]:
+def gain(table: Table) -> tuple[float, float]:
     """Return by how many dB the second member is better than the first, mean of bands, and the standard error, or NaN."""
     some = table.counts.sum(0) > 0
     used = table.counts[:, some].any(1)
-    squares = table.squares[:, used][:, :, some][[first, second]]
+    squares = table.squares[:2, used][:, :, some]
     count = squares.shape[1]
     if not count:
         return float("nan"), float("nan")

@@ -5,8 +5,6 @@ taken at pixels that are observed in all of them, the missing bands m of a pixel
 o are its observed bands, y is what they show and x what was predicted. Ref.: Cressie 1993 (simple cokriging).
 """
 
-from __future__ import annotations
-
 from typing import NamedTuple
 
 import torch

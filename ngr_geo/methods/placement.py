@@ -4,8 +4,6 @@ Whatever computes takes the device of the tensors that it is given. So a window 
 is copied to the device once; and only what was filled comes back.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from copy import deepcopy
 from dataclasses import fields, is_dataclass, replace

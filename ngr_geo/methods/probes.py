@@ -1,7 +1,5 @@
 """How well a date is filled: hidden pixels that judge guide and networks, and the errors expected in its gaps."""
 
-from __future__ import annotations
-
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple

@@ -4,8 +4,6 @@ Noise and stripes go through the solver's loop, stopped and judged by hidden ent
 from entries that were hidden from its guide, and then refines a guide that saw all.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 from copy import deepcopy
 from functools import partial

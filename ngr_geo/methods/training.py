@@ -1,7 +1,5 @@
 """How the networks of a scene are trained: on what is observed, until hidden pixels are met no better."""
 
-from __future__ import annotations
-
 import itertools
 import threading
 from collections.abc import Sequence

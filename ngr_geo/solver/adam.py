@@ -3,8 +3,6 @@
 torch's own optimisers import its compiler when the first one is made, which takes more than a second.
 """
 
-from __future__ import annotations
-
 from typing import final
 
 import torch

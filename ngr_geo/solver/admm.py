@@ -34,8 +34,6 @@ What the verbs run:
   `docs/method.md` derives this form from (b), and says what it changes.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 

@@ -3,8 +3,6 @@
 `prox(value, penalty)` returns the E that minimises φ(E) + μ/2 ‖E - value‖². Values are (C, H, W), μ > 0.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Protocol, final
 

@@ -6,8 +6,6 @@ edges). In both cases DₖᵀDₖ is diagonal in a fast transform, the FFT and t
 by one transform, one division and the transform back.
 """
 
-from __future__ import annotations
-
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable

@@ -13,8 +13,6 @@ Blocks that move as a whole are stiffer than the image, so that the correction f
 `OVERCORRECTION`. (Braess, Towards algebraic multigrid for elliptic problems of second order, Computing 55, 1995.)
 """
 
-from __future__ import annotations
-
 from typing import NamedTuple
 
 import torch

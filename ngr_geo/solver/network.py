@@ -4,8 +4,6 @@ Every network maps (N, C_in, H, W) to (N, 3, C, H, W), for any H and W from 1. B
 global random state as it was.
 """
 
-from __future__ import annotations
-
 import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager

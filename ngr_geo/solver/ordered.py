@@ -5,8 +5,6 @@ as it arrives. Here each sum has one order: slices are added one after another. 
 are faster.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 import torch

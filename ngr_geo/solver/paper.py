@@ -1,7 +1,5 @@
 """The published cases, as data: what the paper sets for inpainting, mixed and Gaussian noise, and Gaussian noise of videos."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Literal

@@ -7,8 +7,6 @@ The preconditioned residual of a system is about the error that its solution sti
 tolerance is a number in the unit of the image.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import NamedTuple
 

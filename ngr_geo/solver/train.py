@@ -11,8 +11,6 @@ need not be integrable, and in a wide gap the part that is not only adds error: 
 Sentinel-2 cases, and best after 40 steps where the potential keeps improving to 80. At the start V = 0: step 0 is the guide.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from copy import deepcopy
 from dataclasses import dataclass

@@ -5,8 +5,6 @@ graph knows its keys and how to make the task of one of them: it is small until 
 Tasks are as many as tiles, plus two for each chunk of the result.
 """
 
-from __future__ import annotations
-
 import itertools
 import uuid
 from bisect import bisect_left, bisect_right

@@ -4,8 +4,6 @@ A job is its version, verb, settings and input. The input is known by digests of
 only serve to name the file that changed. A file that was touched or moved, with the pixels it had, is the same input.
 """
 
-from __future__ import annotations
-
 import json
 import os
 import re

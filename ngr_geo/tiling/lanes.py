@@ -6,8 +6,6 @@ is to use one of them is started with CUDA_VISIBLE_DEVICES. The module's state i
 beside it: a Dask graph has as many threads as its user chose, and two verbs at the same time have one GPU.
 """
 
-from __future__ import annotations
-
 import os
 import threading
 from collections import Counter

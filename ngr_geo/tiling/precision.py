@@ -5,8 +5,6 @@ makes it, the last to end takes it back. The module's state is what the process'
 `threads`. A setting that somebody else changed in the meantime is left as it is.
 """
 
-from __future__ import annotations
-
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager

@@ -1,7 +1,5 @@
 """Dask: what is computed where, and clusters of workers, with GPUs or without."""
 
-from __future__ import annotations
-
 import itertools
 import logging
 import os

@@ -6,8 +6,6 @@ solved again from the same pixels, has the same seal. The notes of a record (sec
 only; no pickle is ever loaded.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 import os

@@ -6,8 +6,6 @@ a count of 1 behind, or let new threads start with more in the middle of a tile.
 it protects is state of the process: between reading both and setting them no other block may do the same.
 """
 
-from __future__ import annotations
-
 import os
 import threading
 from collections.abc import Callable, Iterator, Sequence

@@ -5,8 +5,6 @@ Across the halo its weight falls from one to zero while its neighbour's rises: t
 `map_overlap` only trims halos, which leaves a step where two tiles disagree, so the blending is done here.
 """
 
-from __future__ import annotations
-
 import itertools
 import threading
 from collections.abc import Callable, Sequence
@@ -49,10 +47,8 @@ class Tile(NamedTuple):
     @property
     def core(self) -> Region:
         """The part of the window that no other tile owns."""
-        return (
-            slice(self.row.core_start - self.row.start, self.row.core_stop - self.row.start),
-            slice(self.column.core_start - self.column.start, self.column.core_stop - self.column.start),
-        )
+        rows, columns = (slice(s.core_start - s.start, s.core_stop - s.start) for s in (self.row, self.column))
+        return rows, columns
 
     @property
     def window(self) -> Region:

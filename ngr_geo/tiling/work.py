@@ -10,8 +10,6 @@ pixels are read again and compared with what it was solved from. Tasks write the
 worker ever holds more than the tiles it is working on. On a cluster the folder has to be on a disk that all workers see.
 """
 
-from __future__ import annotations
-
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
