@@ -214,7 +214,7 @@ def of_row(row: Mapping[str, Any]) -> DateRecord:
 
 def _expected(table: Mapping[str, Any]) -> dict[str, Expected]:
     """Return the errors expected, by band."""
-    rmse, bias, psnr, log_sd = (_table(table.get(name)) for name in ("rmse", "bias", "psnr", "doubt"))
+    rmse, bias, psnr, log_sd = (_table(table.get(name)) for name in ("rmse", "bias", "psnr", "log_sd"))
     found = {}
     for band in rmse:
         value, spread = number(rmse[band]), number(log_sd.get(band))

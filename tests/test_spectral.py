@@ -347,7 +347,7 @@ def test_it_knows_how_far_it_may_be_off(fault: str, tmp_path: Path) -> None:
     ratio = told / np.sqrt((error**2).mean())
     assert 0.8 < covered < 0.98, covered
     assert 0.7 < ratio < 1.4, ratio
-    assert set(expected["rmse"]) == set(expected["doubt"]) == {str(b) for b in given.band.values.tolist()}
+    assert set(expected["rmse"]) == set(expected["log_sd"]) == {str(b) for b in given.band.values.tolist()}
     if verb in ("inpaint", "fill_deadlines"):  # the other faults show that a work folder and a lazy graph give the same
         return
     kept = getattr(given.ngr, verb)(**keywords, **size, work=tmp_path / "work")

@@ -45,7 +45,7 @@ class Calibration:
 
     `weights` (B, FEATURES + 1), the last for pixels that the network was never shown; `deviation` (B,) turns a scale into the
     standard deviation of an interval, `rms` (B,) into a root mean square error; `bias` (B,) is the mean error; `limits` (2, B)
-    the least and greatest scale that were met, and are given. `doubt` (B,) is how far off the expected error of one probe is: the
+    the least and greatest scale that were met, and are given. `log_sd` (B,) is how far off the expected error of one probe is: the
     standard deviation of the logarithm of its ratio to the true one, NaN for a single probe. `reach` (B,) is the logarithm of the
     greatest depth in an unseen region that was met, beyond which the scale grows on; infinite for pixels that some date saw.
     """
@@ -55,7 +55,7 @@ class Calibration:
     rms: NDArray[np.float64]
     bias: NDArray[np.float64]
     limits: NDArray[np.float64]
-    doubt: NDArray[np.float64]
+    log_sd: NDArray[np.float64]
     reach: NDArray[np.float64]
 
     def scale(self, features: Tensor) -> Tensor:

@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from .calibration import Calibration
     from .problem import Judgement
 
-FORMAT = "5"
-_CALIBRATION = ("weights", "deviation", "rms", "bias", "limits", "doubt", "reach")
+FORMAT = "6"
+_CALIBRATION = ("weights", "deviation", "rms", "bias", "limits", "log_sd", "reach")
 
 
 @dataclass(frozen=True)

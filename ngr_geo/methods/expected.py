@@ -36,10 +36,10 @@ def of_judgement(judgement: Any, peak: float, bands: Sequence[str]) -> dict[str,
         peak: the range of values for PSNR.
         bands: their names.
     """
-    rmse, bias, doubt = (np.asarray(getattr(judgement, name), float) for name in ("rmse", "bias", "doubt"))
+    rmse, bias, log_sd = (np.asarray(getattr(judgement, name), float) for name in ("rmse", "bias", "log_sd"))
     if not np.isfinite(rmse).any():
         return {}
-    described = {"rmse": rmse, "bias": bias, "psnr": 20 * np.log10(peak / np.maximum(rmse, 1e-12)), "doubt": doubt}
+    described = {"rmse": rmse, "bias": bias, "psnr": 20 * np.log10(peak / np.maximum(rmse, 1e-12)), "log_sd": log_sd}
     return {"expected": {name: _by_band(values, bands) for name, values in described.items()}}
 
 

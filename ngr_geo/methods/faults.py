@@ -168,13 +168,13 @@ def trust(
     level = _levels(kept, observed)
     unit = torch.from_numpy(level).float().nan_to_num(nan=1).clamp(min=1e-9)
     calibration = _calibrated(kept, unit)
-    doubt = float("nan") if calibration is None else float(calibration.doubt[0])
+    log_sd = float("nan") if calibration is None else float(calibration.log_sd[0])
     judgement = judged({name: float(name == method) for name in found}, refined.table, len(image))._replace(
         method=method,
         weights={method: 1.0},
         rmse=tuple(level.tolist()),
         bias=tuple(_biases(kept, observed).tolist()),
-        doubt=(doubt,) * len(image),
+        log_sd=(log_sd,) * len(image),
     )
     if refined.table is None:  # of noise and stripes the trial hides no blocks
         judgement = judgement._replace(hidden={name: tuple(errors.tolist()) for name, errors in levels.items()})

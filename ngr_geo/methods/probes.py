@@ -276,7 +276,7 @@ def expecting(
     errors: dict[str, Any] = {
         "rmse": np.sqrt(squares.sum(0) / counts.sum()),
         "bias": sum(part * c.bias for c, part in parts),
-        "doubt": sum(part * c.doubt for c, part in parts if part),
+        "log_sd": sum(part * c.log_sd for c, part in parts if part),
     }
     changed: dict[str, Any] = {name: tuple(np.asarray(values).tolist()) for name, values in errors.items()}
     return judgement._replace(**changed)

@@ -65,7 +65,7 @@ def fastest_device() -> str:
 
 Errors = tuple[float, ...]
 """Of each band."""
-PER_BAND = ("rmse", "bias", "doubt", "blocks")
+PER_BAND = ("rmse", "bias", "log_sd", "blocks")
 """The fields of a judgement that have a number for each band."""
 
 
@@ -78,7 +78,7 @@ class Judgement(NamedTuple):
     """Of the members that it is made of: they sum to 1. {} where nothing is filled, or by the published algorithm."""
     rmse: Errors
     bias: Errors
-    doubt: Errors
+    log_sd: Errors
     """Of the RMSE, as a share of it: see `calibration`."""
     hidden: dict[str, Errors]
     """RMSE of each member, and of a "blend", on the hidden blocks that the choice was made by: see `judge`."""

@@ -238,11 +238,11 @@ def _of_tiles(found: Sequence[tuple[Judgement, float]]) -> Judgement:
         measured = [i for i, (j, _) in enumerate(found) if name in j.hidden]
         weights = blocks[measured] if blocks[measured].any() else np.ones_like(blocks[measured])
         hidden[name] = tuple(expected.mean([found[i][0].hidden[name] for i in measured], weights, 2).tolist())
-    rmse, bias, doubt = (
+    rmse, bias, log_sd = (
         tuple(expected.mean([getattr(j, name) for j, _ in found], count[:, None], 1 + (name == "rmse")).tolist())
-        for name in ("rmse", "bias", "doubt")
+        for name in ("rmse", "bias", "log_sd")
     )
-    return Judgement(found[0][0].method, {}, rmse, bias, doubt, hidden, tuple(blocks.sum(0).tolist()))
+    return Judgement(found[0][0].method, {}, rmse, bias, log_sd, hidden, tuple(blocks.sum(0).tolist()))
 
 
 def refused(settings: Settings, prior: bool) -> None:

@@ -60,7 +60,7 @@ def test_the_expected_error_is_the_true_one(case: Any, result: xr.DataArray) -> 
     np.testing.assert_allclose(
         list(row["expected"]["psnr"].values()), 20 * np.log10((peak.max() - peak.min()) / expected), atol=0.5
     )
-    assert all(0 < d < 1 for d in row["expected"]["doubt"].values())
+    assert all(0 < d < 1 for d in row["expected"]["log_sd"].values())
     assert all(abs(b) < r for b, r in zip(row["expected"]["bias"].values(), expected, strict=True))
 
 

@@ -159,7 +159,7 @@ def test_what_comes_from_files_is_text(stack: xr.Dataset, clear: xr.Dataset, bro
     rows = json.loads(clear.attrs["ngr_dates"])
     for row in rows:
         row["date"], row["kind"], row["method"] = NASTY, BREAKOUT, BREAKOUT
-        row["expected"] = {"rmse": {NASTY: 3.0, BREAKOUT: NASTY}, "doubt": NASTY, "psnr": {NASTY: BREAKOUT}}
+        row["expected"] = {"rmse": {NASTY: 3.0, BREAKOUT: NASTY}, "log_sd": NASTY, "psnr": {NASTY: BREAKOUT}}
     call = json.loads(clear.attrs["ngr_call"]) | {BREAKOUT: {"kind": NASTY, "digest": BREAKOUT}, "clouds": NASTY}
     after = after.assign_attrs(
         {NASTY: BREAKOUT, "title": NASTY, "ngr_verb": BREAKOUT, "ngr_made": NASTY, "ngr_version": BREAKOUT},

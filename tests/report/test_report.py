@@ -179,7 +179,7 @@ def test_figures_for_notebooks(stack: xr.Dataset, clear: xr.Dataset, cube: xr.Da
 
 def test_expected_errors_of_a_cube_are_a_line(cube: xr.DataArray, tmp_path: Path) -> None:
     names = [str(n) for n in range(1, 41)]
-    table = {"rmse": dict.fromkeys(names, 0.01), "doubt": dict.fromkeys(names, 0.2), "bias": dict.fromkeys(names)}
+    table = {"rmse": dict.fromkeys(names, 0.01), "log_sd": dict.fromkeys(names, 0.2), "bias": dict.fromkeys(names)}
     rows = [
         {
             "date": "0",
