@@ -141,11 +141,10 @@ def _digest(tensors: Mapping[str, Any], notes: str) -> str:
 
 
 def _packed(model: StackModel) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
-    """Return a model as named arrays and what JSON can hold. Some names differ from the fields'."""
-    tensors: dict[str, Any] = {"center": model.center, "spread": model.deviation}
-    notes: dict[str, Any] = {"limits": list(model.limits), "scene": None}
-    if model.bands is not None:
-        notes["bands"] = model.bands.tolist()
+    """Return a model as named arrays and what JSON can hold."""
+    tensors: dict[str, Any] = {"center": model.center, "deviation": model.deviation}
+    bands = None if model.bands is None else model.bands.tolist()
+    notes: dict[str, Any] = {"limits": list(model.limits), "bands": bands, "scene": None}
     if model.guide is None:
         return tensors, notes
     from ..guides.members import GUIDE
@@ -157,11 +156,10 @@ def _packed(model: StackModel) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]
         "networks": len(model.networks),
         **about,
         "judgement": {date: verdict._asdict() for date, verdict in model.judgement.items()},
+        "place": model.place,
     }
-    if model.place:
-        notes["scene"]["place"] = model.place
     tensors |= {f"scale.{date}": scale for date, scale in model.scale.items()}
-    for name, calibrations in (("spread", model.calibration), ("unseen_spread", model.unseen_calibration)):
+    for name, calibrations in (("calibration", model.calibration), ("unseen", model.unseen_calibration)):
         for date, found in calibrations.items():
             tensors |= {f"{name}.{date}.{k}": np.asarray(getattr(found, k)) for k in _CALIBRATION}
     for number, network in enumerate(model.networks):
@@ -184,8 +182,8 @@ def _unpacked(tensors: dict[str, NDArray[Any]], notes: dict[str, Any]) -> StackM
         return {d: Calibration(**{k: tensors[f"{name}.{d}.{k}"] for k in _CALIBRATION}) for d in sorted(dates)}
 
     low, high = notes["limits"]
-    bands = None if notes.get("bands") is None else np.array(notes["bands"], bool)
-    scaled = StackModel(tensors["center"], tensors["spread"], (low, high), bands)
+    bands = None if notes["bands"] is None else np.array(notes["bands"], bool)
+    scaled = StackModel(tensors["center"], tensors["deviation"], (low, high), bands)
     kept = notes["scene"]
     if kept is None:
         return scaled
@@ -196,9 +194,9 @@ def _unpacked(tensors: dict[str, NDArray[Any]], notes: dict[str, Any]) -> StackM
         scale={int(n.removeprefix("scale.")): tensor(n) for n in tensors if n.startswith("scale.")},
         judgement={int(d): _judgement(found) for d, found in kept["judgement"].items()},
         steps=kept["steps"],
-        calibration=calibrations("spread"),
-        unseen_calibration=calibrations("unseen_spread"),
-        place=kept.get("place", ""),
+        calibration=calibrations("calibration"),
+        unseen_calibration=calibrations("unseen"),
+        place=kept["place"],
     )
 
 
