@@ -29,6 +29,14 @@ def principal(pixels: Tensor) -> tuple[Tensor, Tensor]:
     return values.flip(0), vectors.flip(1)
 
 
+def in_few_spectra(pixels: Tensor, rank: int) -> Tensor:
+    """Return pixels (B, n) as mixes of so many leading spectra about their mean."""
+    mean = pixels.mean(1, keepdim=True)
+    centred = pixels - mean
+    spectra = principal(centred)[1][:, :rank].to(pixels)
+    return mean + spectra @ (spectra.T @ centred)
+
+
 class Leading(NamedTuple):
     """The leading spectra (B, r) about a mean (B,), and their coefficients (r, h, w)."""
 

@@ -178,8 +178,7 @@ def _patches(
 def _sample(windows: Sequence[Window]) -> tuple[Tensor, Tensor]:
     """Return pixels (N, T, B) for the low-rank model and whether they are observed (N, T), evenly over the windows."""
     total, dates = sum(w.observed[0].numel() for w in windows), len(windows[0].observed)
-    step = max(1, math.ceil(total / min(FACTOR_PIXELS, FACTOR_VALUES / dates)))
-    step += step % 2 == 0  # odd: never a whole number of rows of an even width
+    step = max(1, math.ceil(total / min(FACTOR_PIXELS, FACTOR_VALUES / dates))) | 1  # odd: see `_trusted`
     pixels = torch.cat([w.values.flatten(2).permute(2, 0, 1)[::step] for w in windows])
     return pixels, torch.cat([w.observed.flatten(1).T[::step] for w in windows])
 

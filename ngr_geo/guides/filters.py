@@ -110,8 +110,7 @@ def nearest(inside: Tensor) -> tuple[Tensor, Tensor]:
     """
     height, width = inside.shape
     column, far = torch.arange(width, device=inside.device), height + width
-    left = torch.where(inside, column, -far).cummax(1).values
-    right = torch.where(inside, column, width + far).flip(1).cummin(1).values.flip(1)
+    left, right = on_both_sides(inside, 1, -far, width + far)
     beside = torch.where(column - left <= right - column, left, right)  # the nearest in the same row
     across = (beside - column).square().to(torch.float32)
     row = torch.arange(height, dtype=torch.float32, device=inside.device)
@@ -119,3 +118,12 @@ def nearest(inside: Tensor) -> tuple[Tensor, Tensor]:
     parts = down.split(max(1, BLOCK // inside.numel()))
     rows = torch.cat([(part[..., None] + across).min(1).indices for part in parts])
     return rows, beside.gather(0, rows)
+
+
+def on_both_sides(known: Tensor, axis: int, before: int, after: int) -> tuple[Tensor, Tensor]:
+    """Return along an axis the index of the last known entry up to each one, and of the next: without any, the numbers given."""
+    index = torch.arange(known.shape[axis], device=known.device)
+    index = index.reshape([-1 if d == axis % known.ndim else 1 for d in range(known.ndim)])
+    low = torch.where(known, index, before).cummax(axis).values
+    high = torch.where(known, index, after).flip(axis).cummin(axis).values.flip(axis)
+    return low, high

@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from .covariance import precise, principal
+from .filters import on_both_sides
 from .shrinkage import shrink
 
 SPECTRA = 12
@@ -140,17 +141,8 @@ def _predicted(
 def _span(known: Tensor) -> Tensor:
     """Return how far apart the nearest known pixels to the left and to the right are (h, w); the width and more at an edge."""
     width = known.shape[1]
-    left, right = _beside(known, 1, -width, 2 * width)
+    left, right = on_both_sides(known, 1, -width, 2 * width)
     return right - left
-
-
-def _beside(known: Tensor, axis: int, before: int, after: int) -> tuple[Tensor, Tensor]:
-    """Return along an axis the index of the last known entry up to each one, and of the next: without any, the numbers given."""
-    index = torch.arange(known.shape[axis], device=known.device)
-    index = index.reshape([-1 if d == axis % known.ndim else 1 for d in range(known.ndim)])
-    low = torch.where(known, index, before).cummax(axis).values
-    high = torch.where(known, index, after).flip(axis).cummin(axis).values.flip(axis)
-    return low, high
 
 
 def interpolate(cube: Tensor, observed: Tensor) -> Tensor:
@@ -169,7 +161,7 @@ def _interpolate(values: Tensor, have: Tensor) -> Tensor:
     total, weight = torch.zeros_like(values), torch.zeros_like(have, dtype=values.dtype)
     for axis in (1, 2):
         size = values.shape[axis]
-        before, after = _beside(have, axis, -1, size)
+        before, after = on_both_sides(have, axis, -1, size)
         low, high = before >= 0, after < size
         a, b = (values.gather(axis, at.clamp(0, size - 1).expand_as(values)) for at in (before, after))
         span = (after - before).clamp(min=1)

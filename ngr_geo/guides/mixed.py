@@ -23,7 +23,7 @@ from torch import Tensor
 from ..solver.multigrid import neighbours
 from . import subspace
 from .base import Estimate
-from .covariance import principal
+from .covariance import in_few_spectra
 from .filters import box_median, median_filter
 
 ROUNDS = 12
@@ -180,9 +180,7 @@ def _start(cube: Tensor, known: Tensor) -> Tensor:
     image = box_median(cube, known, 2 * HALF_BOX + 1)
     usual = torch.where(known, cube, torch.nan).flatten(1).nanmedian(1).values[:, None, None]
     flat = torch.where(image.isnan(), usual, image).flatten(1)
-    mean = flat.mean(1, keepdim=True)
-    leading = principal(flat - mean)[1][:, :4].to(flat)
-    return (mean + leading @ (leading.T @ (flat - mean))).reshape(cube.shape)
+    return in_few_spectra(flat, 4).reshape(cube.shape)
 
 
 def _start_sigma(cube: Tensor, image: Tensor, known: Tensor) -> Tensor:

@@ -13,7 +13,7 @@ from torch.nn import functional
 
 from . import badlines, joint, shrinkage
 from .base import Estimate
-from .covariance import moments, precise, principal, unpredicted
+from .covariance import in_few_spectra, moments, precise, principal, unpredicted
 from .filters import box_sum, nearest
 
 EDGE = 1.05
@@ -212,8 +212,5 @@ def _complete(pixels: Tensor, seen: Tensor) -> Tensor:
     mean = (pixels * seen).sum(1) / count
     filled = torch.where(seen, pixels, mean[:, None])
     for _ in range(2 * GAP_SWEEPS):
-        centre = filled.mean(1, keepdim=True)
-        centred = filled - centre
-        leading = principal(centred)[1][:, : min(8, max(1, len(pixels) // 3))].to(pixels)
-        filled = torch.where(seen, filled, centre + leading @ (leading.T @ centred))
+        filled = torch.where(seen, filled, in_few_spectra(filled, min(8, max(1, len(pixels) // 3))))
     return filled

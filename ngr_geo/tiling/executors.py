@@ -87,9 +87,11 @@ def in_threads(todo: Todo) -> Done:
 def lazily(todo: Todo) -> Done:
     """Return the scene as a Dask graph: one task that learns, one for each tile, and the blending; nothing is computed."""
     graph = Graph([None if a is None else scheduling.blocks(a) for a in todo.scene])
-    method = graph.add("method", (1,), partial(_given, todo.method))
+    method = graph.add_one(
+        "method", partial(_same, todo.method)
+    )  # a task: it is sent to a worker once, and not with each tile
     sample = graph.add("sample", (len(todo.windows),), partial(_cutting, graph.blocks, todo.windows))
-    model = graph.add("fit", (1,), partial(_fitting, method, sample, len(todo.windows)), [method, sample])
+    model = graph.add_one("fit", _fit, [(method, 0), *((sample, i) for i in range(len(todo.windows)))])
     with scheduling.asking_for_gpus():
         make = partial(_solving, graph.blocks, todo.pieces, method, model)
         solved = graph.add("solve", (len(todo.pieces),), make, [method, model])
@@ -139,11 +141,6 @@ def in_folder(todo: Todo, folder: work.Folder, job: Mapping[str, Any], files: Se
     return Done(model, graphs.blended(Graph([]), todo.pieces, stored, todo.leading, chunks), list(stats))
 
 
-def _given(method: Method, _: int) -> Made:
-    """Return the task that is the method: it is sent to a worker once, and not with each tile."""
-    return partial(_same, method), []
-
-
 def _same(method: Method) -> Method:
     return method
 
@@ -156,11 +153,6 @@ def _cutting(blocks: Sequence[Blocks | None], windows: Sequence[Region], number:
 
 def _cut(cut: Windows, *blocks: NDArray[Any]) -> Part:
     return Part(*cut(blocks))  # type: ignore[arg-type]  # values are always there
-
-
-def _fitting(method: str, sample: str, count: int, _: int) -> Made:
-    """Return the task that learns."""
-    return _fit, [(method, 0), *((sample, i) for i in range(count))]
 
 
 def _fit(method: Method, *windows: Part) -> Any:

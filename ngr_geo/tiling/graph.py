@@ -141,6 +141,10 @@ class Graph:
         self._layers[layer.name], self._needs[layer.name] = layer, self._first | set(after)
         return layer.name
 
+    def add_one(self, kind: str, function: Callable[..., Any], inputs: Sequence[Key] = ()) -> str:
+        """Return the name of a new layer of one task: a function of the results of others."""
+        return self.add(kind, (1,), partial(_made, function, inputs), {key[0] for key in inputs})
+
     def array(self, name: str, leading: Sequence[int], chunks: Chunks) -> da.Array:
         """Return a layer as an array of float32 (*leading, y, x), all of the leading dimensions in one chunk."""
         return da.Array(self._so_far(), name, (*((n,) for n in leading), *chunks), np.float32)
@@ -190,7 +194,12 @@ def gathered(graph: Graph, pieces: Sequence[Tile], solved: str, chunks: Chunks) 
     groups = list(owned.values())
     some = graph.add("stats", (len(groups),), partial(_taking, groups, solved), [solved])
     order = list(itertools.chain(*groups))
-    return graph.delayed(graph.add("all-stats", (1,), partial(_ordering, order, some, len(groups)), [some]), 0)
+    taken = [(some, i) for i in range(len(groups))]
+    return graph.delayed(graph.add_one("all-stats", partial(_ordered, order), taken), 0)
+
+
+def _made(function: Callable[..., Any], inputs: Sequence[Key], _: int) -> Made:
+    return function, inputs
 
 
 def _blending(
@@ -219,11 +228,6 @@ def _taking(groups: Sequence[Sequence[int]], solved: str, group: int) -> Made:
 
 def _known(*solved: tuple[Any, Any]) -> list[Any]:
     return [stats for _, stats in solved]
-
-
-def _ordering(order: Sequence[int], groups: str, count: int, _: int) -> Made:
-    """Return the task that puts together what is known of all tiles."""
-    return partial(_ordered, order), [(groups, i) for i in range(count)]
 
 
 def _ordered(order: Sequence[int], *groups: Sequence[Any]) -> list[Any]:
