@@ -88,10 +88,8 @@ def box_median(images: Tensor, known: Tensor, size: int) -> Tensor:
         part = slice(first, first + step)
         values = torch.where(known[part], images[part], torch.nan).flatten(1)
         limits = values[:, :: max(1, values.shape[1] // SAMPLE)].nanquantile(share, dim=1).T.contiguous()
-        code = (
-            torch.searchsorted(limits, values).to(torch.uint8).reshape(images[part].shape)
-        )  # NaN is beyond all limits
-        code = torch.where(known[part], code, LEVELS + 1)
+        code = torch.searchsorted(limits, values).to(torch.uint8).reshape(images[part].shape)
+        code = torch.where(known[part], code, LEVELS + 1)  # of NaN, too, which is beyond all limits
         count = box_sum(known[part].view(torch.uint8), size)
         half, index, level = (count + 1) // 2, torch.zeros_like(code), torch.zeros_like(code)
         for _ in range(LEVELS):

@@ -108,9 +108,8 @@ def _points(known: Tensor, where: Tensor) -> Tensor:
         return places
     share = functional.avg_pool2d(where.float()[None, None], NEAR, 1, NEAR // 2, count_include_pad=False)[0, 0]
     draw = torch.rand(len(places), generator=torch.Generator().manual_seed(0)).to(places.device)
-    race = -draw.clamp(min=1e-9).log() / (
-        share.flatten()[places] + AT_LEAST
-    )  # the first to arrive, at rates of the weights
+    # The first to arrive, at rates of the weights.
+    race = -draw.clamp(min=1e-9).log() / (share.flatten()[places] + AT_LEAST)
     return places[torch.topk(race, POINTS, largest=False, sorted=True).indices]
 
 

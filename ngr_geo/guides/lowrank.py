@@ -38,9 +38,8 @@ def fit(values: Tensor, observed: Tensor, rank: int) -> Factors:
     patterns, group = _patterns(observed.T)
     sizes = torch.bincount(group, minlength=len(patterns))
     flat, one, rows = _condensed(precise(values * observed[..., None]).flatten(1), group, sizes.tolist())
-    kind = torch.arange(len(rows), device=values.device).repeat_interleave(
-        torch.tensor(rows, device=values.device)
-    )  # (N',)
+    repeats = torch.tensor(rows, device=values.device)
+    kind = torch.arange(len(rows), device=values.device).repeat_interleave(repeats)  # (N',)
     seen = patterns[kind].T.to(flat)  # (T, N')
     each = seen.repeat_interleave(bands, 0).T
     share, known = sizes * patterns.T.to(flat), observed.any(0)  # (T, G)
@@ -78,9 +77,8 @@ def complete(model: Factors, values: Tensor, observed: Tensor) -> Tensor:
     patterns, group = _patterns(observed.flatten(1))
     order, sizes = torch.argsort(group, stable=True), torch.bincount(group, minlength=len(patterns)).tolist()
     scaled, covariance = _posterior(model, patterns)
-    scores = (covariance.flatten(0, 1) @ scaled.flatten(0, 1).T).unflatten(
-        0, covariance.shape[:2]
-    )  # (G, R, T·B), of all dates
+    scores = covariance.flatten(0, 1) @ scaled.flatten(0, 1).T
+    scores = scores.unflatten(0, covariance.shape[:2])  # (G, R, T·B), of all dates
     observable = (patterns & model.known.to(patterns.device)).repeat_interleave(values.shape[1], 1)  # (G, T·B)
     projection = (scores * observable[:, None]).to(values)
     loading, mean = (part.to(values).flatten(0, 1) for part in (model.loading, model.mean[..., None]))
@@ -129,7 +127,6 @@ def _patterns(observed: Tensor) -> tuple[Tensor, Tensor]:
     for date, key in zip(observed, keys, strict=True):
         code.add_(date, alpha=key)
     code, group = torch.unique(code, return_inverse=True)
-    one = torch.zeros_like(code).scatter_(
-        0, group, torch.arange(count, device=observed.device)
-    )  # a column of each kind
+    column = torch.arange(count, device=observed.device)
+    one = torch.zeros_like(code).scatter_(0, group, column)  # a column of each kind
     return observed[:, one].T, group

@@ -34,9 +34,8 @@ def draw(
     none = np.zeros_like(observed)
     if not observed.any() or share <= 0:
         return none, none.copy()
-    sigma = float(
-        np.clip(width, 1.0, max(1.0, max(observed.shape) * widest))
-    )  # the highest 6 % are about 0.9 sigma thick
+    # The highest 6 % of a field are about 0.9 sigma thick.
+    sigma = float(np.clip(width, 1.0, max(1.0, max(observed.shape) * widest)))
     noise = np.random.default_rng(seed).standard_normal(observed.shape)
     field = ndimage.gaussian_filter(noise, sigma, mode="reflect")
     low, high = np.quantile(field[observed], [share, 1 - share])

@@ -87,9 +87,8 @@ def in_threads(todo: Todo) -> Done:
 def lazily(todo: Todo) -> Done:
     """Return the scene as a Dask graph: one task that learns, one for each tile, and the blending; nothing is computed."""
     graph = Graph([None if a is None else scheduling.blocks(a) for a in todo.scene])
-    method = graph.add_one(
-        "method", partial(_same, todo.method)
-    )  # a task: it is sent to a worker once, and not with each tile
+    # The method is a task: it is sent to a worker once, and not with each tile.
+    method = graph.add_one("method", partial(_same, todo.method))
     sample = graph.add("sample", (len(todo.windows),), partial(_cutting, graph.blocks, todo.windows))
     model = graph.add_one("fit", _fit, [(method, 0), *((sample, i) for i in range(len(todo.windows)))])
     with scheduling.asking_for_gpus():
