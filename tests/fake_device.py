@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 import threading
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -24,13 +24,18 @@ import ngr_geo
 DEVICE = torch.device("cuda", 0)
 PACKAGE = str(Path(ngr_geo.__file__).parent)
 MOVES: set[Any] = {torch.Tensor.copy_, torch.Tensor.data.__set__, torch._has_compatible_shallow_copy_type}  # type: ignore[attr-defined]
+SENDS: set[Any] = {torch.Tensor.to, torch.Tensor.cuda, torch.Tensor.cpu}
+ASKS_DEVICE: Any = torch.Tensor.device.__get__  # type: ignore[attr-defined]
+ASKS_KIND: dict[Any, bool] = {torch.Tensor.is_cuda.__get__: True, torch.Tensor.is_cpu.__get__: False}  # type: ignore[attr-defined]
+SETS_DATA: Any = torch.Tensor.data.__set__  # type: ignore[attr-defined]
+CPU = torch.device("cpu")
 HOST_ONLY: set[Any] = {torch.Tensor.numpy, torch.Tensor.__array__}
 Site = tuple[str, int]
 
 
 def device_of(tensor: Any) -> torch.device:
     """Return where a tensor lies: on a fake device, or on the CPU."""
-    return getattr(tensor, "_fake", None) or torch.device("cpu")
+    return getattr(tensor, "_fake", None) or CPU
 
 
 def on_device(tensor: Any) -> bool:
@@ -44,13 +49,17 @@ def named(device: Any) -> torch.device:
     return DEVICE if found.type == DEVICE.type and found.index is None else found
 
 
-def tensors_in(value: Any) -> list[torch.Tensor]:
-    """Return the tensors in a value, and in its parts where it is a list, a tuple or a dictionary."""
-    if isinstance(value, torch.Tensor):
-        return [value]
-    if isinstance(value, dict):
-        value = list(value.values())
-    return [tensor for part in value for tensor in tensors_in(part)] if isinstance(value, list | tuple) else []
+def tensors_in(values: Iterable[Any]) -> list[torch.Tensor]:
+    """Return the tensors among some values, and in the lists, tuples and dictionaries among them."""
+    found: list[torch.Tensor] = []
+    for value in values:
+        if isinstance(value, torch.Tensor):
+            found.append(value)
+        elif isinstance(value, (list, tuple)):  # a union is built anew at each of millions of calls
+            found += tensors_in(value)
+        elif isinstance(value, dict):
+            found += tensors_in(value.values())
+    return found
 
 
 class FakeDevice(TorchFunctionMode):
@@ -75,22 +84,21 @@ class FakeDevice(TorchFunctionMode):
         self, func: Any, types: Sequence[type], args: Sequence[Any] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         """Call a function of torch as the device would."""
-        kwargs = dict(kwargs or {})
-        if func == torch.Tensor.device.__get__:  # type: ignore[attr-defined]
+        kwargs = dict(kwargs) if kwargs else {}
+        if func == ASKS_DEVICE:
             return device_of(args[0])
-        tensors = tensors_in(args) + tensors_in(kwargs)
+        tensors = tensors_in(args) + tensors_in(kwargs.values()) if kwargs else tensors_in(args)
         marked = [t for t in tensors if "_fake" in t.__dict__ and on_device(t)]
-        name = getattr(func, "__name__", "")
-        if func in (torch.Tensor.is_cuda.__get__, torch.Tensor.is_cpu.__get__):  # type: ignore[attr-defined]
-            return bool(marked) == (func == torch.Tensor.is_cuda.__get__)  # type: ignore[attr-defined]
+        if func in ASKS_KIND:
+            return bool(marked) == ASKS_KIND[func]
         if func in HOST_ONLY and marked:
             msg = f"can't convert {DEVICE} device type tensor to numpy. Use Tensor.cpu() first."
             raise TypeError(msg)
         if func is torch.Tensor.pin_memory:
             return args[0]
-        if func in (torch.Tensor.to, torch.Tensor.cuda, torch.Tensor.cpu):
+        if func in SENDS:
             return self._moved(func, args, kwargs)
-        place = device_of(marked[0]) if marked else torch.device("cpu")
+        place = device_of(marked[0]) if marked else CPU
         there = bool(marked)
         if (wanted := kwargs.get("device")) is not None:
             place = named(wanted)
@@ -101,21 +109,24 @@ class FakeDevice(TorchFunctionMode):
                 msg = f"Expected a {DEVICE} device type for generator but found {generator.device}"
                 raise RuntimeError(msg)
         elif (
-            marked and func not in MOVES and len(met := {device_of(t) for t in tensors if t.dim() or on_device(t)}) > 1
+            marked
+            and (len(marked) < len(tensors) or len(marked) > 1)
+            and func not in MOVES
+            and len(met := {device_of(t) for t in tensors if t.dim() or on_device(t)}) > 1
         ):
             both = " and ".join(sorted(map(str, met)))
-            msg = f"Expected all tensors to be on the same device, but found at least two devices, {both}! ({name})"
+            msg = f"Expected all tensors to be on the same device, but found at least two devices, {both}! ({func})"
             raise RuntimeError(msg)
         if there:
             self._allocate(tensors)
         result = func(*args, **kwargs)
-        if func == torch.Tensor.data.__set__:  # type: ignore[attr-defined]
+        if func == SETS_DATA:
             args[0]._fake = device_of(args[1])
         elif func is not torch.Tensor.copy_:
-            for out in tensors_in(result) if there else ():
+            for out in tensors_in([result]) if there else ():
                 out._fake = place  # type: ignore[attr-defined]
         if there and self.capacity is not None:
-            for out in tensors_in(result):
+            for out in tensors_in([result]):
                 if out.numel() > self.capacity:
                     raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate more than there is.")
         return result
@@ -178,10 +189,16 @@ def _site() -> Site:
     """Return the innermost line of the package that is being run."""
     frame: Any = sys._getframe(1)
     while frame is not None:
-        if frame.f_code.co_filename.startswith(PACKAGE):
-            return frame.f_code.co_filename[len(PACKAGE) + 1 :], frame.f_lineno
+        file = frame.f_code.co_filename
+        if file not in _FILES:
+            _FILES[file] = file[len(PACKAGE) + 1 :] if file.startswith(PACKAGE) else None
+        if (found := _FILES[file]) is not None:
+            return found, frame.f_lineno
         frame = frame.f_back
     return "", 0
+
+
+_FILES: dict[str, str | None] = {}
 
 
 @contextmanager

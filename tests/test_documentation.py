@@ -13,6 +13,7 @@ import pandas as pd
 import pytest
 
 import ngr_geo
+from ngr_geo.methods import training
 
 HOME = Path(__file__).parent.parent
 PAGES = sorted([*HOME.glob("*.md"), *(HOME / "docs").glob("*.md"), *(HOME / "docs" / "gallery").glob("*.md")])
@@ -26,8 +27,9 @@ def blocks(path: Path) -> list[str]:
 
 @pytest.fixture
 def corner(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A snippet gets a corner of the sample for the whole, which `make examples` restores."""
+    """A snippet gets a corner of the sample for the whole, and learns little from it; `make examples` does both in full."""
     whole = ngr_geo.sample("slovenia")
+    monkeypatch.setattr(training, "MOST_STEPS", 10)
     monkeypatch.setattr(ngr_geo, "sample", lambda name: whole.isel(y=slice(0, 128), x=slice(0, 128)))
 
 
