@@ -30,7 +30,7 @@ def corner(monkeypatch: pytest.MonkeyPatch) -> None:
     """A snippet gets a corner of the sample for the whole, and learns little from it; `make examples` does both in full."""
     whole = ngr_geo.sample("slovenia")
     monkeypatch.setattr(training, "MOST_STEPS", 10)
-    monkeypatch.setattr(ngr_geo, "sample", lambda name: whole.isel(y=slice(0, 128), x=slice(0, 128)))
+    monkeypatch.setattr(ngr_geo, "sample", lambda name: whole.isel(y=slice(0, 122), x=slice(0, 92)))
 
 
 @pytest.mark.usefixtures("corner")
