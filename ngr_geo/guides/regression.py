@@ -33,7 +33,7 @@ SIGMA, STEP = 20.0, 4
 LOCAL_RIDGE, LOCAL_LEVEL = 0.04, 0.01
 """Its penalties: of what it takes of the references, and of its constant."""
 FEW = 0.05
-"""Share of a Gaussian's weight on clear pixels below which the local regression fades: about 125 of 2500 pixels."""
+"""Share of a Gaussian's weight on clear pixels below which slopes of the local regression fade: about 125 of 2500 pixels."""
 LOCAL_PIXELS = 2_500
 """Pixels below which the local regression is checked: as many as its Gaussian covers."""
 PIXELS = 32_768
@@ -270,8 +270,10 @@ def local(regressors: Tensor, residual: Tensor, use: Tensor) -> Tensor:
     """Return a smooth correction (B, h, w): the residual regressed on `regressors` with weights that fall off with distance.
 
     At every pixel the residual (B, h, w) of the pixels in `use` (h, w) is regressed on (regressors, 1) with Gaussian weights
-    of width `SIGMA` pixels. The penalties grow where less than `FEW` of the weight is on pixels in use, so that the correction
-    fades out only deep inside wide clouds. Computed for cells of `STEP` pixels: the coefficients are smooth.
+    of width `SIGMA` pixels. The penalty of slopes grows where less than `FEW` of the weight is on pixels in use; that of the
+    constant counts as much as `LOCAL_LEVEL` of the pixels that the Gaussian covers, 25, however few are in use: what
+    some pixels at the edge of a wide cloud show, haze often, is not carried far into it. Computed for cells of `STEP`
+    pixels: the coefficients are smooth.
     """
     height, width = use.shape
     columns = torch.cat([regressors, torch.ones_like(residual[:1])])  # (n, h, w)
@@ -281,11 +283,10 @@ def local(regressors: Tensor, residual: Tensor, use: Tensor) -> Tensor:
     products = cells[:, :, :size] @ cells.mT / STEP**2  # (hs, ws, n, n+B), means over cells
     down, across = (_spread(side, residual) for side in (height, width))
     products = (across @ torch.tensordot(down, products, 1).flatten(2)).reshape(products.shape)
-    share = products[..., -1, size - 1].clamp(min=1e-6)[..., None, None]  # of the weight, on pixels in use
-    penalty = torch.full_like(residual[0, 0, :1], LOCAL_RIDGE).repeat(size)
-    penalty[-1] = LOCAL_LEVEL
-    gram = products[..., :size] / share + torch.diag(penalty) / (share / FEW).clamp(max=1)
-    right = products[..., size:] / share
+    share = products[..., -1, size - 1, None].clamp(min=1e-6)  # of the weight, on pixels in use (hs, ws, 1)
+    slopes = (LOCAL_RIDGE / (share / FEW).clamp(max=1)).expand(*share.shape[:2], size - 1)
+    gram = products[..., :size] / share[..., None] + torch.diag_embed(torch.cat([slopes, LOCAL_LEVEL / share], dim=-1))
+    right = products[..., size:] / share[..., None]
     coefficients = torch.cholesky_solve(right, torch.linalg.cholesky(gram)).permute(2, 3, 0, 1)  # (n, B, hs, ws)
     correction = torch.zeros_like(residual)
     for column, coefficient in zip(columns, coefficients, strict=True):
