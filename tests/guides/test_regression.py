@@ -64,3 +64,11 @@ def test_far_from_all_landmarks_the_regression_is_linear() -> None:
     pair = landmarks[:2]
     expected = math.exp(-0.5 * float((pair[0] - pair[1]).square().sum()) / 4)
     assert abs(float(near[0, 1]) - expected) < 1e-5
+
+
+def test_what_few_pixels_show_is_not_carried_far_by_the_local_correction() -> None:
+    use = torch.zeros(100, 100, dtype=torch.bool)
+    use[:5, :5] = True
+    correction = regression.local(torch.zeros(1, 100, 100), torch.ones(1, 100, 100), use)[0]
+    assert correction[:5, :5].min() > 0.4
+    assert correction[30:, 30:].max() < 0.2
