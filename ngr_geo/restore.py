@@ -300,7 +300,7 @@ def _stack(cube: Cube, targets: Sequence[int], settings: Settings, options: Opti
     """Return the method for a stack of dates."""
     here = regions(cube.shape)[0]
     whole = (here[0].stop - here[0].start, here[1].stop - here[1].start) == cube.shape[-2:]
-    return Stack(settings, tuple(targets), cube.dates, cube.bands, cube.days, whole, networks_of(options.prior))
+    return Stack(settings, tuple(targets), cube.dates, cube.bands, cube.when, whole, networks_of(options.prior))
 
 
 def _placed(cube: Cube, options: Options) -> Settings:

@@ -164,7 +164,7 @@ def _tried(job: Job, options: Any) -> Tried | None:
     only[target] = fill[target]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        method = Stack(settings, (target,), job.cube.dates, job.cube.bands, job.cube.days, True)
+        method = Stack(settings, (target,), job.cube.dates, job.cube.bands, job.cube.when, True)
         model, learning = _timed(lambda: method.fit(Sample([values], [seen], [only], None)))
         shared = min(2 * _shared(model, values, seen), 0.9 * learning)
         _, solving = _timed(lambda: method.solve(model, Part(values, seen, only, None), tile))

@@ -142,7 +142,7 @@ def _codes(found: Clouded, now: bool) -> tuple[Any, list[str]]:
     from ..guides import haze
 
     cube, dilate = found.cube, int(found.record["dilate"])
-    where, days = colours.of(cube), _days(cube)
+    where, days = colours.of(cube), cube.when.tolist()
     assert where is not None
     snow = found.plain & False if found.snow is None else found.snow
     arrays = cube.values[:, list(where)], cube.valid[:, list(where)].all(axis=1), found.plain, snow
@@ -161,12 +161,6 @@ def _codes(found: Clouded, now: bool) -> tuple[Any, list[str]]:
         _marked, *wide, recipe=recipe, dilate=dilate, dtype=np.uint8, chunks=(*wide[1].chunks[:2], *wide[0].chunks[2:])
     )
     return da.overlap.trim_internal(codes, depth, boundary="none")[:, 0], notes
-
-
-def _days(cube: Cube) -> list[float]:
-    """Return when the dates are: in days, or where these are not known by their order."""
-    known = np.isfinite(cube.days)
-    return cube.days.tolist() if known.all() else list(map(float, range(len(known))))
 
 
 def _in_blocks(array: Any, cube: Cube) -> da.Array:

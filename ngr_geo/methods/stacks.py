@@ -252,14 +252,13 @@ def _scaling(
             seen = np.concatenate([v[t, b][o[t, b]] for v, o in zip(values, observed, strict=True)]).astype(np.float64)
             if seen.size:
                 center[t, b], deviation[t, b] = seen.mean(), seen.std()
-    when = np.where(np.isfinite(days), days, np.arange(len(days), dtype=float))
-    order = np.argsort(when, kind="stable")
+    order = np.argsort(days, kind="stable")
     for b in range(shape[1]):
         for table in (center, deviation):
             known = [t for t in order if np.isfinite(table[t, b])]
             if known:
                 table[:, b] = np.where(
-                    np.isfinite(table[:, b]), table[:, b], np.interp(when, when[known], table[known, b])
+                    np.isfinite(table[:, b]), table[:, b], np.interp(days, days[known], table[known, b])
                 )
     fallback = np.nanmean(center) if np.isfinite(center).any() else 0.0
     center = np.where(np.isfinite(center), center, fallback)

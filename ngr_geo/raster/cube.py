@@ -74,6 +74,11 @@ class Cube:
         return shape
 
     @property
+    def when(self) -> NDArray[np.float64]:
+        """When the dates are (time,): in days, or by their order where any of them is unknown."""
+        return self.days if np.isfinite(self.days).all() else np.arange(len(self.days), dtype=np.float64)
+
+    @property
     def variables(self) -> list[xr.DataArray]:
         """The variables of a Dataset that are bands, or the DataArray itself."""
         return [self.raster[name] for name in self.names] if isinstance(self.raster, xr.Dataset) else [self.raster]

@@ -170,3 +170,11 @@ def test_the_warning_of_no_crs_names_what_was_not_decoded(tmp_path: Path) -> Non
 def test_what_cannot_be_read_is_a_clear_error(change: Any, says: str) -> None:
     with pytest.raises(InputError, match=says):
         cube.read(change(raster()))
+
+
+def test_where_one_day_is_unknown_dates_are_in_their_order() -> None:
+    """Days and numbers of dates are never compared."""
+    times = np.array(["2024-05-01", "NaT", "2024-05-21"], "datetime64[ns]")
+    raster = xr.DataArray(np.zeros((3, 4, 4), np.float32), {"time": times}, ("time", "y", "x"))
+    assert cube.read(raster).when.tolist() == [0, 1, 2]
+    assert np.diff(cube.read(raster.isel(time=[0, 2])).when).tolist() == [20]
