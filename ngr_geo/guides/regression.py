@@ -188,8 +188,8 @@ class Moments:
     def _own(self, folds: Tensor, use: Tensor, count: float) -> _Solved:
         """Return the regression on many pixels: the usual penalty."""
         whole = folds.sum(0)[None]
-        found = self._ridge(whole, use, RIDGE)
-        left = self._errors(whole, found).sum()
+        (found,) = self._ridge(whole, use, [RIDGE])
+        left = self._errors(whole, [found]).sum()
         return _Solved(found[0], found.expand(FOLDS, -1, -1), float(left) / max(count - len(use), 1.0))
 
     def _by_evidence(self, folds: Tensor, code: int, counts: Tensor, solved: Sequence[_Solved]) -> _Solved:
@@ -201,34 +201,38 @@ class Moments:
         fewer = [solved[c] for c in range(code) if c & code == c]
         if (counts > 0).sum() < 2:
             return min(fewer, key=lambda s: s.error) if fewer else self._own(folds, self._choices(0)[-1], count)
-        own: list[_Solved] = []
-        whole, others = total[None], total - folds  # for each fold what it does not have
-        for use in self._choices(code)[1:]:
-            for penalty in PENALTIES:
-                found, held = (self._ridge(some, use, penalty) for some in (whole, others))
-                own.append(_Solved(found[0], held, 0.0))
-        errors = [float(self._errors(folds, s.held).sum()) / count for s in (*own, *fewer)]
+        products = torch.cat([total[None], total - folds])  # all, and for each fold what it does not have
+        own = [
+            _Solved(found[0], found[1:], 0.0)
+            for use in self._choices(code)[1:]
+            for found in self._ridge(products, use, PENALTIES)
+        ]
+        errors = (self._errors(folds, [s.held for s in (*own, *fewer)]).sum(1) / count).tolist()
         best = errors.index(min(errors))
         return (*own, *fewer)[best]._replace(error=errors[best])
 
-    def _errors(self, folds: Tensor, coefficients: Tensor) -> Tensor:
-        """Return the mean over the bands of the squared errors (F,) that coefficients (F, P, B) make in folds."""
+    def _errors(self, folds: Tensor, candidates: Sequence[Tensor]) -> Tensor:
+        """Return the mean over the bands of the squared errors (n, F) that candidates make in folds: n coefficients (F, P, B)."""
         gram, cross = folds[:, : self.features, : self.features], folds[:, : self.features, self.features :]
-        square = folds.diagonal(dim1=1, dim2=2)[:, self.features :]
-        left = square - (2 * cross * coefficients - coefficients * (gram @ coefficients)).sum(1)
-        return left.clamp(min=0).mean(1)
+        square, together = folds.diagonal(dim1=1, dim2=2)[:, None, self.features :], torch.stack(list(candidates), 2)
+        explained = (gram @ together.flatten(2)).view_as(together)
+        left = square - (2 * cross[:, :, None] * together - together * explained).sum(1)  # (F, n, B)
+        return left.clamp(min=0).mean(2).T
 
-    def _ridge(self, products: Tensor, use: Tensor, penalty: float) -> Tensor:
-        """Return the coefficients (F, P, B) that follow from products, 0 where a feature is not in use; the penalty is relative."""
+    def _ridge(self, products: Tensor, use: Tensor, penalties: Sequence[float]) -> list[Tensor]:
+        """Return coefficients (F, P, B) that follow from products, 0 where a feature is not in use, for each relative penalty."""
         gram, cross = products[:, use][:, :, use], products[:, use, self.features :]
         diagonal = gram.diagonal(dim1=1, dim2=2)
         free = use >= self.linear  # the constant; the radial functions have a penalty of their own
-        added = torch.diag_embed(penalty * diagonal * ~free + 1e-9 * diagonal[:, -1:] + 1e-12)
         marks = use[free][:-1] - self.linear
-        added[:, len(use) - len(marks) - 1 : -1, len(use) - len(marks) - 1 : -1] += self.smooth[marks][:, marks]
-        out = products.new_zeros(len(products), self.features, self.bands)
-        out[:, use] = torch.linalg.solve(gram + added, cross)
-        return out
+        found = []
+        for penalty in penalties:
+            added = torch.diag_embed(penalty * diagonal * ~free + 1e-9 * diagonal[:, -1:] + 1e-12)
+            added[:, len(use) - len(marks) - 1 : -1, len(use) - len(marks) - 1 : -1] += self.smooth[marks][:, marks]
+            out = products.new_zeros(len(products), self.features, self.bands)
+            out[:, use] = torch.linalg.solve(gram + added, cross)
+            found.append(out)
+        return found
 
     def _choices(self, code: int) -> list[Tensor]:
         """Return sets of features that a pattern may use: all; no radial functions; no neighbours either; no extras either."""
