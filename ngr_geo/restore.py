@@ -277,7 +277,7 @@ def _restored(
         pieces if area is None else area.touched(pieces),
         cube.values.chunks[-2:] if cube.lazy else ((), ()),
         (len(method.layers), *cube.shape[:2]),
-        executors.side_by_side(cube, pieces, method.settings),
+        executors.at_a_time(cube, pieces, method.settings),
         method.settings.device,
         options.progress or silent,
     )

@@ -194,7 +194,7 @@ def _shared(model: Any, values: Any, seen: Any) -> float:
     from .tiling.threads import threads
 
     with threads(1):
-        sample = dates._sample([standardised(model, values, seen, "cpu")])
+        sample = dates.sampled([standardised(model, values, seen, "cpu")])
         return _timed(lambda: lowrank.fit(*sample, dates.RANK))[1]
 
 

@@ -57,7 +57,7 @@ def fit(windows: Sequence[Window], seen: Sequence[Window], dates: Sequence[int],
         days: when each of the T dates was taken, in days; NaN if unknown.
     """
     total = windows[0].observed.shape[0]
-    pixels, clear = _sample(seen)
+    pixels, clear = sampled(seen)
     factors = lowrank.fit(pixels, clear, RANK)
     regressions, nearest = {}, {}
     for date in dates:
@@ -175,7 +175,7 @@ def _patches(
     return Pixels(torch.cat(parts, -1), torch.cat(shows, -1), torch.cat(known, -1))
 
 
-def _sample(windows: Sequence[Window]) -> tuple[Tensor, Tensor]:
+def sampled(windows: Sequence[Window]) -> tuple[Tensor, Tensor]:
     """Return pixels (N, T, B) for the low-rank model and whether they are observed (N, T), evenly over the windows."""
     total, dates = sum(w.observed[0].numel() for w in windows), len(windows[0].observed)
     step = max(1, math.ceil(total / min(FACTOR_PIXELS, FACTOR_VALUES / dates))) | 1  # odd: see `_trusted`
@@ -236,7 +236,7 @@ def _crossed(seen: Sequence[Window], date: int) -> list[lowrank.Factors]:
         parts = [Window(s.values, s.observed.clone()) for s in seen]
         for part in parts:
             part.observed[date] &= regression.folds_of(part.observed) != fold
-        models.append(lowrank.fit(*_sample(parts), RANK))
+        models.append(lowrank.fit(*sampled(parts), RANK))
     return models
 
 

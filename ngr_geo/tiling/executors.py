@@ -197,7 +197,7 @@ def _stats_of(slot: Slot) -> tuple[dict[str, NDArray[Any]], str]:
         return {name: record[name] for name in record if not name.startswith("layers")}, record.seal
 
 
-def side_by_side(cube: Cube, pieces: Sequence[Tile], settings: Settings) -> int:
+def at_a_time(cube: Cube, pieces: Sequence[Tile], settings: Settings) -> int:
     """Return how many tiles are held at a time in this process, of which some are solved and some read: as far as memory goes."""
     rows, columns = (max(s.stop - s.start for s in sides) for sides in zip(*(t.window for t in pieces), strict=True))
     fitting = MOST_VALUES // (cube.shape[0] * cube.shape[1] * rows * columns)
