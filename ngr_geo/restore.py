@@ -40,6 +40,7 @@ from .tiling import executors, jobs, scheduling, store, tiles
 
 if TYPE_CHECKING:
     from .methods.problem import Settings
+
 NOISES = ("auto", "gaussian", "mixed")
 DIRECTIONS = (None, "columns", "rows")
 

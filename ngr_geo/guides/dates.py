@@ -54,7 +54,7 @@ def fit(windows: Sequence[Window], seen: Sequence[Window], dates: Sequence[int],
         windows: with all that is observed: what the references are made of.
         seen: the same windows less the hidden pixels: what a date itself may be learnt from.
         dates: the indices of those to predict.
-        days: when each of the T dates was taken, in days; NaN if unknown.
+        days: when each of the T dates was taken: see `Cube.when`.
     """
     total = windows[0].observed.shape[0]
     pixels, clear = sampled(seen)
@@ -240,21 +240,16 @@ def _crossed(seen: Sequence[Window], date: int) -> list[lowrank.Factors]:
     return models
 
 
-def _apart(days: Sequence[float], date: int, other: int) -> float:
-    """Return by how much another date is later, in days; in dates if the days are unknown."""
-    return days[other] - days[date] if math.isfinite(days[other] - days[date]) else float(other - date)
-
-
 def _by_time(days: Sequence[float], date: int) -> list[int]:
     """Return the other dates, nearest in time first."""
     others = [d for d in range(len(days)) if d != date]
-    return sorted(others, key=lambda d: abs(_apart(days, date, d)))
+    return sorted(others, key=lambda d: abs(days[d] - days[date]))
 
 
 def _in_time(days: Sequence[float], known: Sequence[bool], date: int) -> tuple[tuple[int, ...], tuple[float, ...]]:
     """Return the dates and weights of an interpolation in time, for a date of which nothing is known."""
     others = [d for d in range(len(days)) if d != date and known[d]]
-    gap = {d: _apart(days, date, d) for d in others}
+    gap = {d: days[d] - days[date] for d in others}
     before = max((d for d in others if gap[d] <= 0), key=lambda d: gap[d], default=None)
     after = min((d for d in others if gap[d] > 0), key=lambda d: gap[d], default=None)
     if before is None or after is None:

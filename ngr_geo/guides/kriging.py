@@ -132,9 +132,8 @@ def _columns(references: Tensor, wide: Tensor, places: Tensor, landmarks: Tensor
 def _varying(bands: Tensor, place: Tensor, others: Tensor, there: Tensor) -> Tensor:
     """Return the parts (m, n) of the kernel that are no linear map of the neighbourhoods, between m and n pixels."""
     size = bands.shape[1]
-    apart = (place[:, :1] - there[None, :, 0]).square() + (
-        place[:, 1:] - there[None, :, 1]
-    ).square()  # exact: whole numbers
+    down, across = (place[:, axis, None] - there[:, axis] for axis in (0, 1))
+    apart = down.square() + across.square()  # exact: whole numbers
     product = bands @ others.T
     kernel = (apart * (-0.5 / DRIFT_LENGTH**2)).exp_().mul_((product * (DRIFT / size)).add_(DRIFT_LEVEL))
     kernel.add_(apart.sqrt_().mul_(-1 / NEAREST_LENGTH).exp_(), alpha=NEAREST)

@@ -211,10 +211,10 @@ class Moments:
         best = errors.index(min(errors))
         return (*own, *fewer)[best]._replace(error=errors[best])
 
-    def _errors(self, folds: Tensor, candidates: Sequence[Tensor]) -> Tensor:
+    def _errors(self, folds: Tensor, candidates: list[Tensor]) -> Tensor:
         """Return the mean over the bands of the squared errors (n, F) that candidates make in folds: n coefficients (F, P, B)."""
         gram, cross = folds[:, : self.features, : self.features], folds[:, : self.features, self.features :]
-        square, together = folds.diagonal(dim1=1, dim2=2)[:, None, self.features :], torch.stack(list(candidates), 2)
+        square, together = folds.diagonal(dim1=1, dim2=2)[:, None, self.features :], torch.stack(candidates, 2)
         explained = (gram @ together.flatten(2)).view_as(together)
         left = square - (2 * cross[:, :, None] * together - together * explained).sum(1)  # (F, n, B)
         return left.clamp(min=0).mean(2).T

@@ -144,8 +144,8 @@ def _in_zarr_conventions(dataset: xr.Dataset) -> xr.Dataset:
         dataset.attrs = {key: value for key, value in dataset.attrs.items() if not str(key).startswith("spatial:")}
     if convention is None or transform is None or dataset.rio.crs is None:
         return dataset
-    written: xr.Dataset = dataset.rio.write_crs(dataset.rio.crs, convention=convention.ZARR)
-    written = written.rio.write_transform(transform, convention=convention.ZARR)
+    with_crs = dataset.rio.write_crs(dataset.rio.crs, convention=convention.ZARR)
+    written: xr.Dataset = with_crs.rio.write_transform(transform, convention=convention.ZARR)
     return written
 
 

@@ -71,7 +71,7 @@ def fit(
         model: the scaling, of which nothing else is used.
         windows: the sample of the scene that everything is learnt from.
         dates: the indices of those to fill.
-        days: when each of the T dates was taken, in days; NaN if unknown.
+        days: when each of the T dates was taken: see `Cube.when`.
         settings: see `Settings`.
         progress: called with the steps done.
         networks: learnt from another scene or date. They are used as they are, or trained for `settings.steps` more steps.

@@ -95,9 +95,8 @@ class Spectra:
         assert solved.layers is not None
         layers = solved.layers.reshape(-1, *shape)
         ((note, judgement),) = _judgements(solved.stats)
-        filled = (gaps.reshape(shape) & np.isfinite(layers[0]) & (True if part.inside is None else part.inside)).sum(
-            (1, 2, 3)
-        )
+        wanted = gaps.reshape(shape) & (True if part.inside is None else part.inside)
+        filled = (wanted & np.isfinite(layers[0])).sum((1, 2, 3))
         judged = []
         for date, some in enumerate(filled > 0):
             mine = judgement.of(slice(date * bands, (date + 1) * bands))
@@ -147,7 +146,7 @@ class Spectra:
             else:
                 original = np.where(
                     observed[date], values[date], 0
-                )  # of lines that were found; nothing is known of a gap
+                )  # of lines that were found; of a gap nothing is known
                 new = np.where(where, image.astype(np.float64) * scale - original, 0)
                 filled[date] = where.sum()
                 states[0, date] = np.where(wanted & ~where, np.nan, new) if self.fills else new

@@ -149,11 +149,11 @@ def write(
     """Return the raster with `restored` values in the `filled` pixels, both (time, band, y, x), and nothing else changed.
 
     Integers are rounded, clipped to their dtype and kept off nodata; what is NaN becomes nodata, or stays as it was in an
-    integer raster without nodata. A boolean coordinate `filled` says which pixels are new: those of `made`, where that is
-    given because others were corrected and not filled; and those that earlier verbs filled. Each of `layers`, by name one of
-    `LAYERS`, becomes a coordinate, for a Dataset one per variable, NAME_uncertainty: in the raster's units, 0 where nothing was
-    filled, and NaN in an uncertainty where an earlier verb did. The record of an earlier verb is dropped: see `record`. Lazy
-    where the raster is.
+    integer raster without nodata. A boolean coordinate `filled` says which pixels are new: those of `made`, where that is given
+    because others were corrected and not filled, or bands may differ; and those that earlier verbs filled. Each of `layers`, by
+    name one of `LAYERS`, becomes a coordinate, for a Dataset one per variable, NAME_uncertainty: in the raster's units, 0 where
+    nothing was filled, and NaN in an uncertainty where an earlier verb did. The record of an earlier verb is dropped: see
+    `record`. Lazy where the raster is.
     """
     before = _filled_before(cube)
     if cube.lazy:

@@ -14,7 +14,9 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from ..errors import MaskError, warn
+from ..tiling import scheduling
 from ..wording import listed
+from . import bands as bands_of
 from . import cube as cubes
 from . import footprint, masks, plausible, products
 from .cube import Cube, regions
@@ -125,7 +127,7 @@ def scattered(cube: Cube, missing: Any, now: bool) -> Any:
     if not cube.lazy:
         return mostly_partial(parts)
     found = dask.delayed(mostly_partial)(parts)
-    return found.compute() if now else da.from_delayed(found, (), bool)
+    return scheduling.compute([found])[0] if now else da.from_delayed(found, (), bool)
 
 
 def mostly_partial(parts: Sequence[NDArray[np.bool_]]) -> bool:
@@ -134,8 +136,7 @@ def mostly_partial(parts: Sequence[NDArray[np.bool_]]) -> bool:
     Args:
         parts: what is observed in parts of a scene, each (time, band, y, x); bands without any value do not count.
     """
-    use = np.any([part.any(axis=(0, 2, 3)) for part in parts], axis=0)
-    counts = []
+    use, counts = bands_of.observed_bands(parts), []
     for part in parts:
         bands, ground = (part & use[:, None, None]).sum(axis=1), part.any(axis=(0, 1))
         partly = (bands > 0) & (bands < use.sum())

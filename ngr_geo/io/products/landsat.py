@@ -66,9 +66,11 @@ def _without_saturated(
 
     Where the user says that no number means missing, all stay as they are.
     """
+    if headers[0].nodata is None:
+        return raster
     bands = [str(name) for name in raster["band"].values]
     parts = [_saturated(header, bands, lazy, there) for header in headers]
-    if headers[0].nodata is None or not any(part is not None for part in parts):
+    if not any(part is not None for part in parts):
         return raster
     library = da if lazy else np
     none = library.zeros((len(bands), *headers[0].shape), bool)
